@@ -1,0 +1,127 @@
+/**
+ * What the Engine API needs from the rest of Skein; daemon/ wires it. Routes convert HTTP to these calls and the
+ * answers back to Docker's JSON, nothing else. Every call throws SkeinError for a "no" that the client must see.
+ *
+ * `ClusterBackend` exists on managers only: `cluster()` throws `failed-precondition`... as Docker words it elsewhere
+ * ("This node is not a swarm manager. ...", HTTP 503).
+ */
+import type { ContainerInfo, ImageStore, LogLine, LogQuery } from '../containerd/runtime.ts';
+import type { ContainerId, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { Cluster, Network, Node, NodeDescription, Service, Task } from '../model/objects.ts';
+import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
+import type { LogRecord, LogRequest } from '../rpc/messages.ts';
+import type { View } from '../store/view.ts';
+
+export interface SwarmInitRequest {
+  readonly listenAddr: string;
+  readonly advertiseAddr: string;
+  readonly dataPathAddr: string;
+  readonly dataPathPort: number;
+  readonly addressPools: readonly string[];
+  readonly subnetSize: number;
+  readonly forceNewCluster: boolean;
+  readonly availability: string;
+  readonly spec: SwarmSpec;
+}
+
+export interface SwarmJoinRequest {
+  readonly listenAddr: string;
+  readonly advertiseAddr: string;
+  readonly dataPathAddr: string;
+  readonly remoteAddrs: readonly string[];
+  readonly joinToken: string;
+  readonly availability: string;
+}
+
+export interface LocalSwarmState {
+  readonly state: 'inactive' | 'pending' | 'active' | 'error' | 'locked';
+  readonly nodeId: NodeId | undefined;
+  readonly nodeAddr: string;
+  readonly controlAvailable: boolean;
+  readonly error: string;
+  readonly managers: readonly { readonly nodeId: NodeId; readonly addr: string }[];
+}
+
+/** This node's membership. Implemented by daemon/. */
+export interface SwarmBackend {
+  state(): LocalSwarmState;
+  init(request: SwarmInitRequest): Promise<NodeId>;
+  join(request: SwarmJoinRequest): Promise<void>;
+  leave(force: boolean): Promise<void>;
+}
+
+/** The cluster, on a manager. Implemented by manager/control. Changes resolve when this manager's view shows them. */
+export interface ClusterBackend {
+  readonly view: View;
+  /** Node id of the leader, if known. */
+  leader(): NodeId | undefined;
+  updateSwarm(
+    version: number,
+    spec: SwarmSpec,
+    rotate: { workerToken: boolean; managerToken: boolean },
+  ): Promise<Cluster>;
+  createService(
+    spec: ServiceSpec,
+    registryAuth: string | undefined,
+  ): Promise<{ id: ServiceId; warnings: string[] }>;
+  updateService(
+    ref: string,
+    version: number,
+    spec: ServiceSpec,
+    options: { registryAuth?: string; registryAuthFrom?: 'spec' | 'previous-spec'; rollback: boolean },
+  ): Promise<{ warnings: string[] }>;
+  removeService(ref: string): Promise<void>;
+  updateNode(ref: string, version: number, spec: NodeSpec): Promise<void>;
+  removeNode(ref: string, force: boolean): Promise<void>;
+  createNetwork(spec: NetworkSpec): Promise<NetworkId>;
+  removeNetwork(ref: string): Promise<void>;
+  /** By id, unambiguous id prefix or name; throws `not-found` in Docker's words ("service x not found"). */
+  service(ref: string): Service;
+  task(ref: string): Task;
+  node(ref: string): Node;
+  network(ref: string): Network;
+  /** Lines of many tasks from many nodes, as they come; a dead node ends nothing and hangs nothing. */
+  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+}
+
+/** Containers and images of this node. Implemented by agent/ over containerd. */
+export interface EngineBackend {
+  readonly images: ImageStore;
+  containers(): Promise<readonly ContainerInfo[]>;
+  /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
+  container(ref: string): Promise<ContainerInfo>;
+  logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** Networks that this node's containers stand on, with their endpoints here: for `network inspect`. */
+  networkContainers(id: NetworkId): Promise<
+    readonly {
+      readonly containerId: ContainerId | undefined;
+      readonly taskId: TaskId | undefined;
+      readonly name: string;
+      readonly mac: string;
+      readonly address: string;
+    }[]
+  >;
+  info(): Promise<EngineInfo>;
+}
+
+export interface EngineInfo {
+  /** Stable id of this engine. */
+  readonly id: string;
+  readonly description: NodeDescription;
+  readonly dataRoot: string;
+  readonly skeinVersion: string;
+  readonly containerd: { readonly version: string; readonly revision: string };
+  readonly runc: string;
+  readonly kernelVersion: string;
+  readonly operatingSystem: string;
+  readonly osVersion: string;
+  readonly cgroupVersion: '1' | '2';
+}
+
+export interface Backends {
+  readonly swarm: SwarmBackend;
+  readonly engine: EngineBackend;
+  /** Undefined on a worker and outside a cluster. */
+  cluster(): ClusterBackend | undefined;
+  readonly role: () => NodeRole | undefined;
+}

@@ -1,0 +1,144 @@
+/**
+ * What the agent and the Engine API need of containerd, in one interface with a fake beside the real thing. Nothing
+ * here knows of services or overlays: a container is an image, an OCI process and a network namespace.
+ *
+ * Every call may be repeated: create of what exists with the same id is `already-exists`, remove and kill of what
+ * is gone are no errors.
+ */
+import type { ContainerId } from '../model/ids.ts';
+import type { ContainerSpec, ResourceSpec } from '../model/spec.ts';
+
+export interface ContainerConfig {
+  readonly id: ContainerId;
+  readonly name: string;
+  /** Local image reference or digest; must be present (see ImageStore). */
+  readonly image: string;
+  readonly spec: ContainerSpec;
+  readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  readonly hostname: string;
+  /** Path of an existing network namespace. */
+  readonly netnsPath: string;
+  /** Files of the agent mounted over /etc/hosts and /etc/resolv.conf, by target path. */
+  readonly files: Readonly<Record<string, string>>;
+  /** `com.docker.swarm.*` and the agent's own; kept as containerd labels. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface ContainerInfo {
+  readonly id: ContainerId;
+  readonly name: string;
+  readonly image: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createdAt: string;
+  readonly status: 'created' | 'running' | 'paused' | 'stopped' | 'unknown';
+  /** 0 unless running. */
+  readonly pid: number;
+  /** Meaningful when stopped. 137 for SIGKILL, and so on. */
+  readonly exitCode: number;
+  readonly exitedAt: string | undefined;
+  /** The config it was created from. */
+  readonly config: ContainerConfig;
+}
+
+export type ContainerEvent =
+  | { readonly type: 'exit'; readonly id: ContainerId; readonly exitCode: number; readonly time: string }
+  | { readonly type: 'start' | 'delete' | 'oom'; readonly id: ContainerId }
+  /** The stream was (re)opened: anything may have happened, list again. */
+  | { readonly type: 'resync' };
+
+/** `X-Registry-Auth` decoded: Docker's AuthConfig. */
+export interface RegistryAuth {
+  readonly username?: string;
+  readonly password?: string;
+  readonly identitytoken?: string;
+  readonly registrytoken?: string;
+  readonly serveraddress?: string;
+}
+
+export interface PullProgress {
+  readonly id: string;
+  readonly status: string;
+  readonly current?: number;
+  readonly total?: number;
+}
+
+export interface ImageInfo {
+  /** Digest of the config: Docker's image id, `sha256:...`. */
+  readonly id: string;
+  /** `repository:tag` names. */
+  readonly tags: readonly string[];
+  /** `repository@sha256:...`, of what came from a registry. */
+  readonly digests: readonly string[];
+  readonly created: string | undefined;
+  /** Bytes, unpacked estimate: sum of the layers' sizes. */
+  readonly size: number;
+  readonly architecture: string;
+  readonly os: string;
+  /** OCI image config, as it stands in the image. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly history: readonly Readonly<Record<string, unknown>>[];
+  readonly layers: readonly string[];
+}
+
+export interface ImageStore {
+  list(): Promise<readonly ImageInfo[]>;
+  /** By tag, digest reference, id or unambiguous id prefix. */
+  get(reference: string): Promise<ImageInfo | undefined>;
+  /**
+   * Pulls from the registry that the reference names; several at once of one image do the work once. Errors:
+   * `not-found`, `unauthenticated` / `permission-denied` ("pull access denied ..."), `unavailable`.
+   */
+  pull(
+    reference: string,
+    options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal },
+  ): Promise<ImageInfo>;
+  /** Reads a `docker save` or OCI layout archive; `invalid-argument` for what is not one. Returns names or ids. */
+  load(archive: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<readonly string[]>;
+  tag(source: string, target: string): Promise<void>;
+  /** Removes one name, or with an id all of them; returns what was untagged and deleted. */
+  remove(reference: string, options: { force?: boolean }): Promise<{ untagged: string[]; deleted: string[] }>;
+  /** Digest and platforms of a reference as the registry says now. */
+  resolve(
+    reference: string,
+    auth?: RegistryAuth,
+  ): Promise<{
+    readonly mediaType: string;
+    readonly digest: string;
+    readonly size: number;
+    readonly platforms: readonly { readonly architecture: string; readonly os: string }[];
+  }>;
+}
+
+export interface LogLine {
+  readonly stream: 'stdout' | 'stderr';
+  readonly time: string;
+  readonly data: Uint8Array;
+}
+
+export interface LogQuery {
+  readonly follow: boolean;
+  readonly tail: number | undefined;
+  readonly since: string | undefined;
+  readonly until: string | undefined;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+}
+
+export interface ContainerRuntime {
+  readonly images: ImageStore;
+  version(): Promise<{ readonly containerd: string; readonly revision: string; readonly runc: string }>;
+  list(): Promise<readonly ContainerInfo[]>;
+  get(id: ContainerId): Promise<ContainerInfo | undefined>;
+  /** Snapshot, OCI spec, containerd container and (not yet started) task with its log files. */
+  create(config: ContainerConfig): Promise<void>;
+  /** Starts the created task; the pid. */
+  start(id: ContainerId): Promise<number>;
+  /** Signal name ("SIGTERM") or number; no error when it has ended already. */
+  kill(id: ContainerId, signal: string | number): Promise<void>;
+  /** Kills what runs, then removes task, container, snapshot and logs. */
+  remove(id: ContainerId): Promise<void>;
+  /** Endless; starts with `resync`, and again after each broken stream. */
+  events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
+  /** Output of the container from its record files; with `follow`, ends when the container has ended. */
+  logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+}

@@ -1,0 +1,27 @@
+/** Names that Docker derives from objects and that users see. */
+import type { ContainerId, TaskId } from './ids.ts';
+import type { Task } from './objects.ts';
+
+/** `web.1.<task id>`, for global services `web.<node id>.<task id>`: the container's name. */
+export function containerName(task: Pick<Task, 'id' | 'serviceName' | 'slot' | 'nodeId'>): string {
+  return `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}.${task.id}`;
+}
+
+/** `web.1` or `web.<node id>`: the task's name without its id. */
+export function slotName(task: Pick<Task, 'serviceName' | 'slot' | 'nodeId'>): string {
+  return `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}`;
+}
+
+/** Key of the place a task fills: a slot of a replicated service, or a node of a global one. */
+export function slotKey(task: Pick<Task, 'serviceId' | 'slot' | 'nodeId'>): string {
+  return `${task.serviceId}/${task.slot === 0 ? (task.nodeId ?? '') : task.slot}`;
+}
+
+export type HashText = (text: string) => string;
+
+/**
+ * The container id of a task: a pure function of the task's id, so that an agent killed between creating the
+ * container and writing that down finds it again. `sha256` gives 64 hexadecimal digits.
+ */
+export const containerIdOf = (taskId: TaskId, sha256: HashText): ContainerId =>
+  sha256(`skein task ${taskId}`) as ContainerId;

@@ -1,0 +1,45 @@
+/**
+ * What the agent needs of the kernel's network, in one interface with a fake beside the real thing.
+ *
+ * `apply` and `attach` are level-triggered: each reads the kernel, compares and changes only what differs, so each
+ * may be repeated, and may be killed between any two steps.
+ */
+import type { ContainerId, InterfaceAddress, Mac, NetworkId } from '../model/ids.ts';
+import type { NetworkView } from '../model/network-view.ts';
+import type { PortSpec } from '../model/spec.ts';
+
+/** What a container's network namespace must hold. */
+export interface SandboxSpec {
+  readonly id: ContainerId;
+  /** One link a network, in this order: eth0, eth1, ... The gateway link comes last. */
+  readonly attachments: readonly {
+    readonly networkId: NetworkId;
+    readonly address: InterfaceAddress;
+    readonly mac: Mac;
+  }[];
+  /** Host-mode ports, translated on the gateway bridge. */
+  readonly hostPorts: readonly PortSpec[];
+  /** No way out: all networks are internal. */
+  readonly internal: boolean;
+}
+
+export interface Sandbox {
+  readonly id: ContainerId;
+  readonly netnsPath: string;
+  /** Host ports as bound, with what was chosen for those that left it open. */
+  readonly hostPorts: readonly PortSpec[];
+}
+
+export interface NodeNetwork {
+  /** Makes the kernel agree with the view; resolves when packets flow by it. */
+  apply(view: NetworkView, signal?: AbortSignal): Promise<void>;
+  /** Makes the container's namespace and links. The networks it names must be in the last applied view. */
+  attach(spec: SandboxSpec): Promise<Sandbox>;
+  /** Removes namespace and links; what is gone already is no error. */
+  detach(id: ContainerId): Promise<void>;
+  /** Every sandbox that exists on this node, the truth being the kernel's. */
+  sandboxes(): Promise<readonly ContainerId[]>;
+  /** Link that carries `address`, with its MAC and MTU. */
+  uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }>;
+  close(): Promise<void>;
+}

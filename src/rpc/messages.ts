@@ -1,0 +1,101 @@
+/**
+ * What managers and agents say to each other on the session stream, one JSON value a line (see adr/0003). Managers
+ * listen, agents dial; a worker never needs an open port. Each side checks the other's `protocol` first.
+ *
+ *   agent -> manager   hello, then: status, applied, heartbeat, logs (answers)
+ *   manager -> agent   welcome, snapshot, then: delta, managers, logs (subscribe / cancel), and errors that end it
+ *
+ * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
+ * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
+ */
+import type { NodeId, TaskId } from '../model/ids.ts';
+import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
+import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
+
+/** Grows when a message changes its meaning. A node of another version is told so in words. */
+export const PROTOCOL = 1;
+
+/** A task as its agent sees it. `desiredState` stays `running` until the drain of a stopping task is acknowledged. */
+export type TaskItem = Pick<
+  Task,
+  | 'id'
+  | 'serviceId'
+  | 'serviceName'
+  | 'serviceLabels'
+  | 'slot'
+  | 'nodeId'
+  | 'spec'
+  | 'desiredState'
+  | 'attachments'
+  | 'endpointSpec'
+  | 'registryAuth'
+> & {
+  /** State the manager knows; an agent that lost its data goes on from here. */
+  readonly status: TaskStatus;
+};
+
+/** Item keys: `self`, `task/ID`, `peer/NODE`, `network/ID`, `endpoint/NETWORK/TASK|node-NODE`, `service/ID`. */
+export type Item =
+  | { readonly kind: 'self'; readonly value: SelfItem }
+  | { readonly kind: 'task'; readonly value: TaskItem }
+  | { readonly kind: 'peer'; readonly value: PeerItem }
+  | { readonly kind: 'network'; readonly value: NetworkItem }
+  | { readonly kind: 'endpoint'; readonly value: EndpointItem }
+  | { readonly kind: 'service'; readonly value: ServiceItem };
+
+export type ToManager =
+  | {
+      readonly type: 'hello';
+      readonly protocol: number;
+      readonly description: NodeDescription;
+      readonly dataPathAddr: string;
+    }
+  | {
+      readonly type: 'status';
+      readonly tasks: readonly { readonly id: TaskId; readonly status: TaskStatus }[];
+    }
+  | { readonly type: 'applied'; readonly revision: number }
+  | { readonly type: 'heartbeat' };
+
+export interface ManagerAddress {
+  readonly nodeId: NodeId;
+  /** `ip:port` of the control listener. */
+  readonly addr: string;
+}
+
+export interface LogRequest {
+  readonly id: string;
+  readonly tasks: readonly TaskId[];
+  readonly follow: boolean;
+  /** Lines from the end; undefined: all. */
+  readonly tail: number | undefined;
+  /** ISO 8601. */
+  readonly since: string | undefined;
+  readonly until: string | undefined;
+  readonly stdout: boolean;
+  readonly stderr: boolean;
+}
+
+export type ToAgent =
+  | { readonly type: 'welcome'; readonly heartbeatMs: number; readonly managers: readonly ManagerAddress[] }
+  | { readonly type: 'snapshot'; readonly revision: number; readonly items: Readonly<Record<string, Item>> }
+  | {
+      readonly type: 'delta';
+      readonly revision: number;
+      readonly put: Readonly<Record<string, Item>>;
+      readonly delete: readonly string[];
+    }
+  | { readonly type: 'managers'; readonly managers: readonly ManagerAddress[] }
+  /** The agent answers by opening a `logs.publish` call with the same id; `cancel` ends it. */
+  | { readonly type: 'logs'; readonly request: LogRequest }
+  | { readonly type: 'logs-cancel'; readonly id: string };
+
+/** One line (or part of one over 16 KiB) of a container's output. */
+export interface LogRecord {
+  readonly taskId: TaskId;
+  readonly stream: 'stdout' | 'stderr';
+  /** ISO 8601 with nanoseconds. */
+  readonly time: string;
+  /** Base64: output is bytes, not text. Includes the line's newline where there was one. */
+  readonly data: string;
+}
