@@ -1,0 +1,52 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ensureRunning, isRunning, stopDetached } from './detached.ts';
+
+test('a detached process is started once, adopted afterwards, and stopped for good', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-detached-'));
+  const spec = {
+    name: 'sleeper',
+    argv: ['sleep', `${1000 + process.pid}`],
+    pidFile: join(dir, 'run', 'x.pid'),
+    logFile: join(dir, 'x.log'),
+  };
+  try {
+    const first = await ensureRunning(spec);
+    assert.equal(first.started, true);
+    assert.deepEqual(await ensureRunning(spec), { pid: first.pid, started: false });
+    // The starter died before it wrote the pid file: found by its arguments.
+    rmSync(spec.pidFile);
+    assert.deepEqual(await ensureRunning(spec), { pid: first.pid, started: false });
+    await stopDetached(spec.pidFile);
+    assert.equal(isRunning(spec.pidFile), undefined);
+    assert.throws(() => process.kill(first.pid, 0));
+  } finally {
+    await stopDetached(spec.pidFile);
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('a pid that belongs to somebody else now is not taken for the process', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-detached-'));
+  const pidFile = join(dir, 'x.pid');
+  writeFileSync(pidFile, `${process.pid} 1\n`);
+  assert.equal(isRunning(pidFile), undefined);
+  rmSync(dir, { recursive: true });
+});
+
+test('a program that is not there is an error that names it', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-detached-'));
+  await assert.rejects(
+    ensureRunning({
+      name: 'ghost',
+      argv: ['/no/such/program'],
+      pidFile: join(dir, 'p'),
+      logFile: join(dir, 'l'),
+    }),
+    /cannot start ghost \(\/no\/such\/program\)/,
+  );
+  rmSync(dir, { recursive: true });
+});
