@@ -1,0 +1,94 @@
+/**
+ * The system calls that Node.js does not offer, through koffi, loaded at the first call: a process that never touches
+ * the kernel's network (the CLI, a unit test) never loads the native module.
+ *
+ * Every call is synchronous and runs on the calling thread, which is what makes `setns` safe here: the switch is per
+ * thread, libuv's own threads stay where they were, and no other JavaScript runs until it is switched back.
+ */
+import { createRequire } from 'node:module';
+import { getSystemErrorName } from 'node:util';
+import type * as KoffiModule from 'koffi';
+import { SkeinError } from '../model/errors.ts';
+
+export type Koffi = typeof KoffiModule;
+
+export const CLONE_NEWNET = 0x40000000;
+export const MS_BIND = 4096;
+export const MNT_DETACH = 2;
+
+export interface Libc {
+  setns(fd: number, kind: number): void;
+  unshare(flags: number): void;
+  mount(source: string, target: string, flags: number): void;
+  /** False when nothing was mounted there. */
+  umount(target: string, flags: number): boolean;
+  socket(domain: number, type: number, protocol: number): number;
+  setsockopt(fd: number, level: number, name: number, value: number): void;
+  bind(fd: number, address: Uint8Array): void;
+  send(fd: number, data: Uint8Array): void;
+  /** Bytes received into `into`; a datagram that is longer is cut. */
+  recv(fd: number, into: Uint8Array): number;
+  close(fd: number): void;
+}
+
+let koffi: Koffi | undefined;
+
+export function loadKoffi(): Koffi {
+  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffi;
+}
+
+const EINVAL = 22;
+const ENOENT = 2;
+
+let libc: Libc | undefined;
+
+export function loadLibc(): Libc {
+  libc ??= bindLibc(loadKoffi());
+  return libc;
+}
+
+function bindLibc(ffi: Koffi): Libc {
+  const lib = ffi.load('libc.so.6');
+  const setns = lib.func('int setns(int fd, int kind)');
+  const unshare = lib.func('int unshare(int flags)');
+  const mount = lib.func('int mount(str source, str target, str type, ulong flags, void *data)');
+  const umount2 = lib.func('int umount2(str target, int flags)');
+  const socket = lib.func('int socket(int domain, int type, int protocol)');
+  const setsockopt = lib.func('int setsockopt(int fd, int level, int name, void *value, uint length)');
+  const bind = lib.func('int bind(int fd, void *address, uint length)');
+  const send = lib.func('int64_t send(int fd, void *data, size_t length, int flags)');
+  const recv = lib.func('int64_t recv(int fd, void *into, size_t length, int flags)');
+  const close = lib.func('int close(int fd)');
+  const check = (result: number | bigint, what: string): number => {
+    if (Number(result) >= 0) return Number(result);
+    throw new SkeinError('internal', `${what}: ${errnoName(ffi.errno())}`);
+  };
+  return {
+    setns: (fd, kind) => void check(setns(fd, kind), 'setns'),
+    unshare: (flags) => void check(unshare(flags), 'unshare'),
+    mount: (source, target, flags) =>
+      void check(mount(source, target, 'none', flags, null), `mount ${source} on ${target}`),
+    umount(target, flags) {
+      const result = umount2(target, flags);
+      if (result < 0 && [EINVAL, ENOENT].includes(ffi.errno())) return false;
+      return check(result, `unmount ${target}`) === 0;
+    },
+    socket: (domain, type, protocol) => check(socket(domain, type, protocol), 'socket'),
+    setsockopt: (fd, level, name, value) =>
+      void check(setsockopt(fd, level, name, new Int32Array([value]), 4), `setsockopt ${level}.${name}`),
+    bind: (fd, address) => void check(bind(fd, address, address.length), 'bind'),
+    send: (fd, data) => void check(send(fd, data, data.length, 0), 'send'),
+    recv: (fd, into) => check(recv(fd, into, into.length, 0), 'recv'),
+    close: (fd) => void close(fd),
+  };
+}
+
+/** `EEXIST` for 17. */
+export function errnoName(errno: number): string {
+  try {
+    return getSystemErrorName(-errno);
+  } catch {
+    return `errno ${errno}`;
+  }
+}
