@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { planInstall, UNIT } from './install-plan.ts';
+
+const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
+const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
+
+test('packages come first, and a service that came with one is switched off', () => {
+  const steps = planInstall({ ...facts, missingPackages: ['etcd-server', 'nftables'] }, []);
+  assert.deepEqual(steps.slice(0, 2), [
+    { kind: 'packages', names: ['etcd-server', 'nftables'] },
+    { kind: 'disable-service', name: 'etcd' },
+  ]);
+});
+
+test("a containerd or etcd that was there before is nobody's business", () => {
+  assert.ok(!kinds(planInstall(facts, [])).includes('disable-service'));
+});
+
+test('staging writes below the root and starts nothing', () => {
+  const steps = planInstall({ ...facts, root: '/stage', start: false }, ['zod']);
+  assert.ok(!kinds(steps).includes('systemctl'));
+  for (const step of steps) {
+    if (step.kind === 'copy') assert.ok(step.to.startsWith('/stage/'));
+    if (step.kind === 'write') assert.ok(step.path.startsWith('/stage/'));
+  }
+});
+
+test("the administrator's settings are kept on an upgrade", () => {
+  const write = planInstall(facts, []).find(
+    (s) => s.kind === 'write' && s.path === '/etc/skein/settings.json',
+  );
+  assert.ok(write?.kind === 'write' && write.keep);
+});
+
+test('stopping the unit stops skeind alone', () => assert.match(UNIT, /^KillMode=process$/m));
