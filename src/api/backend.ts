@@ -1,16 +1,21 @@
 /**
- * What the Engine API needs from the rest of Skein; daemon/ wires it. Routes convert HTTP to these calls and the
- * answers back to Docker's JSON, nothing else. Every call throws SkeinError for a "no" that the client must see.
+ * api/: the Docker Engine API, the only way in for any client. This file is what it needs from the rest of Skein;
+ * daemon/ wires it. Routes convert HTTP to these calls and the answers back to Docker's JSON, nothing else.
  *
- * `ClusterBackend` exists on managers only: `cluster()` throws `failed-precondition`... as Docker words it elsewhere
- * ("This node is not a swarm manager. ...", HTTP 503).
+ * Every call throws SkeinError for a "no" that the client must see; http-error.ts maps each code to one status.
+ * Swarm's own refusals ("This node is already part of a swarm. ...") are 503 in Docker: throw them as `unavailable`.
+ * A message that starts with `rpc error: code = X desc = ` gets the status Docker gives to that gRPC code.
+ *
+ * `ClusterBackend` exists on managers only; without one the API itself answers 503 in Docker's two wordings.
+ * One node or service more costs the lists one more entry; nothing here is kept between requests.
  */
-import type { ContainerInfo, ImageStore, LogLine, LogQuery } from '../containerd/runtime.ts';
-import type { ContainerId, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { ContainerInfo, ImageStore, LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
+import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { NetworkItem } from '../model/network-view.ts';
 import type { Cluster, Network, Node, NodeDescription, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
-import type { View } from '../store/view.ts';
+import type { LiveView } from '../store/view.ts';
 
 export interface SwarmInitRequest {
   readonly listenAddr: string;
@@ -52,7 +57,8 @@ export interface SwarmBackend {
 
 /** The cluster, on a manager. Implemented by manager/control. Changes resolve when this manager's view shows them. */
 export interface ClusterBackend {
-  readonly view: View;
+  /** Reads come from here; its changes feed `/events`. */
+  readonly view: LiveView;
   /** Node id of the leader, if known. */
   leader(): NodeId | undefined;
   updateSwarm(
@@ -102,6 +108,21 @@ export interface EngineBackend {
     }[]
   >;
   info(): Promise<EngineInfo>;
+  /** The container's stands, for `inspect`. Without it a manager answers from its view, others with none. */
+  containerNetworks?(id: ContainerId): Promise<
+    readonly {
+      readonly networkId: NetworkId;
+      readonly name: string;
+      readonly address: InterfaceAddress;
+      readonly mac: string;
+      readonly gateway: string;
+      readonly aliases: readonly string[];
+    }[]
+  >;
+  /** The networks of this node, where it is no manager: `network ls` on a worker. */
+  networks?(): Promise<readonly NetworkItem[]>;
+  /** `docker login`: asks the registry; throws `unauthenticated`. Without it the API refuses in words. */
+  login?(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }>;
 }
 
 export interface EngineInfo {
