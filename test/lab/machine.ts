@@ -1,0 +1,34 @@
+/** What of a lab can be seen on the machine: compared before and after, so that nothing is left behind unseen. */
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { runProcess } from '../../src/kit/process.ts';
+
+const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
+
+function processesNaming(text: string): string[] {
+  return list('/proc')
+    .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
+    .map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      } catch {
+        return '';
+      }
+    })
+    .filter((line) => line.includes(text));
+}
+
+export async function machineState(lab: string): Promise<Readonly<Record<string, readonly string[]>>> {
+  const lines = async (argv: string[]) => (await runProcess(argv)).stdout.split('\n').filter((l) => l !== '');
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return {
+    namespaces: list('/run/netns').filter((name) => name.startsWith(`skein-${lab}-`)),
+    mounts: mounts.filter((line) => line.includes(`skein-lab/${lab}`) || line.includes(`skein-${lab}-`)),
+    processes: processesNaming(`skein-lab/${lab}/`),
+    cgroups: globSync(`/sys/fs/cgroup/{,*/}skein-lab/${lab}`),
+    links: (await lines(['ip', '-o', 'link'])).map((line) => line.split(':')[1]!.trim()),
+    tables: await lines(['nft', 'list', 'tables']),
+    routes: await lines(['ip', 'route']),
+    files: ['/var/lib/skein-lab', '/run/skein-lab'].map((f) => `${f}/${lab}`).filter((f) => existsSync(f)),
+    shimSockets: list('/run/containerd/s'),
+  };
+}
