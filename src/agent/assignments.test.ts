@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NodeId, TaskId } from '../model/ids.ts';
+import type { Item } from '../rpc/messages.ts';
+import { Assignments, type AssignmentsChange } from './assignments.ts';
+
+const task = (id: string, desiredState = 'running'): Record<string, Item> => ({
+  [`task/${id}`]: { kind: 'task', value: { id, desiredState } } as unknown as Item,
+});
+const peer = (id: string): Record<string, Item> => ({
+  [`peer/${id}`]: { kind: 'peer', value: { nodeId: id, hostname: id, vtep: '192.0.2.1' } } as unknown as Item,
+});
+
+function watched(): { assignments: Assignments; changes: AssignmentsChange[] } {
+  const assignments = new Assignments();
+  const changes: AssignmentsChange[] = [];
+  assignments.onChange((change) => changes.push(change));
+  return { assignments, changes };
+}
+
+test('nothing is known before the first snapshot, and a delta before it is refused', () => {
+  const { assignments } = watched();
+  assert.equal(assignments.revision, undefined);
+  assert.equal(assignments.networkView(), undefined);
+  assert.throws(() => assignments.apply(5, {}, []), { code: 'internal' });
+});
+
+test('a snapshot replaces, a delta changes, listeners hear which tasks', () => {
+  const { assignments, changes } = watched();
+  assignments.replace(5, { ...task('a'), ...task('b'), ...peer('n') });
+  assignments.apply(6, task('a', 'shutdown'), ['task/b']);
+  assignments.replace(7, { ...task('a', 'shutdown') });
+  assert.deepEqual(changes, [
+    { tasks: ['a', 'b'], network: true },
+    { tasks: ['b', 'a'], network: true },
+    { tasks: [], network: true },
+  ]);
+  assert.equal(assignments.tasks.get('a' as TaskId)?.desiredState, 'shutdown');
+  assert.equal(assignments.networkView()?.peers.size, 0);
+});
+
+test('a snapshot that says what is known tells nobody', () => {
+  const { assignments, changes } = watched();
+  assignments.replace(5, { ...task('a'), ...peer('n') });
+  assignments.replace(5, { ...task('a'), ...peer('n') });
+  assert.equal(changes.length, 1);
+});
+
+test('a view handed out does not change any more', () => {
+  const { assignments } = watched();
+  assignments.replace(5, peer('n'));
+  const before = assignments.networkView()!;
+  assignments.apply(6, peer('m'), ['peer/n']);
+  assert.deepEqual([...before.peers.keys()], ['n' as NodeId]);
+  assert.deepEqual([...assignments.networkView()!.peers.keys()], ['m' as NodeId]);
+});

@@ -1,0 +1,119 @@
+/**
+ * What the manager wants of this node, as it last said: tasks, and the network view. The session fills it, the rest
+ * of the agent reads it. Kept in memory only: a restarted skeind waits for its first snapshot and touches nothing
+ * before (`revision === undefined`), so a stale file can never stop a container.
+ *
+ * INVARIANTS
+ * - Maps handed out are never changed afterwards: a reader may keep a `networkView()` over an await.
+ * - A delta costs one copy of the maps it touches; a snapshot that says what is known already tells nobody.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { SkeinError } from '../model/errors.ts';
+import type { NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type {
+  EndpointItem,
+  NetworkItem,
+  NetworkView,
+  PeerItem,
+  SelfItem,
+  ServiceItem,
+} from '../model/network-view.ts';
+import type { Item, TaskItem } from '../rpc/messages.ts';
+
+export interface AssignmentsChange {
+  /** Tasks that came, went or changed. */
+  readonly tasks: readonly TaskId[];
+  /** The network view has moved, be it in its revision only: it wants to be applied and acknowledged. */
+  readonly network: boolean;
+}
+
+export type Items = Readonly<Record<string, Item>>;
+
+/** Items of each kind under the part of their key after `kind/`; `self` under the empty one. */
+type Kinds = { [K in Item['kind']]: ReadonlyMap<string, Extract<Item, { kind: K }>['value']> };
+
+const NONE: Kinds = {
+  self: new Map<string, SelfItem>(),
+  task: new Map<string, TaskItem>(),
+  peer: new Map<string, PeerItem>(),
+  network: new Map<string, NetworkItem>(),
+  endpoint: new Map<string, EndpointItem>(),
+  service: new Map<string, ServiceItem>(),
+};
+
+export class Assignments {
+  #revision: number | undefined;
+  #kinds: Kinds = NONE;
+  readonly #listeners = new Set<(change: AssignmentsChange) => void>();
+
+  /** Store revision up to which this is complete; undefined before the first snapshot. */
+  get revision(): number | undefined {
+    return this.#revision;
+  }
+
+  get tasks(): ReadonlyMap<TaskId, TaskItem> {
+    return this.#kinds.task as ReadonlyMap<TaskId, TaskItem>;
+  }
+
+  /** Undefined before the first snapshot. */
+  networkView(): NetworkView | undefined {
+    if (this.#revision === undefined) return undefined;
+    return {
+      revision: this.#revision,
+      self: this.#kinds.self.get(''),
+      peers: this.#kinds.peer as ReadonlyMap<NodeId, PeerItem>,
+      networks: this.#kinds.network as ReadonlyMap<NetworkId, NetworkItem>,
+      endpoints: this.#kinds.endpoint,
+      services: this.#kinds.service as ReadonlyMap<ServiceId, ServiceItem>,
+    };
+  }
+
+  /** A snapshot: everything not in `items` is gone. */
+  replace(revision: number, items: Items): void {
+    const gone: string[] = [];
+    for (const [kind, map] of Object.entries(this.#kinds))
+      for (const id of map.keys()) {
+        const key = kind === 'self' ? 'self' : `${kind}/${id}`;
+        if (!(key in items)) gone.push(key);
+      }
+    this.#move(revision, items, gone);
+  }
+
+  /** A delta on top of what is known. */
+  apply(revision: number, put: Items, gone: readonly string[]): void {
+    if (this.#revision === undefined) throw new SkeinError('internal', 'a delta came before the snapshot');
+    this.#move(revision, put, gone);
+  }
+
+  onChange(listener: (change: AssignmentsChange) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  #move(revision: number, put: Items, gone: readonly string[]): void {
+    const copies: Partial<Record<Item['kind'], Map<string, Item['value']>>> = {};
+    const tasks = new Set<TaskId>();
+    const change = (key: string, value: Item['value'] | undefined) => {
+      const [kind, id] = splitKey(key);
+      if (isDeepStrictEqual((copies[kind] ?? this.#kinds[kind]).get(id), value)) return;
+      const map = (copies[kind] ??= new Map<string, Item['value']>(this.#kinds[kind]));
+      if (value === undefined) map.delete(id);
+      else map.set(id, value);
+      if (kind === 'task') tasks.add(id as TaskId);
+    };
+    for (const key of gone) change(key, undefined);
+    for (const [key, item] of Object.entries(put)) change(key, item.value);
+    const network = this.#revision !== revision || Object.keys(copies).some((kind) => kind !== 'task');
+    this.#revision = revision;
+    this.#kinds = { ...this.#kinds, ...copies } as Kinds;
+    if (tasks.size === 0 && !network) return;
+    for (const listener of this.#listeners) listener({ tasks: [...tasks], network });
+  }
+}
+
+function splitKey(key: string): [Item['kind'], string] {
+  const at = key.indexOf('/');
+  const kind = (at < 0 ? key : key.slice(0, at)) as Item['kind'];
+  if (!(kind in NONE)) throw new SkeinError('internal', `an assignment of unknown kind: ${key}`);
+  return [kind, at < 0 ? '' : key.slice(at + 1)];
+}
