@@ -60,8 +60,12 @@ export interface Cluster extends Meta {
 export interface ClusterCa {
   /** PEM. Trust root of every connection between nodes. */
   readonly certificate: string;
-  /** PEM, PKCS#8. Managers only; no rpc message carries it but the one that makes a manager. */
+  /** PEM, PKCS#8. Managers only: no rpc message carries it, a new manager reads it in the store. */
   readonly key: string;
+  /** PEM. Second root, for etcd's peers; only managers are given it, so a worker opens nothing of the store. */
+  readonly etcdCertificate: string;
+  /** PEM, PKCS#8. */
+  readonly etcdKey: string;
 }
 
 export interface NodeDescription {
