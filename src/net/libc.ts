@@ -26,8 +26,8 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: number): void;
   bind(fd: number, address: Uint8Array): void;
   send(fd: number, data: Uint8Array): void;
-  /** Bytes received into `into`; a datagram that is longer is cut. */
-  recv(fd: number, into: Uint8Array): number;
+  /** Bytes received into `into` (a longer datagram is cut); -EAGAIN when told not to wait and there is nothing. */
+  recv(fd: number, into: Uint8Array, flags: number): number;
   close(fd: number): void;
 }
 
@@ -40,6 +40,7 @@ export function loadKoffi(): Koffi {
 
 const EINVAL = 22;
 const ENOENT = 2;
+const EAGAIN = 11;
 
 let libc: Libc | undefined;
 
@@ -79,7 +80,10 @@ function bindLibc(ffi: Koffi): Libc {
       void check(setsockopt(fd, level, name, new Int32Array([value]), 4), `setsockopt ${level}.${name}`),
     bind: (fd, address) => void check(bind(fd, address, address.length), 'bind'),
     send: (fd, data) => void check(send(fd, data, data.length, 0), 'send'),
-    recv: (fd, into) => check(recv(fd, into, into.length, 0), 'recv'),
+    recv(fd, into, flags) {
+      const length = Number(recv(fd, into, into.length, flags));
+      return length < 0 && ffi.errno() === EAGAIN ? -EAGAIN : check(length, 'recv');
+    },
     close: (fd) => void close(fd),
   };
 }

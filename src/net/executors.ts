@@ -1,0 +1,226 @@
+/**
+ * The effects: one executor for each kind of step, each taking a run of steps of that kind in one place, so that a
+ * thousand entries are one conversation with the kernel.
+ */
+import { addressOf, prefixLength } from '../kit/cidr.ts';
+import type { Ipv4 } from '../model/ids.ts';
+import type { Protocol } from '../model/spec.ts';
+import type { Step, StepKind } from './diff-plan.ts';
+import type { PortChanges } from './nft-diff-plan.ts';
+import { removeBaseText, replaceBaseText, tableText } from './nft-text.ts';
+import * as nf from './nfnetlink.ts';
+import type { Message } from './netlink.ts';
+import type { Places } from './places.ts';
+import * as rt from './rtnetlink.ts';
+import { type Link, type Place, ZERO_MAC } from './state.ts';
+
+type StepOf<K extends StepKind> = Extract<Step, { readonly kind: K }>;
+export type Executors = { readonly [K in StepKind]: (steps: readonly StepOf<K>[], place: Place) => void };
+
+export function makeExecutors(places: Places): Executors {
+  const send = (place: Place, messages: readonly Message[]) => places.route(place).request(messages);
+  const index = (place: Place, link: string) => places.index(place, link);
+  return {
+    'netns.create': (steps) => steps.forEach(({ place }) => places.create(place)),
+    'sysctl.set': (steps) =>
+      steps.forEach(({ place, sysctl }) => places.writeSysctl(place, sysctl.key, sysctl.value)),
+    'link.delete': (steps) => steps.forEach(({ place, name }) => deleteLink(places, place, name)),
+    'link.create': (steps) => steps.forEach(({ link, peer }) => createLink(places, link, peer)),
+    'link.set': (steps, place) =>
+      send(
+        place,
+        steps.map(({ link }) => changeLink(places, link)),
+      ),
+    'port.set': (steps, place) =>
+      send(
+        place,
+        steps.map(({ link }) => rt.setPort(index(place, link.name), link.name, link.port!)),
+      ),
+    'address.add': (steps, place) =>
+      send(
+        place,
+        steps.map(({ address: { link, address } }) =>
+          rt.addAddress(index(place, link), link, addressOf(address), prefixLength(address)),
+        ),
+      ),
+    'address.delete': (steps, place) =>
+      send(
+        place,
+        steps.map(({ address: { link, address } }) =>
+          rt.deleteAddress(index(place, link), link, addressOf(address), prefixLength(address)),
+        ),
+      ),
+    'route.set': (steps, place) =>
+      send(
+        place,
+        steps.map(({ route: { link, via } }) => rt.setDefaultRoute(index(place, link), link, via)),
+      ),
+    'route.delete': (steps, place) =>
+      send(
+        place,
+        steps.map(({ route: { link, via } }) => rt.deleteDefaultRoute(index(place, link), link, via)),
+      ),
+    'neighbour.set': (steps, place) =>
+      send(
+        place,
+        steps.map(({ neighbour: { link, ip, mac } }) => rt.setNeighbour(index(place, link), link, ip, mac)),
+      ),
+    'neighbour.delete': (steps, place) =>
+      send(
+        place,
+        steps.map(({ neighbour: { link, ip } }) => rt.deleteNeighbour(index(place, link), link, ip)),
+      ),
+    'fdb.set': (steps, place) =>
+      send(
+        place,
+        steps.map(({ fdb: { link, mac, vtep } }) =>
+          rt.setFdb(index(place, link), link, mac, vtep, mac === ZERO_MAC),
+        ),
+      ),
+    'fdb.delete': (steps, place) =>
+      send(
+        place,
+        steps.map(({ fdb: { link, mac, vtep } }) => rt.deleteFdb(index(place, link), link, mac, vtep)),
+      ),
+    'nft.base': (steps) => steps.forEach((step) => places.nft.run(baseText(step))),
+    'nft.ports': (steps) => steps.forEach(({ changes }) => programPorts(places, changes)),
+  };
+}
+
+/** Runs of one kind in one place, in order. */
+export function* runs(steps: readonly Step[]): Generator<readonly [Step, ...Step[]]> {
+  let run: Step[] = [];
+  for (const step of steps) {
+    const first = run[0];
+    if (first && (first.kind !== step.kind || first.place !== step.place)) {
+      yield run as [Step, ...Step[]];
+      run = [];
+    }
+    run.push(step);
+  }
+  if (run.length > 0) yield run as [Step, ...Step[]];
+}
+
+export function execute<K extends StepKind>(
+  executors: Executors,
+  kind: K,
+  steps: readonly Step[],
+  place: Place,
+): void {
+  executors[kind](steps as readonly StepOf<K>[], place);
+}
+
+function deleteLink(places: Places, place: Place, name: string): void {
+  if (!places.exists(place) || !tryIndex(places, place, name)) return;
+  places.route(place).request([rt.deleteLink(places.index(place, name), name)]);
+  places.forgetLink(place, name);
+}
+
+function tryIndex(places: Places, place: Place, name: string): number | undefined {
+  places.forgetLink(place, name);
+  try {
+    return places.index(place, name);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * One message makes the link where it belongs, both ends of a veth at once, with MAC and MTU. It is sent in the root
+ * namespace, so that a VXLAN device has its underlay socket there. A death before the second message leaves a link
+ * without its bridge, which the next difference sees.
+ */
+function createLink(places: Places, link: Link, peer: Link | undefined): void {
+  for (const end of peer ? [link, peer] : [link]) deleteLink(places, end.place, end.name);
+  const socket = places.route('root');
+  places.withFd(link.place, (fd) => {
+    const made = { ...linkMessage(link), netnsFd: fd };
+    switch (link.type.kind) {
+      case 'bridge':
+        return socket.request([rt.addBridge(made)]);
+      case 'vxlan':
+        return socket.request([rt.addVxlan(made, link.type)]);
+      case 'veth':
+        return places.withFd(peer!.place, (peerFd) =>
+          socket.request([rt.addVeth(made, { ...linkMessage(peer!), netnsFd: peerFd, up: false })]),
+        );
+      case 'other':
+        return undefined;
+    }
+  });
+  // A bridge is named by its index, which only its own namespace knows; a veth's second end can not come up before
+  // it is tied to the first.
+  for (const end of peer ? [link, peer] : [link])
+    if (end.master || end === peer) places.route(end.place).request([changeLink(places, end)]);
+}
+
+const linkMessage = (link: Link): rt.LinkMessage => ({
+  name: link.name,
+  ...(link.mac && { mac: link.mac }),
+  mtu: link.mtu,
+  up: link.up,
+});
+
+function changeLink(places: Places, link: Link): Message {
+  const master = link.master ? places.index(link.place, link.master) : 0;
+  const { mtu, ...rest } = linkMessage(link);
+  const isLoopback = link.type.kind === 'other';
+  return rt.setLink(places.index(link.place, link.name), {
+    ...rest,
+    ...(!isLoopback && { master, mtu: mtu! }),
+  });
+}
+
+function baseText(step: StepOf<'nft.base'>): string {
+  if (step.table) return `table ip ${nf.TABLE} {}\ndelete table ip ${nf.TABLE}\n${tableText(step.table)}`;
+  return [
+    ...step.remove.map(removeBaseText),
+    ...step.replace.map(({ chain, exists }) => replaceBaseText(chain, exists)),
+  ].join('');
+}
+
+function programPorts(places: Places, changes: PortChanges): void {
+  places.filter.request(nf.transaction(portMessages(changes)));
+  if (changes.forgetUdp.size > 0) nf.forgetUdp(places.filter, changes.forgetUdp);
+}
+
+function portMessages(changes: PortChanges): Message[] {
+  const rule = ([chain, modulus]: [string, number]) =>
+    nf.addPortRule(chain, chain.slice(0, chain.indexOf('-')) as Protocol, modulus);
+  const slots = [...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), ...targetOf(target) }));
+  const gone = changes.deleteSlots.map(slotOf);
+  return [
+    ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), rule(entry)]),
+    ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), rule(entry)]),
+    ...byProtocol(gone).flatMap(([protocol, keys]) => nf.deleteSlots(protocol, keys)),
+    ...byProtocol(slots).flatMap(([protocol, keys]) => nf.addSlots(protocol, keys)),
+    ...nf.deletePublished(changes.deletePublished.map(portOf)),
+    ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ ...portOf(key), chain }))),
+    ...changes.deleteChains.flatMap((chain) => [nf.flushChain(chain), nf.deleteChain(chain)]),
+  ];
+}
+
+function slotOf(key: string): nf.SlotKey {
+  const [protocol, port, slot] = key.split('/');
+  return { protocol: protocol as Protocol, port: Number(port), slot: Number(slot) };
+}
+
+function portOf(key: string): { protocol: Protocol; port: number } {
+  const [protocol, port] = key.split('/');
+  return { protocol: protocol as Protocol, port: Number(port) };
+}
+
+function targetOf(target: string): { address: Ipv4; to: number } {
+  const [address, port] = target.split(':');
+  return { address: address as Ipv4, to: Number(port) };
+}
+
+function byProtocol<T extends { readonly protocol: Protocol }>(items: readonly T[]): [Protocol, T[]][] {
+  const groups = new Map<Protocol, T[]>();
+  for (const item of items) {
+    const group = groups.get(item.protocol);
+    if (group) group.push(item);
+    else groups.set(item.protocol, [item]);
+  }
+  return [...groups];
+}

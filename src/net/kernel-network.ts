@@ -1,0 +1,306 @@
+/**
+ * The real `NodeNetwork`: makes one node's kernel agree with the network view, and makes and removes sandboxes.
+ *
+ * INVARIANTS
+ * - Decisions are pure (`plan.ts`, `diff-plan.ts`); what is done is the difference between them and the kernel.
+ * - The first apply, every audit and the apply after an error read the kernel back. In between the last plan stands
+ *   for the kernel (`#known`), so a change of one endpoint costs a comparison in memory and one message.
+ * - A death between any two steps is repaired by the next apply: no step depends on what only memory knew.
+ * - Nothing of others is touched: links by name (link-names.ts), one nftables table, sandboxes by their folder.
+ * - Operations run one at a time, in the order they were asked for. No namespace switch spans an `await`.
+ *
+ * Scale: an apply compares maps of all endpoints of the node's networks in memory (about 10 ms at 5,000) and programs
+ * what differs; an attach does not depend on how much else there is.
+ */
+import { addressOf, interfaceAddress, parseCidr } from '../kit/cidr.ts';
+import { type Clock, sleep, systemClock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
+import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
+import type { NetworkView } from '../model/network-view.ts';
+import { diff, type Step, type StepKind, type Wanted } from './diff-plan.ts';
+import { execute, type Executors, makeExecutors, runs } from './executors.ts';
+import { chooseGateway, DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
+import { GATEWAY_LINK } from './link-names.ts';
+import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
+import { observe } from './observe.ts';
+import { Places } from './places.ts';
+import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
+import { dumpAddresses, dumpLinks, dumpNeighbours, dumpRoutes } from './rtnetlink.ts';
+import { planRecord } from './sandbox-plan.ts';
+import { SandboxRecords } from './sandbox-records.ts';
+import { ZERO_MAC } from './state.ts';
+import { dropSandbox, emptyState, hostLinksOf, mergeSandbox, onlyOf } from './known-state.ts';
+
+export interface KernelNetworkOptions {
+  /** Holds `netns/` and `sandboxes/`; gone after a reboot, or stale, which is as good. */
+  readonly runRoot: string;
+  readonly log: Log;
+  /** This node's tunnel endpoint: the underlay address that other nodes send to. */
+  readonly vtep: Ipv4;
+  readonly gatewaySubnet?: Cidr;
+  readonly clock?: Clock;
+  /** The node's own namespace, when it is not that of this process. */
+  readonly netns?: string;
+}
+
+/** What an apply or audit changed: steps by kind. */
+export interface ApplyReport {
+  /** The kernel was read back, not taken from memory. */
+  readonly readBack: boolean;
+  readonly steps: Partial<Record<StepKind, number>>;
+  readonly total: number;
+}
+
+/**
+ * A namespace that is being taken down holds its VNIs and names a little longer, and what memory knew may be gone: how
+ * often and how long we try again, reading back each time.
+ */
+const RETRIES = { times: 50, ms: 40 };
+/** How long the kernel gets to take a removed namespace down, and how often we look. */
+const LEAVING = { ms: 500, step: 20 };
+
+export class KernelNetwork implements NodeNetwork {
+  readonly #options: KernelNetworkOptions;
+  readonly #places: Places;
+  readonly #records: SandboxRecords;
+  readonly #executors: Executors;
+  #view: NetworkView | undefined;
+  #facts: Facts | undefined;
+  #known: Desired | undefined;
+  #last: ApplyReport | undefined;
+  /** Removed, but their links may still be on their way out. */
+  readonly #leaving = new Set<ContainerId>();
+  readonly #clock: Clock;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  static async open(options: KernelNetworkOptions): Promise<KernelNetwork> {
+    return new KernelNetwork(options);
+  }
+
+  constructor(options: KernelNetworkOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#places = new Places(options.runRoot, options.netns);
+    this.#records = new SandboxRecords(options.runRoot);
+    this.#executors = makeExecutors(this.#places);
+  }
+
+  /** What the last apply or audit did. */
+  get lastReport(): ApplyReport | undefined {
+    return this.#last;
+  }
+
+  apply(view: NetworkView, signal?: AbortSignal): Promise<void> {
+    return this.#serial(async () => {
+      signal?.throwIfAborted();
+      this.#view = view;
+      await this.#reconcile(view, signal);
+    });
+  }
+
+  /** Reads everything back and repairs what drifted. Counts what it repaired. */
+  audit(): Promise<ApplyReport> {
+    return this.#serial(async () => {
+      if (!this.#view) return { readBack: false, steps: {}, total: 0 };
+      this.#forget();
+      const report = await this.#reconcile(this.#view);
+      if (report.total > 0) this.#options.log.warn('network drift repaired', { 'net.steps': report.steps });
+      return report;
+    });
+  }
+
+  attach(spec: SandboxSpec): Promise<Sandbox> {
+    return this.#serial(async () => {
+      const facts = this.#currentFacts();
+      const before = this.#records.get(spec.id);
+      const record = planRecord(spec, {
+        view: this.#view,
+        others: this.#records.all.filter((r) => r.spec.id !== spec.id),
+        before,
+        gateway: facts.gateway,
+        taken: this.#takenAddresses(before),
+      });
+      this.#records.set(record);
+      await this.#make(record, facts);
+      return {
+        id: spec.id,
+        netnsPath: this.#places.path(spec.id)!,
+        hostPorts: record.hostPorts,
+      };
+    });
+  }
+
+  /**
+   * Deleting a veth holds the caller for tens of milliseconds; the kernel does it by itself, in the background, when
+   * the namespace goes. Only where something keeps the namespace alive are the links deleted by hand.
+   */
+  async detach(id: ContainerId): Promise<void> {
+    this.#leaving.add(id);
+    try {
+      await this.#serial(() => this.#remove(id));
+      for (let waited = 0; waited < LEAVING.ms && this.#hostLinks(id).length > 0; waited += LEAVING.step)
+        await sleep(this.#clock, LEAVING.step);
+      await this.#serial(async () =>
+        this.#run(this.#hostLinks(id).map(({ place, name }) => ({ kind: 'link.delete', place, name }))),
+      );
+    } finally {
+      this.#leaving.delete(id);
+    }
+  }
+
+  async sandboxes(): Promise<readonly ContainerId[]> {
+    return [...new Set([...this.#places.sandboxes(), ...this.#records.all.map((r) => r.spec.id)])].sort();
+  }
+
+  async uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }> {
+    const socket = this.#places.route('root');
+    const index = dumpAddresses(socket).find((a) => a.ip === address)?.index;
+    const link = dumpLinks(socket).find((l) => l.index === index);
+    if (!link) throw new SkeinError('not-found', `no link of this node has the address ${address}`);
+    return { name: link.name, mac: link.mac, mtu: link.mtu };
+  }
+
+  async close(): Promise<void> {
+    await this.#queue.catch(() => undefined);
+    this.#places.close();
+  }
+
+  /** Runs `fn` after everything that was asked for before it. */
+  #serial<T>(fn: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(fn, fn);
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
+  #forget(): void {
+    this.#known = undefined;
+    this.#facts = undefined;
+  }
+
+  async #reconcile(view: NetworkView, signal?: AbortSignal): Promise<ApplyReport> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        return (this.#last = this.#reconcileOnce(view));
+      } catch (error) {
+        this.#forget();
+        if (attempt >= RETRIES.times || signal?.aborted || !isCode(error, 'already-exists', 'not-found'))
+          throw error;
+        await sleep(this.#clock, RETRIES.ms, signal);
+      }
+  }
+
+  #reconcileOnce(view: NetworkView): ApplyReport {
+    const facts = this.#currentFacts();
+    const readBack = this.#known === undefined;
+    // A sandbox whose namespace is gone has no container either (reboot): the agent detaches it.
+    const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
+    const desired = planNode(view, alive, facts);
+    const observed = this.#known ?? this.#observeAll(desired, alive);
+    const steps = diff(desired, observed);
+    this.#run(steps);
+    for (const { spec } of alive) this.#places.forget(spec.id);
+    this.#known = desired;
+    return { readBack, ...countSteps(steps) };
+  }
+
+  #observeAll(desired: Desired, alive: readonly SandboxRecord[]) {
+    const where = ['root', 'fabric', ...alive.map((r) => r.spec.id)] as const;
+    const observed = observe(this.#places, where, desired.sysctls.values(), true);
+    for (const id of this.#leaving) dropSandbox(observed, id);
+    return observed;
+  }
+
+  #run(steps: readonly Step[]): void {
+    for (const run of runs(steps)) execute(this.#executors, run[0].kind, run, run[0].place);
+  }
+
+  /** Makes or completes one sandbox, without looking at anything else. */
+  async #make(record: SandboxRecord, facts: Facts): Promise<void> {
+    const { id } = record.spec;
+    const wanted: Wanted = planOne(record, this.#view!, facts);
+    const observed = this.#places.exists(id)
+      ? onlyOf(observe(this.#places, ['root', 'fabric', id], wanted.sysctls.values(), false), wanted, id)
+      : emptyState(['root', 'fabric']);
+    try {
+      this.#run(diff(wanted, observed));
+      if (this.#known) mergeSandbox(this.#known, wanted);
+    } catch (error) {
+      this.#known = undefined;
+      throw error;
+    } finally {
+      this.#places.forget(id);
+    }
+    if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
+  }
+
+  async #remove(id: ContainerId): Promise<void> {
+    const record = this.#records.get(id);
+    this.#places.remove(id);
+    this.#records.delete(id);
+    if (this.#known) dropSandbox(this.#known, id);
+    if (record?.gateway && this.#hasGateway()) this.#run([forgetNeighbour(addressOf(record.gateway))]);
+    if (record && record.hostPorts.length > 0 && this.#view) await this.#reconcile(this.#view);
+  }
+
+  #hostLinks(id: ContainerId) {
+    return hostLinksOf(id, (place) =>
+      this.#places.exists(place) ? dumpLinks(this.#places.route(place)).map((l) => l.name) : [],
+    );
+  }
+
+  #hasGateway(): boolean {
+    return dumpLinks(this.#places.route('root')).some((l) => l.name === GATEWAY_LINK);
+  }
+
+  /** Addresses of the gateway subnet that the kernel holds as a sandbox's. */
+  #takenAddresses(before: SandboxRecord | undefined): Set<Ipv4> {
+    if (before?.gateway) return new Set();
+    return new Set(dumpNeighbours(this.#places.route('root')).map((n) => n.ip));
+  }
+
+  #currentFacts(): Facts {
+    if (this.#facts) return this.#facts;
+    const socket = this.#places.route('root');
+    const links = dumpLinks(socket);
+    const addresses = dumpAddresses(socket);
+    const uplink = links.find((l) => l.index === addresses.find((a) => a.ip === this.#options.vtep)?.index);
+    if (!uplink)
+      throw new SkeinError(
+        'failed-precondition',
+        `no link of this node has the address ${this.#options.vtep}`,
+      );
+    return (this.#facts = {
+      uplinkMtu: uplink.mtu,
+      vtep: this.#options.vtep,
+      gateway: this.#gateway(links.find((l) => l.name === GATEWAY_LINK)?.index),
+    });
+  }
+
+  #gateway(bridge: number | undefined): InterfaceAddress {
+    const socket = this.#places.route('root');
+    const present = dumpAddresses(socket).find((a) => a.index === bridge);
+    const routes = dumpRoutes(socket).filter((r) => r.destination.length > 0 && r.index !== bridge);
+    return chooseGateway({
+      wanted: this.#options.gatewaySubnet ?? DEFAULT_GATEWAY_SUBNET,
+      sandboxes: this.#records.all.flatMap((r) => (r.gateway ? [r.gateway] : [])),
+      present: present && interfaceAddress(present.ip, present.length),
+      occupied: [
+        ...routes.map((r) => parseCidr(`${r.destination.ip}/${r.destination.length}`)),
+        ...[...(this.#view?.networks.values() ?? [])].map((n) => n.subnet),
+      ],
+    });
+  }
+}
+
+const forgetNeighbour = (ip: Ipv4): Step => ({
+  kind: 'neighbour.delete',
+  place: 'root',
+  neighbour: { place: 'root', link: GATEWAY_LINK, ip, mac: ZERO_MAC },
+});
+
+function countSteps(steps: readonly Step[]): Pick<ApplyReport, 'steps' | 'total'> {
+  const counts: Partial<Record<StepKind, number>> = {};
+  for (const { kind } of steps) counts[kind] = (counts[kind] ?? 0) + 1;
+  return { steps: counts, total: steps.length };
+}

@@ -1,0 +1,204 @@
+/**
+ * The nftables table `ip skein` of a node's root namespace: what it must hold, typed, so that it can be written as
+ * text, programmed, and walked without traffic.
+ *
+ * Cost: a new connection meets one lookup in `published`, one chain, one lookup in a slots map, however many ports are
+ * published. Every published port has a chain of its own because round robin needs a counter of its own; the chain
+ * holds the modulus only, the backends are elements of the flat map (port . slot -> address . port).
+ *
+ * Doors: packets of services with `skein.client-ip=preserve` will leave by the postrouting rule `ingress source`
+ * unless marked; a host firewall whose forward policy is drop needs an accept in its own table, beside `forward` here.
+ */
+import type { Cidr, Ipv4 } from '../model/ids.ts';
+import type { PortSpec } from '../model/spec.ts';
+import type { EndpointItem, NetworkView } from '../model/network-view.ts';
+import { ipToInt } from '../kit/cidr.ts';
+import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
+import { portMark } from './nfnetlink.ts';
+import { ruleText } from './nft-text.ts';
+import type { Backend, BaseChain, NftState, PublishedPort, Rule } from './state.ts';
+
+export interface NftTable {
+  readonly bases: readonly BaseChain[];
+  /** By protocol and port. */
+  readonly ports: ReadonlyMap<string, PublishedPort>;
+}
+
+export const LOOPBACK = '127.0.0.0/8' as Cidr;
+
+/** Each base chain and why it stands at its priority. Order is the order of the hooks a packet meets. */
+const BASES = {
+  // Before connection tracking and translation (-300): a reply is still addressed to the ingress endpoint here, so
+  // whatever names a loopback address on the wire is an intruder that route_localnet would let in.
+  guard: { type: 'filter', hook: 'prerouting', priority: -300 },
+  // dstnat: where destination translation has its place for packets that come in.
+  prerouting: { type: 'nat', hook: 'prerouting', priority: -100 },
+  // The same for connections of the node itself: to its own address or to 127.0.0.1.
+  output: { type: 'nat', hook: 'output', priority: -100 },
+  // filter: after routing, so that the way out is known.
+  forward: { type: 'filter', hook: 'forward', priority: 0 },
+  // srcnat: the last thing before a packet leaves.
+  postrouting: { type: 'nat', hook: 'postrouting', priority: 100 },
+} as const;
+
+const published: Rule = {
+  name: 'published ports',
+  matches: [{ kind: 'daddr-local' }],
+  verdict: { kind: 'published' },
+};
+
+const guardRule = (link: string): Rule => ({
+  name: `no loopback from ${link}`,
+  matches: [
+    { kind: 'iifname', name: link },
+    { kind: 'daddr', cidr: LOOPBACK },
+  ],
+  verdict: { kind: 'drop' },
+});
+
+/** The ingress network and the outside meet only in translated connections; neither routes into the other. */
+const forwardRules: readonly Rule[] = [
+  { name: 'translated', matches: [{ kind: 'ct-dnat' }], verdict: { kind: 'accept' } },
+  ...(['iifname', 'oifname'] as const).map(
+    (kind): Rule => ({
+      name: kind === 'iifname' ? 'ingress is no router' : 'no way into ingress',
+      matches: [{ kind, name: INGRESS_LINK }, { kind: 'ct-new' }],
+      verdict: { kind: 'drop' },
+    }),
+  ),
+];
+
+function postroutingRules(ingress: Ipv4 | undefined, gateway: Cidr): Rule[] {
+  const toGateway = { kind: 'oifname', name: GATEWAY_LINK } as const;
+  const masquerade = { kind: 'masquerade' } as const;
+  return [
+    ...(ingress
+      ? [
+          {
+            name: 'ingress source',
+            matches: [{ kind: 'oifname', name: INGRESS_LINK }, { kind: 'ct-dnat' }],
+            verdict: { kind: 'snat', to: ingress },
+          } as const,
+        ]
+      : []),
+    {
+      name: 'way out',
+      matches: [
+        { kind: 'saddr', cidr: gateway },
+        { kind: 'oifname', name: GATEWAY_LINK, not: true },
+      ],
+      verdict: masquerade,
+    },
+    // A container that calls a host-mode port of its own node: the answer must come back this way.
+    {
+      name: 'host port from a container',
+      matches: [toGateway, { kind: 'saddr', cidr: gateway }, { kind: 'ct-dnat' }],
+      verdict: masquerade,
+    },
+    {
+      name: 'host port from loopback',
+      matches: [toGateway, { kind: 'saddr', cidr: LOOPBACK }, { kind: 'ct-dnat' }],
+      verdict: masquerade,
+    },
+  ];
+}
+
+function planBases(ingress: Ipv4 | undefined, gateway: Cidr): BaseChain[] {
+  const rules: Record<keyof typeof BASES, readonly Rule[]> = {
+    guard: [guardRule(INGRESS_LINK), guardRule(GATEWAY_LINK)],
+    prerouting: [published],
+    output: [published],
+    forward: forwardRules,
+    postrouting: postroutingRules(ingress, gateway),
+  };
+  return (Object.keys(BASES) as (keyof typeof BASES)[]).map((name) => ({
+    name,
+    ...BASES[name],
+    rules: rules[name],
+  }));
+}
+
+export const portKey = (p: { readonly protocol: string; readonly port: number }): string =>
+  `${p.protocol}/${p.port}`;
+
+/** Host-mode ports of one sandbox, at its address on the gateway bridge. */
+export interface HostPorts {
+  readonly address: Ipv4;
+  readonly ports: readonly PortSpec[];
+}
+
+export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly HostPorts[]): NftTable {
+  const ports = new Map<string, PublishedPort>();
+  const add = (port: PublishedPort) => ports.set(portKey(port), port);
+  for (const { address, ports: specs } of hostPorts)
+    for (const spec of specs)
+      if (spec.PublishedPort)
+        add({
+          protocol: spec.Protocol,
+          port: spec.PublishedPort,
+          backends: [{ address, port: spec.TargetPort }],
+        });
+  const endpoints = ingressEndpoints(view);
+  for (const service of view.services.values())
+    for (const spec of service.ingressPorts) {
+      const backends = (endpoints.get(service.serviceId) ?? []).map(
+        (e): Backend => ({ address: e.address, port: spec.TargetPort }),
+      );
+      if (spec.PublishedPort) add({ protocol: spec.Protocol, port: spec.PublishedPort, backends });
+    }
+  return { bases: planBases(view.self?.ingress?.address, gateway), ports };
+}
+
+/** Endpoints in rotation on the ingress network, by service, in the order of their addresses. */
+function ingressEndpoints(view: NetworkView): Map<string, EndpointItem[]> {
+  const services = new Map<string, EndpointItem[]>();
+  for (const endpoint of view.endpoints.values()) {
+    if (!endpoint.serviceId || !endpoint.inRotation) continue;
+    if (!view.networks.get(endpoint.networkId)?.ingress) continue;
+    const list = services.get(endpoint.serviceId);
+    if (list) list.push(endpoint);
+    else services.set(endpoint.serviceId, [endpoint]);
+  }
+  for (const list of services.values()) list.sort((a, b) => ipToInt(a.address) - ipToInt(b.address));
+  return services;
+}
+
+export const chainOf = (port: PublishedPort): string => `${port.protocol}-${port.port}`;
+
+/** The table as the maps that are compared with the kernel's. */
+export function nftStateOf(table: NftTable): NftState {
+  const chains = new Map<string, string>();
+  const elements = new Map<string, string>();
+  const slots = new Map<string, string>();
+  for (const [key, port] of table.ports) {
+    chains.set(chainOf(port), portMark(port.backends.length));
+    elements.set(key, chainOf(port));
+    port.backends.forEach((b, slot) => slots.set(`${key}/${slot}`, `${b.address}:${b.port}`));
+  }
+  const bases = new Map(table.bases.map((chain) => [chain.name, chainMark(chain)]));
+  return { present: true, bases, chains, published: elements, slots };
+}
+
+const HOOK_NUMBERS = { prerouting: 0, forward: 2, output: 3, postrouting: 4 } as const;
+
+/** How a base chain is recognised: its hook, and the comments of its rules in order. */
+const chainMark = (chain: BaseChain): string =>
+  markOf(
+    { type: chain.type, number: HOOK_NUMBERS[chain.hook], priority: chain.priority },
+    chain.rules.map(ruleComment),
+  );
+
+export const markOf = (
+  hook: { readonly type: string; readonly number: number; readonly priority: number },
+  comments: readonly string[],
+): string => `${hook.type} ${hook.number} ${hook.priority}: ${comments.join('; ')}`;
+
+/** Name of the rule and a digest of its text: a rule that was replaced or is of another version reads differently. */
+export const ruleComment = (rule: Rule): string => `${rule.name} #${digest(ruleText(rule))}`;
+
+/** FNV-1a, 32 bits: tells texts apart, protects nothing. */
+function digest(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, '0');
+}

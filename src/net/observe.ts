@@ -1,0 +1,128 @@
+/**
+ * Reads the kernel back: what there is of Skein on this node. Objects of others (links of other names in the root
+ * namespace, other tables) are not in it, so no difference can ever be about them.
+ */
+import { interfaceAddress } from '../kit/cidr.ts';
+import { dumpChains, dumpPublished, dumpRules, dumpSlots } from './nfnetlink.ts';
+import { isOurs } from './link-names.ts';
+import { markOf } from './nft-plan.ts';
+import { PROTOCOLS } from './nft-text.ts';
+import type { Places } from './places.ts';
+import {
+  dumpAddresses,
+  dumpFdb,
+  dumpLinks,
+  dumpNeighbours,
+  dumpRoutes,
+  type ObservedLink,
+} from './rtnetlink.ts';
+import {
+  emptyNft,
+  type KernelState,
+  type Link,
+  type LinkKind,
+  type NftState,
+  type Place,
+  StateBuilder,
+  type Sysctl,
+} from './state.ts';
+
+/** `sysctls`: the ones to read. Sandbox places are read only when asked for. */
+export function observe(
+  places: Places,
+  where: Iterable<Place>,
+  sysctls: Iterable<Sysctl>,
+  nft: boolean,
+): KernelState {
+  const state = new StateBuilder();
+  for (const place of where) if (places.exists(place)) observePlace(state, places, place);
+  for (const { place, key } of sysctls) {
+    const value = state.netns.has(place) ? places.readSysctl(place, key) : undefined;
+    if (value !== undefined) state.sysctl(place, key, value);
+  }
+  if (nft) state.nft = observeNft(places);
+  return state;
+}
+
+function observePlace(state: StateBuilder, places: Places, place: Place): void {
+  state.netns.add(place);
+  const socket = places.route(place);
+  const all = dumpLinks(socket);
+  places.learn(place, all);
+  const names = new Map(all.map((link) => [link.index, link.name]));
+  const ours = all.filter((link) => isManaged(place, link));
+  const managed = new Map(ours.map((link) => [link.index, link.name]));
+  for (const link of ours) state.link(asLink(place, link, names));
+  for (const { index, ip, length } of dumpAddresses(socket)) {
+    const link = managed.get(index);
+    if (link && link !== 'lo') state.address(place, link, interfaceAddress(ip, length));
+  }
+  for (const { index, ip, mac } of dumpNeighbours(socket)) {
+    const link = managed.get(index);
+    if (link) state.neighbour({ place, link, ip, mac });
+  }
+  if (place === 'fabric')
+    for (const { index, mac, vtep } of dumpFdb(socket)) {
+      const link = managed.get(index);
+      if (link) state.fdbEntry({ place, link, mac, vtep });
+    }
+  if (place !== 'root' && place !== 'fabric') observeRoutes(state, places, place, managed);
+}
+
+/** A container may hold links of its own (it may be given the right to make some): only ours are looked at. */
+function isManaged(place: Place, link: ObservedLink): boolean {
+  if (place === 'root') return isOurs(link.name);
+  if (place === 'fabric') return link.name !== 'lo';
+  return link.name === 'lo' || /^eth\d+$/.test(link.name);
+}
+
+function observeRoutes(
+  state: StateBuilder,
+  places: Places,
+  place: Place,
+  names: ReadonlyMap<number, string>,
+): void {
+  for (const route of dumpRoutes(places.route(place))) {
+    const link = names.get(route.index);
+    if (link && route.via && route.destination.length === 0) state.route({ place, link, via: route.via });
+  }
+}
+
+function asLink(place: Place, link: ObservedLink, names: ReadonlyMap<number, string>): Link {
+  return {
+    place,
+    name: link.name,
+    type: kindOf(link),
+    mac: link.mac,
+    mtu: link.mtu,
+    master: link.master ? names.get(link.master) : undefined,
+    port: link.port,
+    up: link.up,
+  };
+}
+
+function kindOf(link: ObservedLink): LinkKind {
+  if (link.vxlan?.proxy)
+    return { kind: 'vxlan', vni: link.vxlan.vni as never, local: link.vxlan.local, port: link.vxlan.port };
+  if (link.kind === 'bridge') return { kind: 'bridge' };
+  // Which end a veth leads to is not compared: both ends go when one goes.
+  if (link.kind === 'veth') return { kind: 'veth', peer: { place: 'root', name: '' } };
+  return { kind: 'other', type: link.kind };
+}
+
+function observeNft(places: Places): NftState {
+  const socket = places.filter;
+  const chains = dumpChains(socket);
+  if (chains.length === 0) return emptyNft;
+  const comments = new Map<string, string[]>(chains.map(({ name }) => [name, []]));
+  for (const rule of dumpRules(socket)) comments.get(rule.chain)?.push(rule.comment);
+  const bases = new Map<string, string>();
+  const plain = new Map<string, string>();
+  for (const { name, hook } of chains) {
+    const marks = comments.get(name)!;
+    if (hook) bases.set(name, markOf(hook, marks));
+    else plain.set(name, marks.join('; '));
+  }
+  const slots = new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]));
+  return { present: true, bases, chains: plain, published: dumpPublished(socket), slots };
+}

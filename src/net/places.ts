@@ -1,0 +1,145 @@
+/**
+ * The namespaces of one node, each with its netlink sockets: opened once inside, used from anywhere. Sockets of
+ * sandboxes are not kept, because an open socket would keep the namespace of a removed container alive.
+ */
+import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ContainerId } from '../model/ids.ts';
+import { SkeinError } from '../model/errors.ts';
+import { loadKoffi } from './libc.ts';
+import { LibNft } from './libnft.ts';
+import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink.ts';
+import { createNetns, inNetns, isNetns, removeNetns } from './netns.ts';
+import type { Place } from './state.ts';
+
+export class Places {
+  readonly #folder: string;
+  /** The node's own namespace as a path; undefined: the one this process is in. */
+  readonly #root: string | undefined;
+  readonly #sockets = new Map<Place, NetlinkSocket>();
+  readonly #indexes = new Map<string, number>();
+  #filter: NetlinkSocket | undefined;
+  #nft: LibNft | undefined;
+
+  constructor(runRoot: string, root?: string) {
+    this.#folder = join(runRoot, 'netns');
+    this.#root = root;
+  }
+
+  path(place: Place): string | undefined {
+    return place === 'root' ? this.#root : join(this.#folder, place);
+  }
+
+  inside<T>(place: Place, fn: () => T): T {
+    const path = this.path(place);
+    return path === undefined ? fn() : inNetns(path, fn);
+  }
+
+  exists(place: Place): boolean {
+    const path = this.path(place);
+    return path === undefined || isNetns(path);
+  }
+
+  create(place: Place): void {
+    this.forget(place);
+    createNetns(this.path(place)!);
+  }
+
+  remove(place: Place): void {
+    this.forget(place);
+    removeNetns(this.path(place)!);
+  }
+
+  /** Containers with a namespace, or with what a killed creator left of one. */
+  sandboxes(): ContainerId[] {
+    try {
+      return readdirSync(this.#folder).filter((name) => /^[0-9a-f]{64}$/.test(name)) as ContainerId[];
+    } catch {
+      return [];
+    }
+  }
+
+  /** Runs `fn` with an open file of the namespace, which is how a message names another namespace. */
+  withFd<T>(place: Place, fn: (fd: number) => T): T {
+    const fd = openSync(this.path(place) ?? '/proc/thread-self/ns/net', 'r');
+    try {
+      return fn(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  route(place: Place): NetlinkSocket {
+    const open = this.#sockets.get(place);
+    if (open) return open;
+    const socket = this.inside(place, () => new NetlinkSocket(NETLINK_ROUTE));
+    this.#sockets.set(place, socket);
+    return socket;
+  }
+
+  get filter(): NetlinkSocket {
+    return (this.#filter ??= this.inside('root', () => new NetlinkSocket(NETLINK_NETFILTER)));
+  }
+
+  get nft(): LibNft {
+    return (this.#nft ??= this.inside('root', () => new LibNft()));
+  }
+
+  /** Index of a link. Known ones are kept until the link is made again or the place is read back. */
+  index(place: Place, name: string): number {
+    const key = `${place}|${name}`;
+    const known = this.#indexes.get(key);
+    if (known) return known;
+    const index = this.inside(place, () => nameToIndex(name));
+    if (!index) throw new SkeinError('not-found', `link ${name} does not exist in ${place}`);
+    this.#indexes.set(key, index);
+    return index;
+  }
+
+  /** Indexes as just read back; what is not among them is forgotten. */
+  learn(place: Place, links: readonly { readonly name: string; readonly index: number }[]): void {
+    this.#forgetIndexes(place);
+    for (const { name, index } of links) this.#indexes.set(`${place}|${name}`, index);
+  }
+
+  forgetLink(place: Place, name: string): void {
+    this.#indexes.delete(`${place}|${name}`);
+  }
+
+  /** Closes the place's sockets. Sandboxes are forgotten after each use. */
+  forget(place: Place): void {
+    this.#sockets.get(place)?.close();
+    this.#sockets.delete(place);
+    this.#forgetIndexes(place);
+  }
+
+  readSysctl(place: Place, key: string): string | undefined {
+    try {
+      return this.inside(place, () => readFileSync(`/proc/sys/${key}`, 'utf8').trim());
+    } catch {
+      return undefined;
+    }
+  }
+
+  writeSysctl(place: Place, key: string, value: string): void {
+    this.inside(place, () => writeFileSync(`/proc/sys/${key}`, value));
+  }
+
+  close(): void {
+    for (const place of [...this.#sockets.keys()]) this.forget(place);
+    this.#filter?.close();
+    this.#nft?.close();
+    this.#filter = this.#nft = undefined;
+  }
+
+  #forgetIndexes(place: Place): void {
+    for (const key of this.#indexes.keys()) if (key.startsWith(`${place}|`)) this.#indexes.delete(key);
+  }
+}
+
+let toIndex: ((name: string) => number) | undefined;
+
+function nameToIndex(name: string): number {
+  toIndex ??= loadKoffi().load('libc.so.6').func('uint if_nametoindex(str name)') as (name: string) => number;
+  return toIndex(name);
+}

@@ -1,0 +1,243 @@
+/**
+ * What a node's kernel must hold, from the network view, the sandboxes on this node and a few local facts. Pure: the
+ * same planner feeds the reconciler, the golden files, explanations and `--dry-run`.
+ */
+import { addressOf, interfaceAddress, parseCidr, prefixLength } from '../kit/cidr.ts';
+import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
+import type { NetworkItem, NetworkView } from '../model/network-view.ts';
+import type { PortSpec } from '../model/spec.ts';
+import {
+  bridgeName,
+  GATEWAY_LINK,
+  gatewayPortName,
+  INGRESS_LINK,
+  INGRESS_PORT,
+  portName,
+  vxlanName,
+} from './link-names.ts';
+import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
+import type { SandboxSpec } from './network.ts';
+import { type KernelState, linkKey, type Link, type Place, StateBuilder, ZERO_MAC } from './state.ts';
+
+/** A sandbox as this node made it: the spec, and what was chosen here. */
+export interface SandboxRecord {
+  readonly spec: SandboxSpec;
+  /** On the gateway bridge; undefined for an internal one. */
+  readonly gateway: InterfaceAddress | undefined;
+  /** Every published port filled in. */
+  readonly hostPorts: readonly PortSpec[];
+}
+
+export interface Facts {
+  readonly uplinkMtu: number;
+  readonly vtep: Ipv4;
+  /** Address of the gateway bridge, which is the containers' default route. */
+  readonly gateway: InterfaceAddress;
+}
+
+export interface Desired extends KernelState {
+  readonly table: NftTable;
+  /** Links of sandboxes on networks that the view does not (yet) hold: neither made nor removed. */
+  readonly kept: ReadonlySet<string>;
+}
+
+/** 14 Ethernet + 20 IPv4 + 8 UDP + 8 VXLAN: what the tunnel adds to each packet. */
+const VXLAN_OVERHEAD = 50;
+
+export const mtuOf = (network: NetworkItem, facts: Facts): number =>
+  network.mtu ?? facts.uplinkMtu - VXLAN_OVERHEAD;
+
+export const gatewayCidr = (facts: Facts): Cidr => parseCidr(facts.gateway);
+
+export function planNode(view: NetworkView, sandboxes: readonly SandboxRecord[], facts: Facts): Desired {
+  const state = new StateBuilder();
+  const kept = new Set<string>();
+  planRoot(state, facts);
+  planFabric(state, view, facts);
+  for (const record of sandboxes) planSandbox(state, kept, record, view, facts);
+  const hostPorts = sandboxes.flatMap((s) =>
+    s.gateway ? [{ address: addressOf(s.gateway), ports: s.hostPorts }] : [],
+  );
+  const table = planNft(view, gatewayCidr(facts), hostPorts);
+  return Object.assign(state, { table, kept, nft: nftStateOf(table) });
+}
+
+/** One sandbox alone, for `attach`. */
+export function planOne(record: SandboxRecord, view: NetworkView, facts: Facts): StateBuilder {
+  const state = new StateBuilder();
+  planSandbox(state, new Set(), record, view, facts);
+  return state;
+}
+
+const bridge = (place: Place, name: string, mtu: number): Link => ({
+  place,
+  name,
+  type: { kind: 'bridge' },
+  mac: undefined,
+  mtu,
+  master: undefined,
+  port: undefined,
+  up: true,
+});
+
+/** Given, for else a bridge takes the lowest MAC of its ports and changes it under the containers' ARP tables. */
+const GATEWAY_MAC = '02:53:4b:00:00:01' as Mac;
+
+function planRoot(state: StateBuilder, facts: Facts): void {
+  state.netns.add('root');
+  state.netns.add('fabric');
+  state.sysctl('root', 'net/ipv4/ip_forward', '1');
+  state.link({ ...bridge('root', GATEWAY_LINK, facts.uplinkMtu), mac: GATEWAY_MAC });
+  state.address('root', GATEWAY_LINK, facts.gateway);
+  planLoopbackAccess(state, GATEWAY_LINK);
+}
+
+/** 127.0.0.1:PORT of the node leads to containers: packets from and to loopback addresses pass this link. */
+function planLoopbackAccess(state: StateBuilder, link: string): void {
+  state.sysctl('root', `net/ipv4/conf/${link}/route_localnet`, '1');
+  state.sysctl('root', `net/ipv4/conf/${link}/rp_filter`, '2');
+  // The node's other addresses are not offered on this link.
+  state.sysctl('root', `net/ipv4/conf/${link}/arp_ignore`, '1');
+  state.sysctl('root', `net/ipv4/conf/${link}/arp_announce`, '2');
+}
+
+function planFabric(state: StateBuilder, view: NetworkView, facts: Facts): void {
+  for (const key of ['iptables', 'ip6tables', 'arptables'])
+    state.sysctl('fabric', `net/bridge/bridge-nf-call-${key}`, '0');
+  state.sysctl('fabric', 'net/ipv6/conf/all/disable_ipv6', '1');
+  state.sysctl('fabric', 'net/ipv6/conf/default/disable_ipv6', '1');
+  for (const network of view.networks.values()) planNetwork(state, network, view, facts);
+  planRemoteEndpoints(state, view);
+}
+
+/**
+ * Bridge ports neither learn nor flood: every MAC of a network is known from the view, local ones as static entries.
+ * So a container can not take over another's MAC, and no packet shows up where it was not sent. The VXLAN port alone
+ * floods: what is not local is remote, which saves the bridge an entry for each remote endpoint.
+ */
+function planNetwork(state: StateBuilder, network: NetworkItem, view: NetworkView, facts: Facts): void {
+  const name = bridgeName(network.vni);
+  const mtu = mtuOf(network, facts);
+  state.link(bridge('fabric', name, mtu));
+  if (view.self)
+    state.link({
+      ...bridge('fabric', vxlanName(network.vni), mtu),
+      type: { kind: 'vxlan', vni: network.vni, local: facts.vtep, port: view.self.dataPathPort },
+      master: name,
+      port: { learning: false, flood: true, isolated: false },
+    });
+  if (network.ingress && view.self?.ingress) planIngress(state, network, view.self.ingress, mtu);
+}
+
+function planIngress(
+  state: StateBuilder,
+  network: NetworkItem,
+  ingress: { readonly address: Ipv4; readonly mac: Mac },
+  mtu: number,
+): void {
+  planVeth(
+    state,
+    { place: 'root', name: INGRESS_LINK, mac: ingress.mac },
+    { place: 'fabric', name: INGRESS_PORT, master: bridgeName(network.vni) },
+    mtu,
+  );
+  state.address('root', INGRESS_LINK, interfaceAddress(ingress.address, prefixLength(network.subnet)));
+  planLoopbackAccess(state, INGRESS_LINK);
+  state.fdbEntry({ place: 'fabric', link: INGRESS_PORT, mac: ingress.mac, vtep: undefined });
+}
+
+interface End {
+  readonly place: Place;
+  readonly name: string;
+}
+
+/** A veth: an end that holds an address, and an end that is a bridge's port. */
+function planVeth(
+  state: StateBuilder,
+  inner: End & { readonly mac: Mac },
+  port: End & { readonly master: string; readonly isolated?: boolean },
+  mtu: number,
+): void {
+  const isolated = port.isolated ?? false;
+  state.link({
+    ...bridge(inner.place, inner.name, mtu),
+    type: { kind: 'veth', peer: { place: port.place, name: port.name } },
+    mac: inner.mac,
+  });
+  state.link({
+    ...bridge(port.place, port.name, mtu),
+    type: { kind: 'veth', peer: { place: inner.place, name: inner.name } },
+    master: port.master,
+    // On the gateway bridge MACs are learned: its ports are isolated, and the bridge itself is what they talk to.
+    port: { learning: isolated, flood: isolated, isolated },
+  });
+}
+
+function planRemoteEndpoints(state: StateBuilder, view: NetworkView): void {
+  for (const endpoint of view.endpoints.values()) {
+    const network = view.networks.get(endpoint.networkId);
+    const vtep = view.peers.get(endpoint.nodeId)?.vtep;
+    if (!network || !vtep || !view.self || endpoint.nodeId === view.self.nodeId) continue;
+    const link = vxlanName(network.vni);
+    state.fdbEntry({ place: 'fabric', link, mac: endpoint.mac, vtep });
+    state.fdbEntry({ place: 'fabric', link, mac: ZERO_MAC, vtep });
+    state.neighbour({ place: 'fabric', link, ip: endpoint.address, mac: endpoint.mac });
+  }
+}
+
+function planSandbox(
+  state: StateBuilder,
+  kept: Set<string>,
+  record: SandboxRecord,
+  view: NetworkView,
+  facts: Facts,
+): void {
+  const { spec } = record;
+  state.netns.add(spec.id);
+  // Before the links are made, which take it from here.
+  state.sysctl(spec.id, 'net/ipv6/conf/default/disable_ipv6', '1');
+  state.sysctl(spec.id, 'net/ipv4/conf/all/rp_filter', '2');
+  state.sysctl(spec.id, 'net/ipv4/ip_unprivileged_port_start', '0');
+  state.sysctl(spec.id, 'net/ipv4/ping_group_range', '0\t2147483647');
+  state.link(loopback(spec.id));
+  spec.attachments.forEach((attachment, index) => {
+    const network = view.networks.get(attachment.networkId);
+    const port = { place: 'fabric', name: portName(spec.id, index) } as const;
+    const inner = { place: spec.id, name: `eth${index}` };
+    if (!network) return void kept.add(linkKey(port)).add(linkKey(inner));
+    planVeth(
+      state,
+      { ...inner, mac: attachment.mac },
+      { ...port, master: bridgeName(network.vni) },
+      mtuOf(network, facts),
+    );
+    state.address(spec.id, inner.name, attachment.address);
+    state.fdbEntry({ ...linkOf(port), mac: attachment.mac, vtep: undefined });
+  });
+  if (record.gateway) planGateway(state, spec, record.gateway, facts);
+}
+
+const linkOf = (end: End): { place: Place; link: string } => ({ place: end.place, link: end.name });
+
+const loopback = (place: Place): Link => ({
+  ...bridge(place, 'lo', 65536),
+  type: { kind: 'other', type: 'loopback' },
+});
+
+function planGateway(state: StateBuilder, spec: SandboxSpec, address: InterfaceAddress, facts: Facts): void {
+  const link = `eth${spec.attachments.length}`;
+  const mac = gatewayMac(spec.id);
+  planVeth(
+    state,
+    { place: spec.id, name: link, mac },
+    { place: 'root', name: gatewayPortName(spec.id), master: GATEWAY_LINK, isolated: true },
+    facts.uplinkMtu,
+  );
+  state.address(spec.id, link, address);
+  state.route({ place: spec.id, link, via: addressOf(facts.gateway) });
+  // Besides saving an ARP exchange, it says in the kernel which addresses of the gateway subnet are taken.
+  state.neighbour({ place: 'root', link: GATEWAY_LINK, ip: addressOf(address), mac });
+}
+
+/** Derived from the container's id: unique on the node's bridge, and the same each time. */
+const gatewayMac = (id: ContainerId): Mac => `02:${(id.slice(0, 10).match(/../g) ?? []).join(':')}` as Mac;

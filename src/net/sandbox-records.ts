@@ -1,0 +1,80 @@
+/**
+ * The sandboxes of this node on file: `<runRoot>/sandboxes/<container id>.json`. A record is written before the first
+ * part of a sandbox is made and removed after the last is gone, so whatever a killed process left is found.
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { ContainerId, InterfaceAddress, Mac, NetworkId } from '../model/ids.ts';
+import type { SandboxRecord } from './plan.ts';
+
+const port = z.object({
+  Name: z.string().optional(),
+  Protocol: z.enum(['tcp', 'udp', 'sctp']),
+  TargetPort: z.number(),
+  PublishedPort: z.number().optional(),
+  PublishMode: z.enum(['ingress', 'host']),
+});
+const branded = <T extends string>() => z.string().transform((value) => value as T);
+const record = z.object({
+  spec: z.object({
+    id: branded<ContainerId>(),
+    attachments: z.array(
+      z.object({
+        networkId: branded<NetworkId>(),
+        address: branded<InterfaceAddress>(),
+        mac: branded<Mac>(),
+      }),
+    ),
+    hostPorts: z.array(port),
+    internal: z.boolean(),
+  }),
+  gateway: branded<InterfaceAddress>().optional(),
+  hostPorts: z.array(port),
+});
+
+export class SandboxRecords {
+  readonly #folder: string;
+  readonly #records = new Map<ContainerId, SandboxRecord>();
+
+  constructor(runRoot: string) {
+    this.#folder = join(runRoot, 'sandboxes');
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
+    for (const name of readdirSync(this.#folder))
+      if (name.endsWith('.json')) this.#load(join(this.#folder, name));
+  }
+
+  get all(): readonly SandboxRecord[] {
+    return [...this.#records.values()];
+  }
+
+  get(id: ContainerId): SandboxRecord | undefined {
+    return this.#records.get(id);
+  }
+
+  set(value: SandboxRecord): void {
+    const file = this.#file(value.spec.id);
+    writeFileSync(`${file}.new`, JSON.stringify(value), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+    this.#records.set(value.spec.id, value);
+  }
+
+  delete(id: ContainerId): void {
+    rmSync(this.#file(id), { force: true });
+    this.#records.delete(id);
+  }
+
+  /** A file that can not be read is of nobody's use: the kernel still shows the sandbox, and detach removes it. */
+  #load(file: string): void {
+    try {
+      const value = record.parse(JSON.parse(readFileSync(file, 'utf8'))) as SandboxRecord;
+      this.#records.set(value.spec.id, value);
+    } catch {
+      rmSync(file, { force: true });
+    }
+  }
+
+  #file(id: ContainerId): string {
+    return join(this.#folder, `${id}.json`);
+  }
+}

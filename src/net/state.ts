@@ -1,0 +1,196 @@
+/**
+ * The part of a node's kernel that is Skein's, as plain values: what the planners want (`plan.ts`), what was read back
+ * (`observe.ts`) and what the difference is about (`diff-plan.ts`) are all a `KernelState`.
+ *
+ * Every object stands in a map under a key that says what the kernel lets exist only once; two equal keys with
+ * different values are one object that must change. Scale: one FDB entry and one neighbour a remote endpoint, one
+ * element a backend of a published port, six objects a local sandbox's link.
+ */
+import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac, Vni } from '../model/ids.ts';
+import type { Protocol } from '../model/spec.ts';
+
+/** A network namespace of this node: its own, the fabric, or a container's. */
+export type Place = 'root' | 'fabric' | ContainerId;
+
+/** A link of another kind that stands under one of our names (`other`) is deleted and made again. */
+export type LinkKind =
+  | { readonly kind: 'bridge' }
+  | { readonly kind: 'vxlan'; readonly vni: Vni; readonly local: Ipv4; readonly port: number }
+  | { readonly kind: 'veth'; readonly peer: { readonly place: Place; readonly name: string } }
+  | { readonly kind: 'other'; readonly type: string };
+
+/** How a bridge treats one of its ports. */
+export interface PortFlags {
+  readonly learning: boolean;
+  /** Unknown unicast is sent here. */
+  readonly flood: boolean;
+  /** May not talk to other isolated ports. */
+  readonly isolated: boolean;
+}
+
+export interface Link {
+  readonly place: Place;
+  readonly name: string;
+  readonly type: LinkKind;
+  /** undefined: whatever the kernel gave. */
+  readonly mac: Mac | undefined;
+  readonly mtu: number;
+  readonly master: string | undefined;
+  readonly port: PortFlags | undefined;
+  readonly up: boolean;
+}
+
+export interface Address {
+  readonly place: Place;
+  readonly link: string;
+  readonly address: InterfaceAddress;
+}
+
+export interface Neighbour {
+  readonly place: Place;
+  readonly link: string;
+  readonly ip: Ipv4;
+  readonly mac: Mac;
+}
+
+/** `vtep`: an entry of a VXLAN device; without: of the bridge that `link` is a port of. */
+export interface FdbEntry {
+  readonly place: Place;
+  readonly link: string;
+  readonly mac: Mac;
+  readonly vtep: Ipv4 | undefined;
+}
+
+export interface DefaultRoute {
+  readonly place: Place;
+  readonly link: string;
+  readonly via: Ipv4;
+}
+
+export interface Sysctl {
+  readonly place: Place;
+  /** As a path under /proc/sys: `net/ipv4/ip_forward`. */
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface KernelState {
+  readonly netns: ReadonlySet<Place>;
+  readonly links: ReadonlyMap<string, Link>;
+  readonly addresses: ReadonlyMap<string, Address>;
+  readonly neighbours: ReadonlyMap<string, Neighbour>;
+  readonly fdb: ReadonlyMap<string, FdbEntry>;
+  readonly routes: ReadonlyMap<string, DefaultRoute>;
+  readonly sysctls: ReadonlyMap<string, Sysctl>;
+  readonly nft: NftState;
+}
+
+// ---- nftables: the one table `ip skein` of the root namespace.
+
+export type Match =
+  | { readonly kind: 'iifname' | 'oifname'; readonly name: string; readonly not?: boolean }
+  | { readonly kind: 'saddr' | 'daddr'; readonly cidr: Cidr }
+  /** The destination is an address of this node. */
+  | { readonly kind: 'daddr-local' }
+  | { readonly kind: 'ct-new' }
+  /** The connection's destination was translated. */
+  | { readonly kind: 'ct-dnat' };
+
+export type Verdict =
+  | { readonly kind: 'accept' | 'drop' | 'masquerade' }
+  | { readonly kind: 'snat'; readonly to: Ipv4 }
+  /** Goes to the chain of the published port, through the verdict map `published`. */
+  | { readonly kind: 'published' };
+
+export interface Rule {
+  /** Names the rule for people: comment in the kernel, label in an explanation. */
+  readonly name: string;
+  readonly matches: readonly Match[];
+  readonly verdict: Verdict;
+}
+
+export interface BaseChain {
+  readonly name: string;
+  readonly type: 'nat' | 'filter';
+  readonly hook: 'prerouting' | 'output' | 'postrouting' | 'forward';
+  readonly priority: number;
+  readonly rules: readonly Rule[];
+}
+
+/** A published port: backends by slot; none: refused. */
+export interface PublishedPort {
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly backends: readonly Backend[];
+}
+
+export interface Backend {
+  readonly address: Ipv4;
+  readonly port: number;
+}
+
+/**
+ * `bases` holds the base chains by name. A published port is a chain, an element of `published` and, a backend, one
+ * element of the slots map: `chains` says what the chain does (the modulus of its round robin; 0: refuses), `slots`
+ * where slot n leads. Three flat maps, so that a change of one backend is one element, whatever else exists.
+ */
+export interface NftState {
+  readonly present: boolean;
+  /** Base chain -> what its hook and rules must read as (`chainMark`). */
+  readonly bases: ReadonlyMap<string, string>;
+  readonly chains: ReadonlyMap<string, string>;
+  readonly published: ReadonlyMap<string, string>;
+  readonly slots: ReadonlyMap<string, string>;
+}
+
+export const emptyNft: NftState = {
+  present: false,
+  bases: new Map(),
+  chains: new Map(),
+  published: new Map(),
+  slots: new Map(),
+};
+
+export const linkKey = (l: Pick<Link, 'place' | 'name'>): string => `${l.place}|${l.name}`;
+export const addressKey = (a: Address): string => `${a.place}|${a.link}|${a.address}`;
+export const neighbourKey = (n: Pick<Neighbour, 'place' | 'link' | 'ip'>): string =>
+  `${n.place}|${n.link}|${n.ip}`;
+export const ZERO_MAC = '00:00:00:00:00:00' as Mac;
+/** The flood list is one all-zero entry a peer; any other MAC leads to one place. */
+export const fdbKey = (f: FdbEntry): string =>
+  `${f.place}|${f.link}|${f.mac}${f.mac === ZERO_MAC ? `|${f.vtep}` : ''}`;
+export const routeKey = (r: Pick<DefaultRoute, 'place'>): string => r.place;
+export const sysctlKey = (s: Pick<Sysctl, 'place' | 'key'>): string => `${s.place}|${s.key}`;
+
+/** A KernelState that is being written down. */
+export class StateBuilder implements KernelState {
+  readonly netns = new Set<Place>();
+  readonly links = new Map<string, Link>();
+  readonly addresses = new Map<string, Address>();
+  readonly neighbours = new Map<string, Neighbour>();
+  readonly fdb = new Map<string, FdbEntry>();
+  readonly routes = new Map<string, DefaultRoute>();
+  readonly sysctls = new Map<string, Sysctl>();
+  nft: NftState = emptyNft;
+
+  link(link: Link): void {
+    this.links.set(linkKey(link), link);
+  }
+  address(place: Place, link: string, address: InterfaceAddress): void {
+    const value = { place, link, address };
+    this.addresses.set(addressKey(value), value);
+  }
+  neighbour(value: Neighbour): void {
+    this.neighbours.set(neighbourKey(value), value);
+  }
+  fdbEntry(value: FdbEntry): void {
+    this.fdb.set(fdbKey(value), value);
+  }
+  route(value: DefaultRoute): void {
+    this.routes.set(routeKey(value), value);
+  }
+  sysctl(place: Place, key: string, value: string): void {
+    const entry = { place, key, value };
+    this.sysctls.set(sysctlKey(entry), entry);
+  }
+}
