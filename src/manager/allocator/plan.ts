@@ -1,0 +1,331 @@
+/**
+ * Gives networks their VNI and subnet, nodes their ingress endpoint, services their ports and virtual IPs, tasks
+ * their attachments. Called by the allocate loop of the leader, in the order network, node, service, task; if it
+ * lied, two containers would answer to one address.
+ *
+ * INVARIANT: nothing is given out that the book or this very plan knows as taken.
+ * Cost: one look-up an object that asks; a network's creation looks at all networks.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { interfaceAddress, intToIp, overlaps, parseCidr, prefixLength, range } from '../../kit/cidr.ts';
+import type {
+  Cidr,
+  InterfaceAddress,
+  Ipv4,
+  NetworkId,
+  NodeId,
+  ServiceId,
+  TaskId,
+  Vni,
+} from '../../model/ids.ts';
+import type {
+  Attachment,
+  Network,
+  NetworkState,
+  Node,
+  Service,
+  ServiceEndpoint,
+  Task,
+  VirtualIp,
+} from '../../model/objects.ts';
+import type { PortSpec } from '../../model/spec.ts';
+import type { View } from '../../store/view.ts';
+import type { Plan, Step } from '../step.ts';
+import { hasEnded, type Ids, ingressPorts, isWanted, networksOf } from '../task.ts';
+import { type Book, portKey } from './book.ts';
+
+const FIRST_VNI = 4096;
+const LAST_VNI = 0xffffff;
+const FIRST_PORT = 30_000;
+const LAST_PORT = 32_767;
+
+/** What this plan has given out so far, on top of the book. */
+interface Draft {
+  readonly view: View;
+  readonly book: Book;
+  readonly now: number;
+  readonly ids: Ids;
+  readonly addresses: Map<NetworkId, Set<number>>;
+  readonly ports: Map<string, ServiceId>;
+  readonly macs: Set<string>;
+  readonly states: Map<NetworkId, NetworkState>;
+  readonly steps: Step[];
+  /** Keys that got nothing and must ask again. */
+  readonly refused: Set<string>;
+}
+
+export interface AllocatePlan extends Plan {
+  readonly refused: ReadonlySet<string>;
+}
+
+/** Keys are `network/ID`, `node/ID`, `service/ID`, `task/ID`. */
+export function planAllocation(
+  view: View,
+  book: Book,
+  keys: Iterable<string>,
+  now: number,
+  ids: Ids,
+): AllocatePlan {
+  const draft: Draft = {
+    view,
+    book,
+    now,
+    ids,
+    addresses: new Map(),
+    ports: new Map(),
+    macs: new Set(),
+    states: new Map(),
+    steps: [],
+    refused: new Set(),
+  };
+  const sorted = [...keys].sort();
+  const of = (kind: string) =>
+    sorted.filter((key) => key.startsWith(`${kind}/`)).map((key) => key.slice(kind.length + 1));
+  for (const id of of('network')) allocateNetwork(draft, view.get('network', id as NetworkId));
+  for (const id of of('node')) allocateNode(draft, view.get('node', id as NodeId));
+  for (const id of of('service')) allocateService(draft, view.get('service', id as ServiceId));
+  const tasks = of('task')
+    .map((id) => view.get('task', id as TaskId))
+    .filter((task) => task !== undefined);
+  for (const task of tasks.sort((a, b) =>
+    a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : a.slot - b.slot,
+  ))
+    allocateTask(draft, task);
+  return { steps: draft.steps, wake: [], refused: draft.refused };
+}
+
+function allocateNetwork(draft: Draft, network: Network | undefined): void {
+  if (!network || network.state) return;
+  const vni = freeVni(draft, network);
+  const subnet = chooseSubnet(draft, network);
+  if (vni === undefined || !subnet) return void draft.refused.add(`network/${network.id}`);
+  const config = network.spec.IPAM?.Config?.[0];
+  const gateway = (config?.Gateway || intToIp(range(subnet).first + 1)) as Ipv4;
+  const ipRange = config?.IPRange ? parseCidr(config.IPRange) : undefined;
+  const state = { vni, subnet, gateway, ipRange };
+  draft.states.set(network.id, state);
+  draft.steps.push({ kind: 'allocate-network', network, state });
+}
+
+const takenStates = (draft: Draft): NetworkState[] => [
+  ...[...draft.view.all('network').values()].flatMap(({ state }) => (state ? [state] : [])),
+  ...draft.states.values(),
+];
+
+/** 4096 is kept for the ingress network; others go on above the highest in use, and fill gaps only at the end. */
+function freeVni(draft: Draft, network: Network): Vni | undefined {
+  const taken = new Set<number>(takenStates(draft).map(({ vni }) => vni));
+  if (network.spec.Ingress && !taken.has(FIRST_VNI)) return FIRST_VNI as Vni;
+  const highest = [...taken].reduce((a, b) => Math.max(a, b), FIRST_VNI);
+  if (highest < LAST_VNI) return (highest + 1) as Vni;
+  for (let vni = FIRST_VNI + 1; vni <= LAST_VNI; vni++) if (!taken.has(vni)) return vni as Vni;
+  return undefined;
+}
+
+function chooseSubnet(draft: Draft, network: Network): Cidr | undefined {
+  const given = network.spec.IPAM?.Config?.[0]?.Subnet;
+  if (given) return parseCidr(given);
+  const cluster = draft.view.cluster;
+  if (!cluster) return undefined;
+  const asked = [...draft.view.all('network').values()].flatMap(
+    ({ spec }) => spec.IPAM?.Config?.[0]?.Subnet ?? [],
+  );
+  const taken = [...takenStates(draft).map(({ subnet }) => subnet), ...asked.map(parseCidr)];
+  return freeSubnet(cluster.addressPools, cluster.subnetSize, taken);
+}
+
+/** The first block of the pools that overlaps nothing taken. A taken range is jumped over, not walked through. */
+export function freeSubnet(pools: readonly Cidr[], size: number, taken: readonly Cidr[]): Cidr | undefined {
+  const block = 2 ** (32 - size);
+  for (const pool of pools) {
+    const { first, last } = range(pool);
+    for (let at = first; at + block - 1 <= last; ) {
+      const subnet = `${intToIp(at)}/${size}` as Cidr;
+      const hit = taken.find((other) => overlaps(subnet, other));
+      if (!hit) return subnet;
+      at = Math.ceil((range(hit).last + 1) / block) * block;
+    }
+  }
+  return undefined;
+}
+
+function address(draft: Draft, networkId: NetworkId): InterfaceAddress | undefined {
+  const state = draft.view.get('network', networkId)?.state;
+  const pool = draft.book.pool(networkId);
+  if (!state || !pool) return undefined;
+  const taken = draft.addresses.get(networkId) ?? new Set();
+  draft.addresses.set(networkId, taken);
+  const ip = pool.next(draft.now, taken);
+  return ip && interfaceAddress(ip, prefixLength(state.subnet));
+}
+
+function allocateNode(draft: Draft, node: Node | undefined): void {
+  if (!node) return;
+  const ingress = draft.view.ingress;
+  const has = node.attachments[0];
+  if (ingress ? has?.networkId === ingress.id : !has) return;
+  if (!ingress) return void draft.steps.push({ kind: 'allocate-node', node, attachments: [] });
+  // The endpoint takes the uplink's MAC, so the node must have told it first.
+  if (!ingress.state || !node.description) return;
+  const at = address(draft, ingress.id);
+  if (!at) return void draft.refused.add(`node/${node.id}`);
+  const attachment: Attachment = {
+    networkId: ingress.id,
+    address: at,
+    mac: endpointMac(draft, node),
+    aliases: [],
+  };
+  draft.steps.push({ kind: 'allocate-node', node, attachments: [attachment] });
+}
+
+function endpointMac(draft: Draft, node: Node) {
+  const { uplinkMac } = node.description!;
+  const owner = draft.book.macOwner(uplinkMac);
+  const free = uplinkMac && (owner === undefined || owner === node.id) && !draft.macs.has(uplinkMac);
+  const mac = free ? uplinkMac : draft.ids.mac();
+  draft.macs.add(mac);
+  return mac;
+}
+
+function allocateService(draft: Draft, service: Service | undefined): void {
+  if (!service || isAllocated(draft.view, service)) return;
+  const ports = allocatePorts(draft, service);
+  const virtualIps = ports && allocateVirtualIps(draft, service);
+  if (!ports || !virtualIps) return void draft.refused.add(`service/${service.id}`);
+  const endpoint: ServiceEndpoint = { spec: service.spec.EndpointSpec ?? {}, ports, virtualIps };
+  draft.steps.push({ kind: 'allocate-service', service, endpoint });
+}
+
+/** Networks on which a service has a virtual IP; undefined while one of them is not there. */
+function virtualIpNetworks(view: View, service: Service): NetworkId[] | undefined {
+  const spec = service.spec.EndpointSpec;
+  if (spec?.Mode === 'dnsrr') return [];
+  const published = ingressPorts(spec?.Ports).length > 0;
+  if (published && !view.ingress) return undefined;
+  const ids = networksOf(service.spec).map(({ Target }) => Target as NetworkId);
+  return [...new Set([...(published ? [view.ingress!.id] : []), ...ids])];
+}
+
+export function isAllocated(view: View, service: Service): boolean {
+  const { endpoint, spec } = service;
+  if (!endpoint || !isDeepStrictEqual(plain(endpoint.spec), plain(spec.EndpointSpec ?? {}))) return false;
+  const networks = virtualIpNetworks(view, service);
+  return isDeepStrictEqual(
+    networks,
+    endpoint.virtualIps.map(({ networkId }) => networkId),
+  );
+}
+
+const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+function allocatePorts(draft: Draft, service: Service): PortSpec[] | undefined {
+  const before = service.endpoint?.ports ?? [];
+  const ports: PortSpec[] = [];
+  for (const port of service.spec.EndpointSpec?.Ports ?? []) {
+    if (port.PublishMode === 'host') ports.push(port);
+    else {
+      const published = port.PublishedPort || samePort(before, port) || dynamicPort(draft, service, port);
+      if (!published || !isFree(draft, service, portKey(port, published))) return undefined;
+      draft.ports.set(portKey(port, published), service.id);
+      ports.push({ ...port, PublishedPort: published });
+    }
+  }
+  return ports;
+}
+
+/** The dynamic port given before to the same target. */
+const samePort = (before: readonly PortSpec[], port: PortSpec): number | undefined =>
+  before.find(
+    (other) =>
+      other.PublishMode !== 'host' &&
+      other.TargetPort === port.TargetPort &&
+      other.Protocol === port.Protocol,
+  )?.PublishedPort;
+
+const isFree = (draft: Draft, service: Service, key: string): boolean => {
+  const owner = draft.book.portOwner(key) ?? draft.ports.get(key);
+  return owner === undefined || owner === service.id;
+};
+
+function dynamicPort(draft: Draft, service: Service, port: PortSpec): number | undefined {
+  for (let published = FIRST_PORT; published <= LAST_PORT; published++) {
+    const key = portKey(port, published);
+    if (draft.book.portOwner(key) === undefined && !draft.ports.has(key)) return published;
+  }
+  return undefined;
+}
+
+function allocateVirtualIps(draft: Draft, service: Service): VirtualIp[] | undefined {
+  const before = new Map(service.endpoint?.virtualIps.map((vip) => [vip.networkId, vip]));
+  const virtualIps: VirtualIp[] = [];
+  const networks = virtualIpNetworks(draft.view, service);
+  if (!networks) return undefined;
+  for (const networkId of networks) {
+    const known = before.get(networkId);
+    const at = known?.address ?? address(draft, networkId);
+    if (!at) return undefined;
+    virtualIps.push({ networkId, address: at });
+  }
+  return virtualIps;
+}
+
+function allocateTask(draft: Draft, task: Task): void {
+  if (task.status.state !== 'new' || !isWanted(task) || hasEnded(task)) return;
+  const why = taskObstacle(draft, task);
+  if (why) return refuse(draft, task, why);
+  const attachments: Attachment[] = [];
+  for (const { networkId, aliases } of taskNetworks(draft.view, task)) {
+    const at = address(draft, networkId);
+    if (!at) return refuse(draft, task, exhausted(draft.view, networkId));
+    attachments.push({ networkId, address: at, mac: draft.ids.mac(), aliases });
+  }
+  draft.steps.push({ kind: 'allocate-task', task, attachments });
+}
+
+function refuse(draft: Draft, task: Task, err: string): void {
+  draft.refused.add(`task/${task.id}`);
+  if (err !== WAITING && err !== task.status.err) draft.steps.push({ kind: 'explain-task', task, err });
+}
+
+const WAITING = 'waiting';
+
+function exhausted(view: View, id: NetworkId): string {
+  const network = view.get('network', id);
+  return `no available IP addresses on network ${network?.spec.Name} (${network?.state?.subnet})`;
+}
+
+/** Why a task cannot have its attachments yet, `WAITING` where that is only a matter of order. */
+function taskObstacle(draft: Draft, task: Task): string | undefined {
+  const { view } = draft;
+  for (const { networkId } of taskNetworks(view, task)) {
+    const network = view.get('network', networkId);
+    if (!network) return `network ${networkId} not found`;
+    if (!network.state) return WAITING;
+  }
+  if (ingressPorts(task.endpointSpec.Ports).length > 0 && !view.ingress)
+    return 'no ingress network is present';
+  const service = view.get('service', task.serviceId);
+  if (!service) return WAITING;
+  return isAllocated(view, service) ? undefined : serviceObstacle(draft, service);
+}
+
+function serviceObstacle(draft: Draft, service: Service): string {
+  for (const port of ingressPorts(service.spec.EndpointSpec?.Ports)) {
+    const owner = port.PublishedPort ? draft.book.portOwner(portKey(port, port.PublishedPort)) : undefined;
+    if (owner !== undefined && owner !== service.id)
+      return `port '${port.PublishedPort}' is already in use by service '${draft.view.get('service', owner)?.spec.Name}' (${owner})`;
+  }
+  const full = draft.refused.has(`service/${service.id}`)
+    ? virtualIpNetworks(draft.view, service)?.at(-1)
+    : undefined;
+  return full ? exhausted(draft.view, full) : WAITING;
+}
+
+function taskNetworks(view: View, task: Task): { networkId: NetworkId; aliases: readonly string[] }[] {
+  const published = ingressPorts(task.endpointSpec.Ports).length > 0 && view.ingress;
+  const own = (task.spec.Networks ?? []).map(({ Target, Aliases }) => ({
+    networkId: Target as NetworkId,
+    aliases: Aliases ?? [],
+  }));
+  return [...(published ? [{ networkId: view.ingress!.id, aliases: [] }] : []), ...own];
+}

@@ -1,0 +1,35 @@
+/** Orchestrate: keys are service ids; a change of a task concerns its service, of a node its tasks' services. */
+import type { Node } from '../../model/objects.ts';
+import type { Transition, View } from '../../store/view.ts';
+import type { Planner } from '../runner.ts';
+import type { Ids } from '../task.ts';
+import { planServices } from './plan.ts';
+
+export function orchestrate(ids: Ids): Planner {
+  return {
+    name: 'orchestrate',
+    reset: (view) => new Set([...view.all('service').keys(), ...orphanServices(view)]),
+    changed: keysOf,
+    plan: (view, keys, now) => planServices(view, keys, now, ids),
+  };
+}
+
+/** Services that are gone but still have tasks. */
+function* orphanServices(view: View): Iterable<string> {
+  for (const task of view.all('task').values())
+    if (!view.get('service', task.serviceId)) yield task.serviceId;
+}
+
+function* keysOf(transition: Transition, view: View): Iterable<string> {
+  if (transition.kind === 'service') yield transition.id;
+  else if (transition.kind === 'task') yield (transition.after ?? transition.before)!.serviceId;
+  else if (transition.kind === 'node' && isRelevant(transition.before, transition.after)) {
+    for (const task of view.tasksOfNode(transition.id)) yield task.serviceId;
+    for (const service of view.all('service').values()) if (service.spec.Mode.Global) yield service.id;
+  }
+}
+
+const isRelevant = (before: Node | undefined, after: Node | undefined): boolean =>
+  before?.status.state !== after?.status.state ||
+  before?.spec !== after?.spec ||
+  before?.description !== after?.description;

@@ -1,0 +1,150 @@
+/**
+ * One slot of a service: the tasks that fill it now and filled it before. Decides what is wrong with the slot apart
+ * from an outdated spec (that is the updater's): ended tasks, lost and drained nodes, tasks too many.
+ */
+import type { NodeId } from '../../model/ids.ts';
+import type { Service, Task } from '../../model/objects.ts';
+import { atLeast } from '../../model/task-state.ts';
+import type { View } from '../../store/view.ts';
+import { releaseAt, shouldRestart } from '../restart/plan.ts';
+import type { Plan, Step } from '../step.ts';
+import {
+  endedByItself,
+  hasEnded,
+  type Ids,
+  isAssigned,
+  isDrained,
+  isLost,
+  isOutdated,
+  isUp,
+  isWanted,
+  newTask,
+  nodeOf,
+  olderFirst,
+  restartDelay,
+} from '../task.ts';
+
+export interface Context {
+  readonly view: View;
+  readonly service: Service;
+  readonly now: number;
+  readonly ids: Ids;
+}
+
+export interface Slot {
+  /** 1..N of a replicated service; 0 for a global one, whose slots are nodes. */
+  readonly number: number;
+  readonly nodeId: NodeId | undefined;
+  /** Oldest first, without those that wait to be removed. */
+  readonly tasks: readonly Task[];
+}
+
+export interface SlotFacts {
+  readonly slot: Slot;
+  /** Wanted, not ended, on a node that can go on running it: the task that fills the slot. */
+  readonly best: Task | undefined;
+  /** Wanted, but to go as soon as the order of updates lets it. */
+  readonly leaving: readonly Task[];
+  /** Nothing fills it and the restart policy says that nothing shall. */
+  readonly finished: boolean;
+  readonly outdated: boolean;
+}
+
+export const slotOf = (number: number, nodeId: NodeId | undefined, tasks: Iterable<Task>): Slot => ({
+  number,
+  nodeId,
+  tasks: [...tasks].filter((task) => task.desiredState !== 'remove').toSorted(olderFirst),
+});
+
+export const startsFirst = (service: Service): boolean => {
+  const rollback = service.updateStatus?.state.startsWith('rollback') ?? false;
+  const config = rollback ? service.spec.RollbackConfig : service.spec.UpdateConfig;
+  return config?.Order === 'start-first';
+};
+
+/** A global task has no other node to go to: a drained node is as good as a lost one there. */
+const mustLeave = (view: View, task: Task): boolean => {
+  const node = nodeOf(view, task);
+  return node !== undefined && isDrained(node);
+};
+
+export function factsOf({ view, service }: Context, slot: Slot): SlotFacts {
+  const live = slot.tasks.filter((task) => isWanted(task) && !hasEnded(task) && !isLost(view, task));
+  const staying = live.filter((task) => !mustLeave(view, task));
+  const ranked = staying.toSorted((a, b) => preference(a, b, service));
+  const best = ranked[0];
+  const newest = slot.tasks.at(-1);
+  const finished =
+    live.length === 0 && newest !== undefined && endedByItself(newest) && !shouldRestart(newest, slot.tasks);
+  const shown = best ?? (finished ? newest : undefined);
+  return {
+    slot,
+    best,
+    leaving: live.filter((task) => task !== best),
+    finished,
+    outdated: shown !== undefined && isOutdated(shown, service),
+  };
+}
+
+/** Up to date before outdated, then further before less far, then older before newer. */
+const preference = (a: Task, b: Task, service: Service): number =>
+  Number(isOutdated(a, service)) - Number(isOutdated(b, service)) ||
+  Number(atLeast(b.status.state, a.status.state)) - Number(atLeast(a.status.state, b.status.state)) ||
+  olderFirst(a, b);
+
+/** The step that brings the slot to one good task, if it is not there. */
+export function repairSlot(context: Context, facts: SlotFacts): readonly Step[] {
+  const { view, service } = context;
+  const { slot, best, leaving, finished } = facts;
+  const wanted = slot.tasks.filter(isWanted);
+  const gone = wanted.filter((task) => hasEnded(task) || isLost(view, task));
+  const first = startsFirst(service);
+  const mayGo = best === undefined ? !first : !first || isUp(best) || facts.outdated;
+  const stop = [...gone, ...(mayGo ? leaving : [])];
+  const start = needsTask(facts, first) && !finished ? successor(context, slot, stop) : undefined;
+  if (stop.length === 0 && !start) return [];
+  return [{ kind: 'change-slot', stop, desired: 'shutdown', start }];
+}
+
+function needsTask({ slot, best, outdated }: SlotFacts, first: boolean): boolean {
+  if (best === undefined) return true;
+  // The new task of a start-first update ended while the old one still serves: the policy decides, as for any.
+  const newest = slot.tasks.at(-1)!;
+  return (
+    first &&
+    outdated &&
+    newest !== best &&
+    isWanted(newest) &&
+    endedByItself(newest) &&
+    shouldRestart(newest, slot.tasks)
+  );
+}
+
+/** The next task of the slot: prepared at once, run when what it replaces has stopped and any delay is over. */
+export function successor(context: Context, slot: Slot, stopped: readonly Task[]) {
+  const newest = slot.tasks.at(-1);
+  const waits =
+    stopped.some((task) => isAssigned(task) && !hasEnded(task)) ||
+    (newest !== undefined && endedByItself(newest) && restartDelay(context.service.spec.TaskTemplate) > 0);
+  return newTask({
+    service: context.service,
+    slot: slot.number,
+    nodeId: slot.nodeId,
+    desiredState: waits ? 'ready' : 'running',
+    ids: context.ids,
+    now: context.now,
+  });
+}
+
+/** Lets a 'ready' task of the slot run when its time has come. */
+export function releaseSlot({ view, service, now }: Context, slot: Slot): Plan {
+  const steps: Step[] = [];
+  const wake: { key: string; at: number }[] = [];
+  for (const task of slot.tasks) {
+    if (task.desiredState !== 'ready' || hasEnded(task) || isLost(view, task)) continue;
+    const { at } = releaseAt(view, task, slot.tasks);
+    if (at <= now) steps.push({ kind: 'release-task', task });
+    else wake.push({ key: service.id, at });
+  }
+  return { steps, wake };
+}

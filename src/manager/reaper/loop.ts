@@ -1,0 +1,18 @@
+/** Reap: keys are service ids, marked when one of their tasks ended, is to end, or lost its node. */
+import { hasEnded, isWanted } from '../task.ts';
+import type { Planner } from '../runner.ts';
+import { planReap } from './plan.ts';
+
+export function reap(): Planner {
+  return {
+    name: 'reap',
+    reset: (view) => new Set([...view.all('task').values()].map((task) => task.serviceId as string)),
+    *changed(transition, view) {
+      const task = transition.kind === 'task' ? transition.after : undefined;
+      if (task && (hasEnded(task) || !isWanted(task))) yield task.serviceId;
+      if (transition.kind === 'node' && transition.before?.status.state !== transition.after?.status.state)
+        for (const of of view.tasksOfNode(transition.id)) yield of.serviceId;
+    },
+    plan: (view, keys, now) => planReap(view, keys, now),
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * Deletes tasks that nobody needs: past the history a slot keeps, of removed services and slots, never assigned; and
+ * gives up on tasks whose node is gone, or down for a day. Without it the store would grow with every restart.
+ *
+ * Cost: the tasks of the services that something ended in.
+ */
+import type { ServiceId } from '../../model/ids.ts';
+import { slotKey } from '../../model/names.ts';
+import type { Service, Task } from '../../model/objects.ts';
+import type { View } from '../../store/view.ts';
+import type { Plan, Step } from '../step.ts';
+import { hasEnded, isAssigned, isWanted, nodeOf, olderFirst, timeOf } from '../task.ts';
+
+const ORPHANED_AFTER_MS = 24 * 3600_000;
+const DEFAULT_HISTORY = 5;
+
+export function planReap(view: View, keys: Iterable<string>, now: number): Plan {
+  const plans = [...keys].sort().map((key) => reapService(view, key as ServiceId, now));
+  return { steps: plans.flatMap((plan) => plan.steps), wake: plans.flatMap((plan) => plan.wake) };
+}
+
+function reapService(view: View, id: ServiceId, now: number): Plan {
+  const tasks = [...view.tasksOfService(id)].sort(olderFirst);
+  const due = tasks.map((task) => ({ task, at: orphanAt(view, task) }));
+  const orphans = due.filter(({ at }) => at <= now).map(({ task }): Step => ({ kind: 'orphan-task', task }));
+  const later = due.filter(({ at }) => at > now && at !== Infinity).map(({ at }) => ({ key: id, at }));
+  const surplus = [...Map.groupBy(tasks, slotKey).values()].flatMap((slot) =>
+    surplusOf(view, slot, view.get('service', id)),
+  );
+  const steps = [...orphans, ...surplus.map((task): Step => ({ kind: 'delete-task', task }))];
+  return { steps, wake: later.length > 0 ? [later.reduce((a, b) => (a.at < b.at ? a : b))] : [] };
+}
+
+/** When the task is given up for lost: at once on a node that was removed, after a day on one that is down. */
+function orphanAt(view: View, task: Task): number {
+  if (task.nodeId === undefined || hasEnded(task) || !isAssigned(task)) return Infinity;
+  const node = nodeOf(view, task);
+  if (!node) return 0;
+  return node.status.state === 'down' ? timeOf(node.updatedAt) + ORPHANED_AFTER_MS : Infinity;
+}
+
+function surplusOf(view: View, slot: readonly Task[], service: Service | undefined): Task[] {
+  const removed = slot.filter((task) => task.desiredState === 'remove' && isOver(task));
+  const never = slot.filter((task) => task.desiredState === 'shutdown' && !isAssigned(task));
+  const history = slot.filter((task) => task.desiredState !== 'remove' && !never.includes(task));
+  const excess = history.length - keep(view, service);
+  const dead = history.filter((task, i) => !isWanted(task) && hasEnded(task) && !isPredecessor(history, i));
+  return [...removed, ...never, ...dead.slice(0, Math.max(0, excess))];
+}
+
+/** A task that waits for its predecessor's delay needs it. */
+const isPredecessor = (history: readonly Task[], i: number): boolean =>
+  history[i + 1]?.desiredState === 'ready';
+
+const isOver = (task: Task): boolean => hasEnded(task) || !isAssigned(task);
+
+/** Counting restarts needs as many tasks as may be counted. */
+function keep(view: View, service: Service | undefined): number {
+  const attempts = service?.spec.TaskTemplate.RestartPolicy?.MaxAttempts ?? 0;
+  if (attempts > 0) return attempts + 1;
+  return view.cluster?.spec.Orchestration.TaskHistoryRetentionLimit ?? DEFAULT_HISTORY;
+}

@@ -1,0 +1,125 @@
+/** What the planners ask of a task, and how a new one is made from its service. */
+import { isDeepStrictEqual } from 'node:util';
+import { timestamp } from '../kit/clock.ts';
+import type { Mac, NodeId, TaskId } from '../model/ids.ts';
+import type { Node, Service, Task, TaskStatus } from '../model/objects.ts';
+import type { PortSpec, ServiceSpec, TaskSpec } from '../model/spec.ts';
+import { atLeast, isBefore, isTerminal } from '../model/task-state.ts';
+import type { Draft } from '../store/store.ts';
+import type { View } from '../store/view.ts';
+
+/** Where planners get new ids from; a counter in tests. */
+export interface Ids {
+  task(): TaskId;
+  mac(): Mac;
+}
+
+/** Should exist and run (now or soon). */
+export const isWanted = (task: Task): boolean => isBefore(task.desiredState, 'complete');
+export const hasEnded = (task: Task): boolean => isTerminal(task.status.state);
+/** Ended although nobody told it to: by itself, or refused by its node. */
+export const endedByItself = (task: Task): boolean =>
+  task.status.state === 'complete' || task.status.state === 'failed' || task.status.state === 'rejected';
+/** Running and, with a health check, healthy. */
+export const isUp = (task: Task): boolean =>
+  task.status.state === 'running' && (task.status.health === 'none' || task.status.health === 'healthy');
+export const isAssigned = (task: Task): boolean => atLeast(task.status.state, 'assigned');
+/** Holds its place on its node: address, resources, ports. */
+export const occupiesNode = (task: Task): boolean => task.nodeId !== undefined && !hasEnded(task);
+
+export const timeOf = (iso: string): number => Date.parse(iso);
+export const olderFirst = (a: Task, b: Task): number =>
+  a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+
+export const isDown = (node: Node | undefined): boolean => !node || node.status.state === 'down';
+export const isDrained = (node: Node): boolean => node.spec.Availability === 'drain';
+
+export const nodeOf = (view: View, task: Task): Node | undefined =>
+  task.nodeId === undefined ? undefined : view.get('node', task.nodeId);
+
+/** On a node that is gone or declared down; a task without a node is not lost. */
+export const isLost = (view: View, task: Task): boolean =>
+  task.nodeId !== undefined && isDown(view.get('node', task.nodeId));
+
+const DEFAULT_RESTART_DELAY_NS = 5_000_000_000;
+export const ms = (nanoseconds: number): number => nanoseconds / 1e6;
+export const restartDelay = (spec: TaskSpec): number =>
+  ms(spec.RestartPolicy?.Delay ?? DEFAULT_RESTART_DELAY_NS);
+
+export const networksOf = (spec: ServiceSpec) => spec.TaskTemplate.Networks ?? spec.Networks ?? [];
+export const ingressPorts = (ports: readonly PortSpec[] | undefined): PortSpec[] =>
+  (ports ?? []).filter((port) => port.PublishMode !== 'host');
+export const hostPorts = (ports: readonly PortSpec[] | undefined): PortSpec[] =>
+  (ports ?? []).filter((port) => port.PublishMode === 'host');
+
+/**
+ * What of a service's spec its tasks depend on. Labels, replicas, update policy and the ports that the mesh
+ * publishes are not in it: the mesh translates those on each node, so changing them replaces no task.
+ */
+function taskRelevant(spec: TaskSpec, ports: readonly PortSpec[] | undefined, networks: unknown): unknown {
+  const { Networks: _networks, ...rest } = spec;
+  return withoutUndefined({
+    spec: rest,
+    networks,
+    hostPorts: hostPorts(ports),
+    needsIngress: ingressPorts(ports).length > 0,
+  });
+}
+
+const withoutUndefined = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+const relevantOfSpec = (spec: ServiceSpec) =>
+  taskRelevant(spec.TaskTemplate, spec.EndpointSpec?.Ports, networksOf(spec));
+
+/** Whether tasks must be replaced to go from one spec to the other. */
+export const replacesTasks = (from: ServiceSpec, to: ServiceSpec): boolean =>
+  !isDeepStrictEqual(relevantOfSpec(from), relevantOfSpec(to));
+
+/** A task of another version of its service's spec that also differs in what matters to a task. */
+export function isOutdated(task: Task, service: Service): boolean {
+  if (task.specVersion === service.specVersion) return false;
+  const networks = task.spec.Networks ?? [];
+  return !isDeepStrictEqual(
+    taskRelevant(task.spec, task.endpointSpec.Ports, networks),
+    relevantOfSpec(service.spec),
+  );
+}
+
+const NEW_STATUS: Omit<TaskStatus, 'timestamp'> = {
+  state: 'new',
+  message: 'created',
+  err: '',
+  container: undefined,
+  ports: [],
+  health: 'none',
+};
+
+export interface NewTask {
+  readonly service: Service;
+  readonly slot: number;
+  readonly nodeId: NodeId | undefined;
+  /** 'ready': prepared at once, but run only when released. */
+  readonly desiredState: 'ready' | 'running';
+  readonly ids: Ids;
+  readonly now: number;
+}
+
+export function newTask({ service, slot, nodeId, desiredState, ids, now }: NewTask): Draft<'task'> {
+  const { spec } = service;
+  return {
+    id: ids.task(),
+    serviceId: service.id,
+    slot,
+    nodeId,
+    spec: { ...spec.TaskTemplate, Networks: networksOf(spec) },
+    specVersion: service.specVersion,
+    serviceName: spec.Name,
+    serviceLabels: spec.Labels ?? {},
+    endpointSpec: spec.EndpointSpec ?? {},
+    desiredState,
+    status: { ...NEW_STATUS, timestamp: timestamp(now) },
+    attachments: [],
+    registryAuth: service.registryAuth,
+    jobIteration: undefined,
+  };
+}

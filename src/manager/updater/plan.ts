@@ -1,0 +1,131 @@
+/**
+ * Rolling updates. Reads how far each slot is from the stored tasks and says which slots are changed next, and what
+ * the update's status becomes. Nothing is remembered between plans, so an update survives a change of leader.
+ *
+ * One approximation follows from that: a new task that ends while the update runs counts as a failure of the update
+ * however long it ran before, because the time it started is not stored.
+ */
+import { timestamp } from '../../kit/clock.ts';
+import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
+import type { UpdateConfig } from '../../model/spec.ts';
+import type { SlotFacts } from '../orchestrator/slot-plan.ts';
+import { endedByItself, isUp, ms, timeOf } from '../task.ts';
+
+export interface UpdatePlan {
+  /** Slots whose task is replaced now. */
+  readonly replace: readonly SlotFacts[];
+  readonly status: UpdateStatus | undefined;
+  /** The service goes back to its previous spec; `status` says so. */
+  readonly rollback: boolean;
+  readonly wakeAt: number | undefined;
+}
+
+const DEFAULTS: UpdateConfig = { Parallelism: 1 };
+const DEFAULT_MONITOR_NS = 5_000_000_000;
+const IDLE: UpdatePlan = { replace: [], status: undefined, rollback: false, wakeAt: undefined };
+
+/** New in this update: made from the current version of the spec. */
+const isFresh = (service: Service) => (task: Task) => task.specVersion === service.specVersion;
+
+export function planUpdate(service: Service, slots: readonly SlotFacts[], now: number): UpdatePlan {
+  const state = service.updateStatus?.state;
+  if (state === 'paused' || state === 'rollback_paused') return IDLE;
+  const running = state === 'updating' || state === 'rollback_started';
+  const dirty = slots.filter((facts) => facts.outdated && !isReplaced(service, facts));
+  const started: UpdateStatus | undefined = running ? undefined : begin(now);
+  if (!running && dirty.length === 0) return IDLE;
+  const failed = running ? failure(service, slots) : undefined;
+  if (failed) return failed(now);
+  return advance(service, slots, dirty, started, now);
+}
+
+const begin = (now: number): UpdateStatus => ({
+  state: 'updating',
+  startedAt: timestamp(now),
+  message: 'update in progress',
+});
+
+/** The slot had its turn: a new task was made, and if that ended it is the restart policy's affair. */
+const isReplaced = (service: Service, { slot }: SlotFacts): boolean => slot.tasks.some(isFresh(service));
+
+function advance(
+  service: Service,
+  slots: readonly SlotFacts[],
+  dirty: readonly SlotFacts[],
+  status: UpdateStatus | undefined,
+  now: number,
+): UpdatePlan {
+  const config = configOf(service);
+  const fresh = slots.filter(({ slot }) => slot.tasks.some(isFresh(service)));
+  const settled = fresh.map((facts) => settledAt(service, facts));
+  const pauses = settled.map((at) => (at === undefined ? Infinity : at + ms(config.Delay ?? 0)));
+  const busy = pauses.filter((until) => until > now).length;
+  const limit = config.Parallelism === 0 ? Infinity : config.Parallelism;
+  if (dirty.length > 0) {
+    const free = Math.max(0, limit - busy);
+    const replace = dirty.toSorted(idleFirst).slice(0, free === Infinity ? undefined : free);
+    return { replace, status, rollback: false, wakeAt: earliest(pauses, now) };
+  }
+  if (settled.some((at) => at === undefined)) return { ...IDLE, status };
+  const stable = Math.max(...settled.map((at) => at! + ms(config.Monitor ?? DEFAULT_MONITOR_NS)), -Infinity);
+  if (stable > now) return { ...IDLE, status, wakeAt: stable };
+  return { ...IDLE, status: completed(service, now) };
+}
+
+function completed(service: Service, now: number): UpdateStatus {
+  const rollback = service.updateStatus?.state === 'rollback_started';
+  return {
+    ...service.updateStatus,
+    state: rollback ? 'rollback_completed' : 'completed',
+    completedAt: timestamp(now),
+    message: rollback ? 'rollback completed' : 'update completed',
+  };
+}
+
+/** When the slot's first new task came up or ended; undefined while it is on its way. */
+function settledAt(service: Service, { slot }: SlotFacts): number | undefined {
+  const times = slot.tasks
+    .filter((task) => isFresh(service)(task) && (isUp(task) || endedByItself(task)))
+    .map((task) => timeOf(task.status.timestamp));
+  return times.length === 0 ? undefined : Math.min(...times);
+}
+
+/** Slots that serve nobody are changed first. */
+const idleFirst = (a: SlotFacts, b: SlotFacts): number =>
+  Number(a.best !== undefined && isUp(a.best)) - Number(b.best !== undefined && isUp(b.best)) ||
+  a.slot.number - b.slot.number ||
+  ((a.slot.nodeId ?? '') < (b.slot.nodeId ?? '') ? -1 : 1);
+
+const earliest = (times: readonly number[], now: number): number | undefined => {
+  const later = times.filter((at) => at > now && at !== Infinity);
+  return later.length === 0 ? undefined : Math.min(...later);
+};
+
+const configOf = (service: Service): UpdateConfig =>
+  (service.updateStatus?.state === 'rollback_started'
+    ? service.spec.RollbackConfig
+    : service.spec.UpdateConfig) ?? DEFAULTS;
+
+/** What too many failed slots lead to; undefined while there are not too many. */
+function failure(service: Service, slots: readonly SlotFacts[]): ((now: number) => UpdatePlan) | undefined {
+  const config = configOf(service);
+  if (config.FailureAction === 'continue') return undefined;
+  const failed = slots.flatMap(({ slot }) =>
+    slot.tasks.filter((t) => isFresh(service)(t) && endedByItself(t)).slice(0, 1),
+  );
+  if (failed.length === 0 || failed.length / slots.length <= (config.MaxFailureRatio ?? 0)) return undefined;
+  const reason = `due to failure or early termination of task ${failed[0]!.id}`;
+  const rolling = service.updateStatus?.state === 'rollback_started';
+  const back = config.FailureAction === 'rollback' && !rolling && service.previousSpec !== undefined;
+  return (now) => ({
+    ...IDLE,
+    rollback: back,
+    status: back
+      ? { state: 'rollback_started', startedAt: timestamp(now), message: `update rolled back ${reason}` }
+      : {
+          ...service.updateStatus,
+          state: rolling ? 'rollback_paused' : 'paused',
+          message: `${rolling ? 'rollback' : 'update'} paused ${reason}`,
+        },
+  });
+}
