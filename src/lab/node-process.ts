@@ -1,5 +1,5 @@
 /** The processes of one node: starts skeind in the node's namespace, finds and signals it and what it started. */
-import { mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -28,7 +28,11 @@ export const daemonCommand: DaemonCommand = (node) => [
   ...['--hostname', node.name, '--cgroup-parent', node.cgroupParent, '--settings', settingsFile(node)],
 ];
 
-const pidFile = (node: NodePlan, name: ProcessName): string => `${node.runRoot}/${name}.pid`;
+/** containerd and etcd keep theirs in the folder of their name. */
+function pidFile(node: NodePlan, name: ProcessName): string {
+  const [own, beside] = [`${node.runRoot}/${name}/${name}.pid`, `${node.runRoot}/${name}.pid`];
+  return existsSync(own) ? own : beside;
+}
 export const logFile = (node: NodePlan): string => `${node.dataRoot}/skeind.log`;
 const settingsFile = (node: NodePlan): string => `${node.dataRoot}/settings.json`;
 

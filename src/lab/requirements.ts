@@ -50,7 +50,8 @@ table bridge probe {
 }
 `;
 
-function findProgram(name: string): boolean {
+/** Whether the program is on the path, or where root's programs are. */
+export function hasProgram(name: string): boolean {
   const path = `${process.env.PATH ?? ''}:/usr/sbin:/sbin`;
   return path.split(delimiter).some((folder) => {
     try {
@@ -71,7 +72,7 @@ export async function missingOnHost(run: RunProcess = runProcess): Promise<reado
         how: 'run the command as root (sudo)',
       },
     ];
-  const missing: Missing[] = PROGRAMS.filter(([program]) => !findProgram(program)).map(
+  const missing: Missing[] = PROGRAMS.filter(([program]) => !hasProgram(program)).map(
     ([program, pkg, why]) => ({
       what: `the program ${program}`,
       why: `it ${why}`,

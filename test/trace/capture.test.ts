@@ -8,21 +8,15 @@ import { until } from '../../src/lab/cluster.ts';
 import { SERVER } from '../../src/lab/image-server.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { readConntrack } from '../../src/trace/conntrack.ts';
-import { decode } from '../../src/trace/decode.ts';
-import { joinConnections, type Observation } from '../../src/trace/join.ts';
-import { Capture, type CapturedFrame } from '../../src/trace/packet-socket.ts';
+import { joinConnections } from '../../src/trace/join.ts';
+import { observe } from '../../src/trace/observe.ts';
+import { Capture } from '../../src/trace/packet-socket.ts';
 import { renderConnections } from '../../src/trace/render.ts';
 
 const NAME = 'test-trace';
 const IDLE = 'setInterval(() => {}, 1e6)';
 
 after(() => downLab(NAME));
-
-const observe = (frames: readonly CapturedFrame[]): Observation[] =>
-  frames.flatMap(({ point, time, direction, bytes }) => {
-    const packet = decode(bytes);
-    return packet ? [{ point, time, direction, packet }] : [];
-  });
 
 async function network(lab: Lab): Promise<void> {
   for (const [index, name] of ['node1', 'node2'].entries()) {

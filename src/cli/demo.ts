@@ -1,0 +1,171 @@
+/**
+ * `skein demo`: a two-node cluster in a lab, one published service, and the proof of what the mesh does with it, from
+ * what was measured just now. It leaves nothing behind, however it ends.
+ */
+import { mkdirSync } from 'node:fs';
+import type { Command } from 'commander';
+import { isRunning, writePidFile } from '../kit/detached.ts';
+import { runProcess } from '../kit/process.ts';
+import { SkeinError } from '../model/errors.ts';
+import { until } from '../lab/cluster.ts';
+import { buildImage } from '../lab/image.ts';
+import { downLab, Lab } from '../lab/lab.ts';
+import { labFolders } from '../lab/plan.ts';
+import { hasProgram, requireHost } from '../lab/requirements.ts';
+import { CheckList } from './demo/checks.ts';
+import { nodeStates, type Replica, replicasOf, taskFacts } from './demo/facts.ts';
+import { provePackets } from './demo/packets.ts';
+import {
+  proveIngress,
+  proveMesh,
+  provePings,
+  proveReplicas,
+  PUBLISHED,
+  type Stage,
+  TARGET,
+} from './demo/proofs.ts';
+
+const NAME = 'demo';
+const SERVICE = 'web';
+const REPLICAS = 3;
+const pidFile = `${labFolders(NAME).data}/demo.pid`;
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`);
+const progress = (text: string): void => void process.stderr.write(`... ${text}\n`);
+const title = (text: string): void => print(`\n== ${text}\n`);
+
+export function registerDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('a two-node cluster on this machine, one published service, and its packets on paper')
+    .option('--once', 'prove everything, clean up and exit; 0 only if every check held')
+    .action(async (options: { readonly once?: boolean }) => {
+      process.exitCode = await runDemo(options.once ?? false);
+    });
+}
+
+/** Signals end what is under way; a second one (a terminal sends it to npm and to us) changes nothing. */
+function untilInterrupted(): AbortSignal {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => {
+      if (!abort.signal.aborted) progress('interrupted: taking everything down');
+      abort.abort(new SkeinError('canceled', 'interrupted'));
+    });
+  return abort.signal;
+}
+
+async function runDemo(once: boolean): Promise<number> {
+  await requireHost();
+  if (isRunning(pidFile) !== undefined)
+    throw new SkeinError('already-exists', 'a demo runs on this machine already; end it first');
+  const signal = untilInterrupted();
+  // What a killed demo left: nobody else uses this lab's name.
+  await downLab(NAME);
+  mkdirSync(labFolders(NAME).data, { recursive: true });
+  writePidFile(pidFile, process.pid);
+  const checks = new CheckList();
+  try {
+    const stage = await build(checks, signal);
+    await proveAll(stage);
+    title('Checks');
+    print(checks.render());
+    if (!once) await stay(stage);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    progress('taking the lab down');
+    await downLab(NAME);
+  }
+  if (once && signal.aborted) return 130;
+  return checks.held ? 0 : 1;
+}
+
+async function build(checks: CheckList, signal: AbortSignal): Promise<Stage> {
+  progress('building the demo image from busybox and perl of this machine');
+  const image = await buildImage({ name: 'skein/web:latest', server: { port: TARGET } });
+  const lab = await Lab.up({ name: NAME, nodes: 2 }, { progress }, signal);
+  const states = await nodeStates(lab.engine('node1'));
+  const shown = [...states].map(([name, state]) => `${name} ${state}`).join(', ');
+  checks.add('a cluster of two nodes', [...states.values()].join() === 'ready,ready', shown);
+  for (const node of lab.plan.nodes) {
+    signal.throwIfAborted();
+    progress(`loading the image on ${node.name} (${Math.round(image.tar.length / 1e6)} MB)`);
+    await lab.engine(node.name).load(image.tar, signal);
+  }
+  await createService(lab, image.name, signal);
+  return { lab, checks, print, signal };
+}
+
+async function createService(lab: Lab, image: string, signal: AbortSignal): Promise<void> {
+  const engine = lab.engine('node1');
+  const publish = `mode=ingress,target=${TARGET},published=${PUBLISHED}`;
+  const argv = ['docker', 'service', 'create', '--name', SERVICE, '--replicas', String(REPLICAS)];
+  const command = [...argv, '--publish', publish, image];
+  title('The service');
+  if (hasProgram('docker')) {
+    print(`$ ${command.join(' ')}`);
+    const config = `${lab.plan.dataFolder}/docker`;
+    mkdirSync(config, { recursive: true });
+    const env = { ...process.env, DOCKER_HOST: `unix://${engine.socket}`, DOCKER_CONFIG: config };
+    const { stdout, stderr } = await runProcess(command, { env, signal, timeoutMs: 120_000 });
+    print(`${stdout}${stderr}`.trim());
+  } else {
+    print('(no docker CLI here: the same through the API)');
+    const Ports = [{ Protocol: 'tcp', TargetPort: TARGET, PublishedPort: PUBLISHED, PublishMode: 'ingress' }];
+    const created = await engine.post<{ ID: string }>('/services/create', {
+      Name: SERVICE,
+      TaskTemplate: { ContainerSpec: { Image: image } },
+      Mode: { Replicated: { Replicas: REPLICAS } },
+      EndpointSpec: { Ports },
+    });
+    print(created.ID);
+  }
+  const running = async (): Promise<true | string> => {
+    const tasks = await taskFacts(engine, SERVICE);
+    if (tasks.filter((task) => task.state === 'running').length === REPLICAS) return true;
+    return `tasks: ${tasks.map((task) => `${task.state}${task.error && ` (${task.error})`}`).join(', ')}`;
+  };
+  await until(`${REPLICAS} running tasks`, running, { timeoutMs: 60_000, signal });
+}
+
+async function proveAll(stage: Stage): Promise<void> {
+  const { lab, checks, signal } = stage;
+  let replicas: readonly Replica[] = [];
+  const section = async (text: string, prove: () => Promise<unknown>): Promise<void> => {
+    signal.throwIfAborted();
+    title(text);
+    await checks.attempt(text, async () => void (await prove()));
+  };
+  await section('Three replicas', async () => {
+    replicas = await replicasOf(lab.engine('node1'), SERVICE, (node) => lab.engine(node));
+    await proveReplicas(stage, replicas);
+  });
+  let ingress: Awaited<ReturnType<typeof proveIngress>> = [];
+  await section('docker network inspect ingress', async () => {
+    ingress = await proveIngress(stage);
+  });
+  await section('Every node answers, from all containers', () => proveMesh(stage, replicas));
+  await section('One segment', () => provePings(stage, replicas));
+  await section('The packets', () => provePackets(stage, ingress, replicas));
+}
+
+/** Until Ctrl-C. */
+async function stay({ lab, signal }: Stage): Promise<void> {
+  const [a] = lab.plan.nodes;
+  title('Go on by hand');
+  print(`export DOCKER_HOST=unix://${a!.socket}`);
+  for (const command of ['node ls', 'service ls', `service ps ${SERVICE}`, `service scale ${SERVICE}=5`])
+    print(`docker ${command}`);
+  for (const node of lab.plan.nodes)
+    print(
+      `nsenter --net=${lab.plan.client.netns} curl http://${node.address}:${PUBLISHED}/   # ${node.name}`,
+    );
+  print('\nCtrl-C ends it and leaves nothing behind.');
+  const alive = setInterval(() => {}, 60_000);
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  clearInterval(alive);
+}
