@@ -5,27 +5,34 @@
 /* eslint-disable */
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import { file_google_protobuf_any, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_any, file_google_protobuf_empty, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file events.proto.
  */
 export const file_events = /*@__PURE__*/
-  fileDesc("CgxldmVudHMucHJvdG8SHWNvbnRhaW5lcmQuc2VydmljZXMuZXZlbnRzLnYxIiMKEFN1YnNjcmliZVJlcXVlc3QSDwoHZmlsdGVycxgBIAMoCSKAAQoIRW52ZWxvcGUSLQoJdGltZXN0YW1wGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCgluYW1lc3BhY2UYAiABKAkSDQoFdG9waWMYAyABKAkSIwoFZXZlbnQYBCABKAsyFC5nb29nbGUucHJvdG9idWYuQW55MnEKBkV2ZW50cxJnCglTdWJzY3JpYmUSLy5jb250YWluZXJkLnNlcnZpY2VzLmV2ZW50cy52MS5TdWJzY3JpYmVSZXF1ZXN0GicuY29udGFpbmVyZC5zZXJ2aWNlcy5ldmVudHMudjEuRW52ZWxvcGUwAWIGcHJvdG8z", [file_google_protobuf_any, file_google_protobuf_timestamp]);
+  fileDesc("CgxldmVudHMucHJvdG8SHWNvbnRhaW5lcmQuc2VydmljZXMuZXZlbnRzLnYxIkQKDlB1Ymxpc2hSZXF1ZXN0Eg0KBXRvcGljGAEgASgJEiMKBWV2ZW50GAIgASgLMhQuZ29vZ2xlLnByb3RvYnVmLkFueSIjChBTdWJzY3JpYmVSZXF1ZXN0Eg8KB2ZpbHRlcnMYASADKAkigAEKCEVudmVsb3BlEi0KCXRpbWVzdGFtcBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJbmFtZXNwYWNlGAIgASgJEg0KBXRvcGljGAMgASgJEiMKBWV2ZW50GAQgASgLMhQuZ29vZ2xlLnByb3RvYnVmLkFueTLDAQoGRXZlbnRzElAKB1B1Ymxpc2gSLS5jb250YWluZXJkLnNlcnZpY2VzLmV2ZW50cy52MS5QdWJsaXNoUmVxdWVzdBoWLmdvb2dsZS5wcm90b2J1Zi5FbXB0eRJnCglTdWJzY3JpYmUSLy5jb250YWluZXJkLnNlcnZpY2VzLmV2ZW50cy52MS5TdWJzY3JpYmVSZXF1ZXN0GicuY29udGFpbmVyZC5zZXJ2aWNlcy5ldmVudHMudjEuRW52ZWxvcGUwAWIGcHJvdG8z", [file_google_protobuf_any, file_google_protobuf_empty, file_google_protobuf_timestamp]);
+
+/**
+ * Describes the message containerd.services.events.v1.PublishRequest.
+ * Use `create(PublishRequestSchema)` to create a new message.
+ */
+export const PublishRequestSchema = /*@__PURE__*/
+  messageDesc(file_events, 0);
 
 /**
  * Describes the message containerd.services.events.v1.SubscribeRequest.
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema = /*@__PURE__*/
-  messageDesc(file_events, 0);
+  messageDesc(file_events, 1);
 
 /**
  * Describes the message containerd.services.events.v1.Envelope.
  * Use `create(EnvelopeSchema)` to create a new message.
  */
 export const EnvelopeSchema = /*@__PURE__*/
-  messageDesc(file_events, 1);
+  messageDesc(file_events, 2);
 
 /**
  * @generated from service containerd.services.events.v1.Events

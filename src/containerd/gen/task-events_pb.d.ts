@@ -122,3 +122,19 @@ export declare type TaskOOM = Message<"containerd.events.TaskOOM"> & {
  */
 export declare const TaskOOMSchema: GenMessage<TaskOOM>;
 
+/**
+ * @generated from message containerd.events.ContainerDelete
+ */
+export declare type ContainerDelete = Message<"containerd.events.ContainerDelete"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message containerd.events.ContainerDelete.
+ * Use `create(ContainerDeleteSchema)` to create a new message.
+ */
+export declare const ContainerDeleteSchema: GenMessage<ContainerDelete>;
+

@@ -11,7 +11,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file task-events.proto.
  */
 export const file_task_events = /*@__PURE__*/
-  fileDesc("ChF0YXNrLWV2ZW50cy5wcm90bxIRY29udGFpbmVyZC5ldmVudHMiLgoJVGFza1N0YXJ0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCRILCgNwaWQYAiABKA0ifwoKVGFza0RlbGV0ZRIUCgxjb250YWluZXJfaWQYASABKAkSCwoDcGlkGAIgASgNEhMKC2V4aXRfc3RhdHVzGAMgASgNEi0KCWV4aXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCaWQYBSABKAkifQoIVGFza0V4aXQSFAoMY29udGFpbmVyX2lkGAEgASgJEgoKAmlkGAIgASgJEgsKA3BpZBgDIAEoDRITCgtleGl0X3N0YXR1cxgEIAEoDRItCglleGl0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIh8KB1Rhc2tPT00SFAoMY29udGFpbmVyX2lkGAEgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChF0YXNrLWV2ZW50cy5wcm90bxIRY29udGFpbmVyZC5ldmVudHMiLgoJVGFza1N0YXJ0EhQKDGNvbnRhaW5lcl9pZBgBIAEoCRILCgNwaWQYAiABKA0ifwoKVGFza0RlbGV0ZRIUCgxjb250YWluZXJfaWQYASABKAkSCwoDcGlkGAIgASgNEhMKC2V4aXRfc3RhdHVzGAMgASgNEi0KCWV4aXRlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASCgoCaWQYBSABKAkifQoIVGFza0V4aXQSFAoMY29udGFpbmVyX2lkGAEgASgJEgoKAmlkGAIgASgJEgsKA3BpZBgDIAEoDRITCgtleGl0X3N0YXR1cxgEIAEoDRItCglleGl0ZWRfYXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIh8KB1Rhc2tPT00SFAoMY29udGFpbmVyX2lkGAEgASgJIh0KD0NvbnRhaW5lckRlbGV0ZRIKCgJpZBgBIAEoCWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * Describes the message containerd.events.TaskStart.
@@ -40,4 +40,11 @@ export const TaskExitSchema = /*@__PURE__*/
  */
 export const TaskOOMSchema = /*@__PURE__*/
   messageDesc(file_task_events, 3);
+
+/**
+ * Describes the message containerd.events.ContainerDelete.
+ * Use `create(ContainerDeleteSchema)` to create a new message.
+ */
+export const ContainerDeleteSchema = /*@__PURE__*/
+  messageDesc(file_task_events, 4);
 

@@ -1,0 +1,80 @@
+/**
+ * A container's folder on this node, `<dataRoot>/containers/<id>`: its output, how it ended, what goes with it.
+ * containerd forgets how a task ended when the task is deleted, and a task is deleted as soon as it has ended, so that
+ * the containers kept for their logs hold no shim; hence `exit.json`, written before.
+ */
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { StreamName } from './log-record.ts';
+import type { ContainerId } from '../model/ids.ts';
+
+const exitSchema = z.object({ exitCode: z.number().int(), exitedAt: z.string() });
+export type Exit = z.infer<typeof exitSchema>;
+
+const ID = /^[0-9a-f]{64}$/;
+
+export class ContainerFiles {
+  readonly #root: string;
+  readonly #exits = new Map<ContainerId, Exit>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  folder(id: ContainerId): string {
+    return join(this.#root, id);
+  }
+
+  /** The folder with an empty file a stream: the shim appends, and must find them. */
+  async create(id: ContainerId, streams: readonly StreamName[], anonymous: readonly string[]): Promise<void> {
+    const folder = this.folder(id);
+    await mkdir(folder, { recursive: true, mode: 0o750 });
+    if (anonymous.length > 0) await this.#write(id, 'anonymous.json', anonymous);
+    for (const stream of streams) await (await open(join(folder, stream), 'a', 0o640)).close();
+  }
+
+  async exit(id: ContainerId): Promise<Exit | undefined> {
+    const known = this.#exits.get(id);
+    if (known) return known;
+    const exit = exitSchema.safeParse(await this.#read(id, 'exit.json')).data;
+    if (exit) this.#exits.set(id, exit);
+    return exit;
+  }
+
+  /** The first word counts: a later one is of the shim's clean-up, not of the container. */
+  async setExit(id: ContainerId, exit: Exit): Promise<void> {
+    if (await this.exit(id)) return;
+    await this.#write(id, 'exit.json', exit);
+    this.#exits.set(id, exit);
+  }
+
+  /** Volumes that go with the container. */
+  async anonymous(id: ContainerId): Promise<readonly string[]> {
+    return z.array(z.string()).safeParse(await this.#read(id, 'anonymous.json')).data ?? [];
+  }
+
+  async list(): Promise<ContainerId[]> {
+    const names = await readdir(this.#root).catch(() => [] as string[]);
+    return names.filter((name) => ID.test(name)) as ContainerId[];
+  }
+
+  async remove(id: ContainerId): Promise<void> {
+    this.#exits.delete(id);
+    await rm(this.folder(id), { recursive: true, force: true });
+  }
+
+  async #read(id: ContainerId, name: string): Promise<unknown> {
+    try {
+      return JSON.parse(await readFile(join(this.folder(id), name), 'utf8'));
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #write(id: ContainerId, name: string, value: unknown): Promise<void> {
+    const path = join(this.folder(id), name);
+    await writeFile(`${path}.new`, JSON.stringify(value));
+    await rename(`${path}.new`, path);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Brings an image here: manifest, config and layers into content, under the caller's lease. Layers that are there are
+ * taken, those half there are gone on with; what fails in passing is tried again. Three layers at a time, as Docker.
+ */
+import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
+import type { CallOptions } from '../kit/grpc.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
+import type { ContainerdApi } from './api.ts';
+import { claimBlob, writeBlob, writtenSoFar } from './blobs.ts';
+import {
+  choosePlatform,
+  type Descriptor,
+  isIndex,
+  type Manifest,
+  parseIndex,
+  parseManifest,
+} from './image-format.ts';
+import type { Reference } from './reference.ts';
+import type { RegistrySession, RemoteManifest } from './registry.ts';
+import type { PullProgress } from './runtime.ts';
+
+export interface PullContext {
+  readonly api: ContainerdApi;
+  readonly session: RegistrySession;
+  readonly clock: Clock;
+  readonly architecture: string;
+  readonly call: CallOptions;
+  readonly signal: AbortSignal;
+  readonly progress: (p: PullProgress) => void;
+}
+
+const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
+const ATTEMPTS = 6;
+const PARALLEL = 3;
+const PROGRESS_MS = 100;
+
+export const shortDigest = (digest: string): string => digest.slice('sha256:'.length, 'sha256:'.length + 12);
+
+export async function pullContent(
+  context: PullContext,
+  reference: Reference,
+): Promise<{ target: Descriptor; manifest: Manifest; child: Descriptor | undefined }> {
+  const top = await retried(context, () =>
+    context.session.manifest(reference.digest ?? reference.tag ?? 'latest', context.signal),
+  );
+  const target = await keep(context, top);
+  let image = top;
+  let child: Descriptor | undefined;
+  if (isIndex(mediaType(top))) {
+    child = choosePlatform(parseIndex(top.bytes), context.architecture);
+    if (!child)
+      throw new SkeinError(
+        'not-found',
+        `no matching manifest for linux/${context.architecture} in the manifest list entries`,
+      );
+    const { digest } = child;
+    image = await retried(context, () => context.session.manifest(digest, context.signal));
+    await keep(context, image);
+  }
+  const manifest = parseManifest(image.bytes);
+  await fetchBlob(context, manifest.config, () => {});
+  await inParallel(uniqueLayers(manifest), PARALLEL, (layer) => fetchLayer(context, layer));
+  return { target, manifest, child };
+}
+
+/** What a manifest says of itself wins over the header, which some registries get wrong. */
+export function mediaType(remote: Pick<RemoteManifest, 'bytes' | 'mediaType'>): string {
+  try {
+    const own = (JSON.parse(remote.bytes.toString()) as { mediaType?: unknown }).mediaType;
+    return typeof own === 'string' && own !== '' ? own : remote.mediaType;
+  } catch (cause) {
+    throw new SkeinError('invalid-argument', 'invalid image manifest', { cause });
+  }
+}
+
+async function keep({ api, call }: PullContext, remote: RemoteManifest): Promise<Descriptor> {
+  const size = remote.bytes.length;
+  async function* bytes(): AsyncIterable<Uint8Array> {
+    yield remote.bytes;
+  }
+  await writeBlob(
+    api,
+    { ref: `skein-manifest-${remote.digest}`, digest: remote.digest, size },
+    bytes(),
+    call,
+  );
+  return { mediaType: mediaType(remote), digest: remote.digest, size };
+}
+
+const uniqueLayers = (manifest: Manifest): Descriptor[] => [
+  ...new Map(manifest.layers.map((layer) => [layer.digest, layer])).values(),
+];
+
+async function fetchLayer(context: PullContext, layer: Descriptor): Promise<void> {
+  const id = shortDigest(layer.digest);
+  context.progress({ id, status: 'Pulling fs layer' });
+  let shown = 0;
+  await fetchBlob(context, layer, (current) => {
+    const now = context.clock.now();
+    if (now - shown < PROGRESS_MS && current < layer.size) return;
+    shown = now;
+    context.progress({ id, status: 'Downloading', current, total: layer.size });
+  });
+  context.progress({ id, status: 'Download complete' });
+}
+
+async function fetchBlob(
+  context: PullContext,
+  blob: Descriptor,
+  onBytes: (current: number) => void,
+): Promise<void> {
+  const { api, call, session, signal } = context;
+  const ref = `skein-blob-${blob.digest}`;
+  await retried(context, async () => {
+    if (await claimBlob(api, blob.digest, call)) return;
+    const have = Math.min(await writtenSoFar(api, ref), blob.size);
+    const { start, body } = await session.blob(blob.digest, have < blob.size ? have : 0, signal);
+    let current = start;
+    async function* counted(): AsyncIterable<Uint8Array> {
+      for await (const chunk of body) {
+        current += chunk.length;
+        onBytes(current);
+        yield chunk;
+      }
+    }
+    await writeBlob(api, { ref, digest: blob.digest, size: blob.size }, counted(), call, start);
+  });
+}
+
+/** Tries again what is `unavailable`; gives up on the rest, and after ATTEMPTS. */
+async function retried<T>({ clock, signal }: PullContext, work: () => Promise<T>): Promise<T> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (signal.aborted) throw new SkeinError('canceled', 'pull canceled', { cause: error });
+      if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
+      await sleep(clock, backoff(RETRY, failures), signal);
+    }
+  }
+}
+
+async function inParallel<T>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  const results = await Promise.allSettled(Array.from({ length: limit }, worker));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
