@@ -1,0 +1,270 @@
+/**
+ * The etcd member of this manager. It runs detached: skeind may restart or be upgraded while etcd, and with it the
+ * quorum, goes on; `start` adopts it then.
+ *
+ *     DIR/            0700, working directory of etcd
+ *       client:0      the only listener for clients: nothing outside this host, and nobody but root, reaches the store
+ *       data/         etcd's own
+ *       timing        "alone" or "peers": the election timers it last ran with
+ *       etcd.pid, etcd.log
+ *
+ * INVARIANT: a member that has data is only ever started from its data. Bootstrapping it again would make a second
+ * cluster that believes it is the first.
+ */
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import { statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { backoff } from '../../kit/backoff.ts';
+import { type Clock, sleep } from '../../kit/clock.ts';
+import { ensureRunning, isRunning, stopDetached } from '../../kit/detached.ts';
+import type { Log } from '../../kit/log.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
+import { EtcdClient } from './client.ts';
+import { memberArgv, type PeerAddress, type PeerTls, type StartMode, type Timing } from './member-plan.ts';
+
+export interface EtcdMemberOptions {
+  /** Created with mode 0700. */
+  readonly dir: string;
+  readonly name: string;
+  /** `https://ADVERTISE:2380`. */
+  readonly peerUrl: string;
+  /** Needed for `https`; only a test of one member alone does without. */
+  readonly tls?: PeerTls;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Path of etcd; found in PATH unless given. */
+  readonly binary?: string;
+}
+
+const SOCKET = 'client:0';
+const START_MS = 30_000;
+const POLL_MS = 500;
+/** So many status calls without any answer (5 s each): the process hangs. A restart loses nothing. */
+const HUNG_AFTER = 6;
+const MAX_LOG_BYTES = 32 * 1024 * 1024;
+const REMOVED = /permanently removed|member has been removed|removed from the cluster/;
+
+export class EtcdMember {
+  readonly #options: EtcdMemberOptions;
+  readonly #dir: string;
+  readonly #client: EtcdClient;
+  readonly #log: Log;
+  /** Held while the process is being changed by intent, so that `supervise` does not take that for a crash. */
+  #busy: Promise<unknown> = Promise.resolve();
+
+  constructor(options: EtcdMemberOptions) {
+    this.#options = options;
+    this.#dir = resolve(options.dir);
+    this.#client = new EtcdClient(this.target);
+    this.#log = options.log.with({ 'etcd.name': options.name });
+  }
+
+  /** For EtcdClient: the unix socket of this member. */
+  get target(): string {
+    return `unix:${join(this.#dir, SOCKET)}`;
+  }
+
+  get pid(): number | undefined {
+    return isRunning(this.#file('etcd.pid'));
+  }
+
+  /** It was started before: `start` is the way to start it again, after a reboot too. */
+  get hasData(): boolean {
+    return existsSync(join(this.#dir, 'data', 'member', 'wal'));
+  }
+
+  /** The timers it runs with. */
+  get timing(): Timing {
+    try {
+      return readFileSync(this.#file('timing'), 'utf8') === 'peers' ? 'peers' : 'alone';
+    } catch {
+      return 'alone';
+    }
+  }
+
+  /** A new cluster of one; with data: starts or adopts what is there. Resolves when it serves. */
+  async startSingle(): Promise<void> {
+    if (this.hasData) return this.start();
+    await this.#exclusive(() => this.#run({ kind: 'bootstrap' }, 'alone', 'serving'));
+  }
+
+  /** From the data, or adopts the running process. Resolves when it answers, with or without a quorum. */
+  async start(): Promise<void> {
+    if (!this.hasData && this.pid === undefined)
+      throw new SkeinError('failed-precondition', `no data of etcd in ${this.#dir}`);
+    await this.#exclusive(() => this.#run({ kind: 'existing' }, this.timing, 'answering'));
+  }
+
+  /** A new member of a cluster that has announced it (`EtcdMembership.addLearner`). It then waits to be promoted. */
+  async join(others: readonly PeerAddress[]): Promise<void> {
+    if (this.hasData) return this.start();
+    await this.#exclusive(() => this.#run({ kind: 'join', others }, 'peers', 'answering'));
+  }
+
+  /** Quorum is lost for good: makes a cluster of one out of this member's data. Ends the running process first. */
+  async forceNewCluster(): Promise<void> {
+    await this.#exclusive(async () => {
+      await this.#stop();
+      await this.#run({ kind: 'force-new-cluster' }, 'alone', 'serving');
+      // Left running like this, the argument would do it again at each restart by others than us.
+      await this.#stop();
+      await this.#run({ kind: 'existing' }, 'alone', 'serving');
+    });
+  }
+
+  /**
+   * Changes the election timers, by a restart if needed (0.4-2 s without the store). To be called with 'peers' before
+   * the second member is announced: quick timers among several would depose leaders on every slow disk.
+   */
+  async setTiming(timing: Timing): Promise<void> {
+    if (this.timing === timing) return;
+    await this.#exclusive(async () => {
+      await this.#stop();
+      await this.#run({ kind: 'existing' }, timing, 'answering');
+    });
+  }
+
+  async stop(): Promise<void> {
+    await this.#exclusive(() => this.#stop());
+  }
+
+  /** After it left its cluster: stops it and removes all data. */
+  async wipe(): Promise<void> {
+    await this.#exclusive(async () => {
+      await this.#stop();
+      rmSync(join(this.#dir, 'data'), { recursive: true, force: true });
+      for (const file of ['timing', 'etcd.log']) rmSync(this.#file(file), { force: true });
+    });
+  }
+
+  /** Closes the own connection; the process runs on. */
+  close(): void {
+    this.#client.close();
+  }
+
+  /** Restarts the process when it died or hangs, until the signal aborts or the cluster has removed this member. */
+  async supervise(signal: AbortSignal): Promise<'stopped' | 'removed'> {
+    let failures = 0;
+    let silent = 0;
+    while (!signal.aborted) {
+      await sleep(
+        this.#options.clock,
+        Math.max(POLL_MS, backoff({ base: 250, cap: 10_000 }, failures)),
+        signal,
+      );
+      if (signal.aborted) break;
+      try {
+        silent = await this.#exclusive(() => this.#check(silent));
+        failures = 0;
+      } catch (error) {
+        if (REMOVED.test(this.#logTail())) return 'removed';
+        failures += 1;
+        this.#log.error('etcd does not come up, will try again', { failures, err: error });
+      }
+    }
+    return 'stopped';
+  }
+
+  /** One look at the process; returns how many looks in a row found it silent. */
+  async #check(silent: number): Promise<number> {
+    this.#trimLog();
+    if (this.pid === undefined) {
+      if (!this.hasData) return 0; // stopped and wiped, or not started yet
+      if (REMOVED.test(this.#logTail()))
+        throw new SkeinError('failed-precondition', 'this member was removed from its cluster');
+      this.#log.warn('etcd has ended, starting it again');
+      await this.#run({ kind: 'existing' }, this.timing, 'answering');
+      return 0;
+    }
+    if (await this.#answers()) return 0;
+    if (silent + 1 < HUNG_AFTER) return silent + 1;
+    this.#log.error('etcd does not answer, restarting it', { pid: this.pid });
+    await stopDetached(this.#file('etcd.pid'), { signal: 'SIGKILL', timeoutMs: 5000 });
+    await this.#run({ kind: 'existing' }, this.timing, 'answering');
+    return 0;
+  }
+
+  async #run(mode: StartMode, timing: Timing, until: 'serving' | 'answering'): Promise<void> {
+    mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
+    mkdirSync(join(this.#dir, 'data'), { recursive: true, mode: 0o700 });
+    if (this.pid === undefined) writeFileSync(this.#file('timing'), timing);
+    const { name, peerUrl, tls, binary = 'etcd' } = this.#options;
+    const dataDir = join(this.#dir, 'data');
+    const { pid, started } = await ensureRunning({
+      name: 'etcd',
+      argv: memberArgv({ binary, dataDir, socket: SOCKET, name, peerUrl, tls, timing, mode }),
+      cwd: this.#dir,
+      // etcd takes settings from ETCD_* too: it must get none of ours.
+      env: { PATH: process.env['PATH'] },
+      pidFile: this.#file('etcd.pid'),
+      logFile: this.#file('etcd.log'),
+    });
+    this.#log.info(started ? 'etcd started' : 'etcd adopted', { pid, mode: mode.kind, timing });
+    await this.#ready(until);
+  }
+
+  async #ready(until: 'serving' | 'answering'): Promise<void> {
+    const end = this.#options.clock.now() + START_MS;
+    for (;;) {
+      if (until === 'serving' ? await this.serves() : await this.#answers()) return;
+      if (this.pid === undefined)
+        throw new SkeinError('unavailable', `etcd ended while starting: ${this.#logTail().slice(-600)}`);
+      if (this.#options.clock.now() > end)
+        throw new SkeinError('unavailable', `etcd did not serve within ${START_MS / 1000} s`);
+      await sleep(this.#options.clock, 25);
+    }
+  }
+
+  /** It has a quorum: a linearizable read succeeds. */
+  async serves(): Promise<boolean> {
+    return this.#client.kv.range({ key: Buffer.from('/'), countOnly: true }, { timeoutMs: 2000 }).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  /** The process answers, as a learner or without a leader too. */
+  async #answers(): Promise<boolean> {
+    return this.#client.maintenance.status({}).then(
+      () => true,
+      (error: unknown) => isCode(error, 'unavailable') && /no leader/.test(String(error)),
+    );
+  }
+
+  async #stop(): Promise<void> {
+    await stopDetached(this.#file('etcd.pid'), { signal: 'SIGTERM', timeoutMs: 10_000 });
+  }
+
+  #exclusive<T>(act: () => Promise<T>): Promise<T> {
+    const result = this.#busy.then(act);
+    this.#busy = result.catch(() => {});
+    return result;
+  }
+
+  #file(name: string): string {
+    return join(this.#dir, name);
+  }
+
+  /** The last 4 KB of the log. */
+  #logTail(): string {
+    try {
+      const fd = openSync(this.#file('etcd.log'), 'r');
+      try {
+        const size = statSync(this.#file('etcd.log')).size;
+        const tail = Buffer.alloc(Math.min(size, 4096));
+        readSync(fd, tail, 0, tail.length, size - tail.length);
+        return tail.toString();
+      } finally {
+        closeSync(fd);
+      }
+    } catch {
+      return '';
+    }
+  }
+
+  /** etcd appends, so that its file may be cut under it. */
+  #trimLog(): void {
+    const file = this.#file('etcd.log');
+    if (existsSync(file) && statSync(file).size > MAX_LOG_BYTES) truncateSync(file, 0);
+  }
+}

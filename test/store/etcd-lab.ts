@@ -1,0 +1,65 @@
+/** Real etcd members for the tests of this folder: scratch directories, peer certificates, free ports, clean up. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { systemClock } from '../../src/kit/clock.ts';
+import { silentLog } from '../../src/kit/log.ts';
+import { EtcdClient } from '../../src/store/etcd/client.ts';
+import { EtcdMember, type EtcdMemberOptions } from '../../src/store/etcd/member.ts';
+
+/** A port that is free on the address now. */
+export function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, host, () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
+
+export class EtcdLab {
+  readonly dir = mkdtempSync(join(tmpdir(), 'skein-store-'));
+  readonly #members: EtcdMember[] = [];
+  readonly #clients: EtcdClient[] = [];
+
+  member(options: Pick<EtcdMemberOptions, 'name' | 'peerUrl' | 'tls'>): EtcdMember {
+    const member = new EtcdMember({
+      dir: join(this.dir, options.name),
+      clock: systemClock,
+      log: silentLog,
+      ...options,
+    });
+    this.#members.push(member);
+    return member;
+  }
+
+  async single(name = 'one'): Promise<EtcdMember> {
+    const member = this.member({ name, peerUrl: `http://127.0.0.1:${await freePort('127.0.0.1')}` });
+    await member.startSingle();
+    return member;
+  }
+
+  client(member: EtcdMember): EtcdClient {
+    const client = new EtcdClient(member.target);
+    this.#clients.push(client);
+    return client;
+  }
+
+  async close(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    await Promise.all(this.#members.map((member) => member.stop()));
+    for (const member of this.#members) member.close();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  const end = Date.now() + 20_000;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`not within 20 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { systemClock } from '../../src/kit/clock.ts';
+import { silentLog } from '../../src/kit/log.ts';
+import { Cache } from '../../src/store/cache.ts';
+import { EtcdElection } from '../../src/store/etcd/election.ts';
+import { PREFIX, prefixEnd, toBytes } from '../../src/store/etcd/keys.ts';
+import type { EtcdMember } from '../../src/store/etcd/member.ts';
+import { EtcdStore } from '../../src/store/etcd/store.ts';
+import type { Fence } from '../../src/store/store.ts';
+import { storeContract, task } from '../../src/store/store.contract.ts';
+import { EtcdLab, until } from './etcd-lab.ts';
+
+const lab = new EtcdLab();
+let member: EtcdMember;
+before(async () => {
+  member = await lab.single();
+});
+after(() => lab.close());
+
+const common = () => ({ client: lab.client(member), clock: systemClock, log: silentLog });
+
+async function empty() {
+  const options = common();
+  await options.client.kv.deleteRange({ key: toBytes(PREFIX), rangeEnd: prefixEnd(PREFIX) });
+  return options;
+}
+
+storeContract('etcd', async () => {
+  const options = await empty();
+  const store = new EtcdStore(options);
+  return {
+    store,
+    elections: [new EtcdElection(options), new EtcdElection(common())],
+    compact: async (revision) => void (await options.client.kv.compact({ revision: BigInt(revision) })),
+    close: () => store.close(),
+  };
+});
+
+test('a store that did not see an object write before still updates and deletes it', async () => {
+  const options = await empty();
+  const [writer, other] = [new EtcdStore(options), new EtcdStore(options)];
+  const draft = task();
+  const version = await writer.transact([{ op: 'create', kind: 'task', object: draft }]);
+  const { createdAt } = (await writer.get('task', draft.id))!;
+  await other.transact([{ op: 'update', kind: 'task', object: draft, version }]);
+  assert.equal((await writer.get('task', draft.id))!.createdAt, createdAt);
+  await writer.transact([{ op: 'delete', kind: 'task', id: draft.id }]);
+  assert.equal(await other.get('task', draft.id), undefined);
+});
+
+test('large transactions and answers of more than one page and fragment come back whole', async () => {
+  const options = await empty();
+  const store = new EtcdStore(options);
+  const { revision } = await store.snapshot();
+  const filling = 'x'.repeat(20_000);
+  const revisions: number[] = [];
+  for (let i = 0; i < 15; i++)
+    revisions.push(
+      await store.transact(
+        Array.from({ length: 150 }, () => ({
+          op: 'create',
+          kind: 'task',
+          object: task({ serviceName: filling }),
+        })),
+      ),
+    );
+  const sizes: number[] = [];
+  for await (const batch of store.watch(revision, AbortSignal.timeout(20_000))) {
+    sizes.push(batch.changes.length);
+    if (batch.revision === revisions.at(-1)) break;
+  }
+  assert.deepEqual(sizes, Array.from({ length: 15 }, () => 150)); // prettier-ignore
+  assert.equal((await store.snapshot()).objects.length, 15 * 150);
+});
+
+test('without etcd calls fail in bounded time; afterwards watch and cache go on and nothing is missing', async () => {
+  const options = await empty();
+  const store = new EtcdStore(options);
+  const abort = new AbortController();
+  const cache = new Cache();
+  const following = cache.follow(store, { clock: systemClock, signal: abort.signal });
+  const before = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
+  await cache.reached(before, AbortSignal.timeout(10_000));
+  process.kill(member.pid!, 'SIGSTOP');
+  const start = Date.now();
+  await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
+    code: 'deadline-exceeded',
+  });
+  assert.ok(Date.now() - start < 7000);
+  process.kill(member.pid!, 'SIGKILL');
+  await until('etcd is gone', () => member.pid === undefined);
+  await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
+    code: 'unavailable',
+  });
+  await member.start();
+  await until('etcd serves', () => member.serves());
+  const last = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
+  await cache.reached(last, AbortSignal.timeout(10_000));
+  const { objects } = await store.snapshot();
+  assert.deepEqual([...cache.all('task').keys()].sort(), objects.map(({ object }) => object.id).sort());
+  abort.abort();
+  await following;
+});
+
+const leading = (fences: Fence[]) => (fence: Fence, signal: AbortSignal) => {
+  fences.push(fence);
+  return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+};
+
+test('a restarted manager that finds its own key leads again at once, and its former fence is void', async () => {
+  const options = await empty();
+  const store = new EtcdStore(options);
+  const crashed: Fence[] = [];
+  const [first, second] = [new AbortController(), new AbortController()];
+  const former = new EtcdElection(common()).campaign('me', leading(crashed), first.signal);
+  await until('first leads', () => crashed.length === 1);
+  const fences: Fence[] = [];
+  const start = Date.now();
+  const again = new EtcdElection(options).campaign('me', leading(fences), second.signal);
+  await until('second leads', () => fences.length === 1);
+  assert.ok(Date.now() - start < 1000, `took ${Date.now() - start} ms`);
+  await assert.rejects(store.transact([], crashed[0]), { code: 'failed-precondition' });
+  await store.transact([], fences[0]);
+  first.abort();
+  second.abort();
+  await Promise.all([former, again]);
+});
+
+test("a leader's signal aborts before another can lead when etcd falls silent", async () => {
+  const options = await empty();
+  const abort = new AbortController();
+  let lostAfter = 0;
+  let stopped = 0;
+  const campaign = new EtcdElection({ ...options, ttl: 3 }).campaign(
+    'me',
+    async (_fence, signal) => {
+      if (stopped > 0) return;
+      stopped = Date.now();
+      process.kill(member.pid!, 'SIGSTOP');
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+      lostAfter = Date.now() - stopped;
+      process.kill(member.pid!, 'SIGCONT');
+    },
+    abort.signal,
+  );
+  await until('leadership is lost', () => lostAfter > 0);
+  assert.ok(lostAfter < 3000, `lost after ${lostAfter} ms`);
+  abort.abort();
+  await campaign;
+});
