@@ -8,6 +8,7 @@ import type { Protocol } from '../model/spec.ts';
 import type { Step, StepKind } from './diff-plan.ts';
 import type { PortChanges } from './nft-diff-plan.ts';
 import { removeBaseText, replaceBaseText, tableText } from './nft-text.ts';
+import { TABLE } from './nft-names.ts';
 import * as nf from './nfnetlink.ts';
 import type { Message } from './netlink.ts';
 import type { Places } from './places.ts';
@@ -172,7 +173,7 @@ function changeLink(places: Places, link: Link): Message {
 }
 
 function baseText(step: StepOf<'nft.base'>): string {
-  if (step.table) return `table ip ${nf.TABLE} {}\ndelete table ip ${nf.TABLE}\n${tableText(step.table)}`;
+  if (step.table) return `table ip ${TABLE} {}\ndelete table ip ${TABLE}\n${tableText(step.table)}`;
   return [
     ...step.remove.map(removeBaseText),
     ...step.replace.map(({ chain, exists }) => replaceBaseText(chain, exists)),

@@ -21,7 +21,7 @@ import type { NetworkView } from '../model/network-view.ts';
 import { diff, type Step, type StepKind, type Wanted } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
 import { chooseGateway, DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
-import { GATEWAY_LINK } from './link-names.ts';
+import { GATEWAY_LINK, isPortOf } from './link-names.ts';
 import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
@@ -30,7 +30,7 @@ import { dumpAddresses, dumpLinks, dumpNeighbours, dumpRoutes } from './rtnetlin
 import { planRecord } from './sandbox-plan.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { ZERO_MAC } from './state.ts';
-import { dropSandbox, emptyState, hostLinksOf, mergeSandbox, onlyOf } from './known-state.ts';
+import { dropSandbox, emptyState, mergeSandbox, onlyOf } from './known-state.ts';
 
 export interface KernelNetworkOptions {
   /** Holds `netns/` and `sandboxes/`; gone after a reboot, or stale, which is as good. */
@@ -139,10 +139,10 @@ export class KernelNetwork implements NodeNetwork {
     this.#leaving.add(id);
     try {
       await this.#serial(() => this.#remove(id));
-      for (let waited = 0; waited < LEAVING.ms && this.#hostLinks(id).length > 0; waited += LEAVING.step)
+      for (let waited = 0; waited < LEAVING.ms && this.#ports(id).length > 0; waited += LEAVING.step)
         await sleep(this.#clock, LEAVING.step);
       await this.#serial(async () =>
-        this.#run(this.#hostLinks(id).map(({ place, name }) => ({ kind: 'link.delete', place, name }))),
+        this.#run(this.#ports(id).map((name) => ({ kind: 'link.delete', place: 'fabric', name }))),
       );
     } finally {
       this.#leaving.delete(id);
@@ -243,10 +243,12 @@ export class KernelNetwork implements NodeNetwork {
     if (record && record.hostPorts.length > 0 && this.#view) await this.#reconcile(this.#view);
   }
 
-  #hostLinks(id: ContainerId) {
-    return hostLinksOf(id, (place) =>
-      this.#places.exists(place) ? dumpLinks(this.#places.route(place)).map((l) => l.name) : [],
-    );
+  /** The sandbox's links outside it: ports of the fabric's bridges. */
+  #ports(id: ContainerId): string[] {
+    if (!this.#places.exists('fabric')) return [];
+    return dumpLinks(this.#places.route('fabric'))
+      .map((link) => link.name)
+      .filter((name) => isPortOf(id, name));
   }
 
   #hasGateway(): boolean {

@@ -50,14 +50,3 @@ export function onlyOf(observed: KernelState, wanted: Wanted, id: ContainerId): 
   for (const [key, sysctl] of observed.sysctls) state.sysctls.set(key, sysctl);
   return state;
 }
-
-/** The sandbox's links outside it, by their names. */
-export const hostLinksOf = (
-  id: ContainerId,
-  names: (place: Place) => readonly string[],
-): { readonly place: Place; readonly name: string }[] =>
-  (['fabric', 'root'] as const).flatMap((place) =>
-    names(place)
-      .filter((name) => isPortOf(id, name))
-      .map((name) => ({ place, name })),
-  );

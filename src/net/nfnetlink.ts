@@ -7,6 +7,7 @@
  *   dnat ip to tcp dport . numgen inc mod N map @slots-tcp    or    reject
  */
 import type { Protocol } from '../model/spec.ts';
+import { portMark, slotsMap, TABLE } from './nft-names.ts';
 import {
   attr,
   attributes,
@@ -24,8 +25,6 @@ import {
   u32be,
   u8,
 } from './netlink.ts';
-
-export const TABLE = 'skein';
 
 const NFPROTO_IPV4 = 2;
 const SUBSYSTEM_NFTABLES = 10;
@@ -125,8 +124,6 @@ const refuse = (protocol: Protocol): Buffer[] => [
     : expression('reject', attr(1, u32be(0)), attr(2, u8(3))),
 ];
 
-export const slotsMap = (protocol: Protocol): string => `slots-${protocol}`;
-
 /** The one rule of a port's chain. Its comment is how it is recognised when it is read back. */
 export function addPortRule(chain: string, protocol: Protocol, modulus: number): Message {
   const comment = text(portMark(modulus));
@@ -146,9 +143,6 @@ export function addPortRule(chain: string, protocol: Protocol, modulus: number):
     { flags: NLM_F_CREATE | NLM_F_APPEND },
   );
 }
-
-export const portMark = (modulus: number): string =>
-  modulus > 0 ? `round robin of ${modulus}` : 'no backend';
 
 // ---- elements
 

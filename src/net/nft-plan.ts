@@ -14,7 +14,7 @@ import type { PortSpec } from '../model/spec.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { ipToInt } from '../kit/cidr.ts';
 import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
-import { portMark } from './nfnetlink.ts';
+import { portMark } from './nft-names.ts';
 import { ruleText } from './nft-text.ts';
 import type { Backend, BaseChain, NftState, PublishedPort, Rule } from './state.ts';
 

@@ -1,10 +1,8 @@
 /** The nftables table as the text that nft reads: what golden files hold, and how the fixed part is loaded. */
 import { ruleComment, chainOf, type NftTable } from './nft-plan.ts';
-import { portMark, slotsMap, TABLE } from './nfnetlink.ts';
+import { portMark, PROTOCOLS, slotsMap, TABLE } from './nft-names.ts';
 import type { BaseChain, Match, PublishedPort, Rule, Verdict } from './state.ts';
 import type { Protocol } from '../model/spec.ts';
-
-export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'sctp'];
 
 function matchText(match: Match): string {
   switch (match.kind) {

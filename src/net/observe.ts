@@ -6,7 +6,7 @@ import { interfaceAddress } from '../kit/cidr.ts';
 import { dumpChains, dumpPublished, dumpRules, dumpSlots } from './nfnetlink.ts';
 import { isOurs } from './link-names.ts';
 import { markOf } from './nft-plan.ts';
-import { PROTOCOLS } from './nft-text.ts';
+import { PROTOCOLS } from './nft-names.ts';
 import type { Places } from './places.ts';
 import {
   dumpAddresses,

@@ -8,7 +8,9 @@ import type { NetworkItem, NetworkView } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
 import {
   bridgeName,
+  GATEWAY_BRIDGE,
   GATEWAY_LINK,
+  GATEWAY_PORT,
   gatewayPortName,
   INGRESS_LINK,
   INGRESS_PORT,
@@ -80,14 +82,23 @@ const bridge = (place: Place, name: string, mtu: number): Link => ({
   up: true,
 });
 
-/** Given, for else a bridge takes the lowest MAC of its ports and changes it under the containers' ARP tables. */
 const GATEWAY_MAC = '02:53:4b:00:00:01' as Mac;
 
+/**
+ * The gateway bridge stands in the fabric like the others, and the node's end of it is a veth: in the root namespace
+ * br_netfilter would translate a container's call of a host-mode port on the bridge itself, and lose it there.
+ */
 function planRoot(state: StateBuilder, facts: Facts): void {
   state.netns.add('root');
   state.netns.add('fabric');
   state.sysctl('root', 'net/ipv4/ip_forward', '1');
-  state.link({ ...bridge('root', GATEWAY_LINK, facts.uplinkMtu), mac: GATEWAY_MAC });
+  state.link(bridge('fabric', GATEWAY_BRIDGE, facts.uplinkMtu));
+  planVeth(
+    state,
+    { place: 'root', name: GATEWAY_LINK, mac: GATEWAY_MAC },
+    { place: 'fabric', name: GATEWAY_PORT, master: GATEWAY_BRIDGE },
+    facts.uplinkMtu,
+  );
   state.address('root', GATEWAY_LINK, facts.gateway);
   planLoopbackAccess(state, GATEWAY_LINK);
 }
@@ -143,7 +154,6 @@ function planIngress(
   );
   state.address('root', INGRESS_LINK, interfaceAddress(ingress.address, prefixLength(network.subnet)));
   planLoopbackAccess(state, INGRESS_LINK);
-  state.fdbEntry({ place: 'fabric', link: INGRESS_PORT, mac: ingress.mac, vtep: undefined });
 }
 
 interface End {
@@ -158,7 +168,6 @@ function planVeth(
   port: End & { readonly master: string; readonly isolated?: boolean },
   mtu: number,
 ): void {
-  const isolated = port.isolated ?? false;
   state.link({
     ...bridge(inner.place, inner.name, mtu),
     type: { kind: 'veth', peer: { place: port.place, name: port.name } },
@@ -168,9 +177,9 @@ function planVeth(
     ...bridge(port.place, port.name, mtu),
     type: { kind: 'veth', peer: { place: inner.place, name: inner.name } },
     master: port.master,
-    // On the gateway bridge MACs are learned: its ports are isolated, and the bridge itself is what they talk to.
-    port: { learning: isolated, flood: isolated, isolated },
+    port: { learning: false, flood: false, isolated: port.isolated ?? false },
   });
+  state.fdbEntry({ place: port.place, link: port.name, mac: inner.mac, vtep: undefined });
 }
 
 function planRemoteEndpoints(state: StateBuilder, view: NetworkView): void {
@@ -212,12 +221,9 @@ function planSandbox(
       mtuOf(network, facts),
     );
     state.address(spec.id, inner.name, attachment.address);
-    state.fdbEntry({ ...linkOf(port), mac: attachment.mac, vtep: undefined });
   });
   if (record.gateway) planGateway(state, spec, record.gateway, facts);
 }
-
-const linkOf = (end: End): { place: Place; link: string } => ({ place: end.place, link: end.name });
 
 const loopback = (place: Place): Link => ({
   ...bridge(place, 'lo', 65536),
@@ -230,7 +236,7 @@ function planGateway(state: StateBuilder, spec: SandboxSpec, address: InterfaceA
   planVeth(
     state,
     { place: spec.id, name: link, mac },
-    { place: 'root', name: gatewayPortName(spec.id), master: GATEWAY_LINK, isolated: true },
+    { place: 'fabric', name: gatewayPortName(spec.id), master: GATEWAY_BRIDGE, isolated: true },
     facts.uplinkMtu,
   );
   state.address(spec.id, link, address);

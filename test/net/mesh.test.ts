@@ -1,0 +1,181 @@
+/** Packets through the real kernel: the overlay between two nodes, and the routing mesh in front of it. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { ServiceId } from '../../src/model/ids.ts';
+import type { EndpointItem } from '../../src/model/network-view.ts';
+import { endpoint, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
+import type { KernelNetwork } from '../../src/net/kernel-network.ts';
+import { ADDRESS, TwoNodes } from './two-nodes.ts';
+
+const WEB = 'web' as ServiceId;
+const TASKS = { t1: ['a', '10.255.0.7'], t2: ['b', '10.255.0.8'], t3: ['a', '10.255.0.9'] } as const;
+type Task = keyof typeof TASKS;
+
+const services = [
+  service('web', port(80, 8080), port(53, 8080, { Protocol: 'udp' })),
+  service('empty', port(81, 8080), port(54, 8080, { Protocol: 'udp' })),
+];
+
+const viewOf = (node: 'a' | 'b', over: Partial<Record<Task, Partial<EndpointItem>>> = {}) =>
+  view({
+    node,
+    ingress: node === 'a' ? '10.255.0.2' : '10.255.0.3',
+    peers: [peer(node === 'a' ? 'b' : 'a', ADDRESS[node === 'a' ? 'b' : 'a'])],
+    endpoints: [
+      endpoint('a', undefined, '10.255.0.2'),
+      endpoint('b', undefined, '10.255.0.3'),
+      ...(Object.keys(TASKS) as Task[]).map((task) =>
+        endpoint(TASKS[task][0], task, TASKS[task][1], { serviceId: WEB, ...over[task] }),
+      ),
+    ],
+    services,
+  });
+
+let lab: TwoNodes;
+let a: KernelNetwork;
+let b: KernelNetwork;
+const sandboxes: Record<string, string> = {};
+
+before(async () => {
+  lab = new TwoNodes();
+  a = await lab.open('a');
+  b = await lab.open('b');
+  await a.apply(viewOf('a'));
+  await b.apply(viewOf('b'));
+  for (const [n, task] of (Object.keys(TASKS) as Task[]).entries()) {
+    const [node, address] = TASKS[task];
+    const made = await (node === 'a' ? a : b).attach(sandbox(n + 1, address));
+    sandboxes[task] = made.netnsPath;
+    await lab.serve(made.netnsPath, task, 8080);
+  }
+});
+after(() => lab.close());
+
+const names = (answers: readonly string[]) => answers.map((line) => line.split(' ')[0]!);
+const count = (answers: readonly string[]) =>
+  Object.fromEntries(
+    [...new Set(names(answers))]
+      .sort()
+      .map((name) => [name, names(answers).filter((n) => n === name).length]),
+  );
+
+test('containers reach each other on the same host and across hosts, without a first packet lost', () => {
+  for (const [from, to] of [
+    ['t1', '10.255.0.9'],
+    ['t1', '10.255.0.8'],
+    ['t2', '10.255.0.7'],
+    ['t2', '10.255.0.2'],
+  ] as const)
+    assert.match(lab.exec(sandboxes[from]!, 'busybox', 'ping', '-c', '2', '-W', '2', to), / 0% packet loss/);
+});
+
+test('packets of the full MTU cross hosts unfragmented', () => {
+  const size = String(1450 - 28);
+  const output = lab.exec(
+    sandboxes['t1']!,
+    'busybox',
+    'ping',
+    '-c',
+    '1',
+    '-W',
+    '2',
+    '-s',
+    size,
+    '10.255.0.8',
+  );
+  assert.match(output, / 0% packet loss/);
+});
+
+for (const node of ['a', 'b'] as const)
+  test(`node ${node} answers with all tasks in turn, from its ingress endpoint`, async () => {
+    const answers = await lab.dial(lab.host('client'), 'tcp', ADDRESS[node], 80, 9);
+    assert.deepEqual(count(answers), { t1: 3, t2: 3, t3: 3 });
+    const source = node === 'a' ? '10.255.0.2' : '10.255.0.3';
+    assert.ok(
+      answers.every((line) => line.endsWith(` ${source}`)),
+      answers.join(),
+    );
+    assert.deepEqual(names(answers.slice(0, 3)), names(answers.slice(3, 6)));
+  });
+
+test('the node itself reaches a published port by its own address and by 127.0.0.1', async () => {
+  for (const address of [ADDRESS.a, '127.0.0.1']) {
+    const answers = await lab.dial(lab.host('a'), 'tcp', address, 80, 3);
+    assert.deepEqual(count(answers), { t1: 1, t2: 1, t3: 1 });
+  }
+});
+
+test('UDP is balanced too', async () => {
+  const answers = await lab.dial(lab.host('client'), 'udp', ADDRESS.b, 53, 6);
+  assert.deepEqual(count(answers), { t1: 2, t2: 2, t3: 2 });
+});
+
+test('a port without backends is refused at once, on TCP and UDP, from outside and from the node', async () => {
+  for (const from of ['client', 'a'])
+    for (const [protocol, number] of [
+      ['tcp', 81],
+      ['udp', 54],
+    ] as const)
+      assert.deepEqual(
+        await lab.dial(lab.host(from), protocol, ADDRESS.a, number),
+        ['ECONNREFUSED'],
+        `${from} ${protocol}`,
+      );
+});
+
+test('a backend out of rotation gets no new connection; the ones it has go on', async () => {
+  const held = lab.hold(lab.host('client'), 'tcp', ADDRESS.a, 80);
+  const name = names([await held.ask()])[0]! as Task;
+  const flows = lab.hold(lab.host('client'), 'udp', ADDRESS.a, 53);
+  const first = names([await flows.ask()])[0]! as Task;
+  await a.apply(viewOf('a', { [name]: { inRotation: false }, [first]: { inRotation: false } }));
+  assert.ok(!names(await lab.dial(lab.host('client'), 'tcp', ADDRESS.a, 80, 6)).includes(name));
+  assert.equal(names([await held.ask()])[0], name);
+  // UDP has no connection to go on: the flow moves to a backend that is left.
+  assert.notEqual(names([await flows.ask()])[0], first);
+  await a.apply(viewOf('a'));
+  await Promise.all([held.stop(), flows.stop()]);
+});
+
+test('a new daemon on a working node changes nothing, and connections live on', async () => {
+  const held = lab.hold(lab.host('client'), 'tcp', ADDRESS.a, 80);
+  const before = await held.ask();
+  const next = await lab.open('a');
+  await next.apply(viewOf('a'));
+  assert.deepEqual(next.lastReport, { readBack: true, steps: {}, total: 0 });
+  assert.equal(await held.ask(), before);
+  await held.stop();
+});
+
+test('loopback addresses of a node can not be reached over the ingress network', async () => {
+  lab.ip(sandboxes['t1']!, [
+    'route del local 127.0.0.0/8 dev lo table local',
+    'route add 127.0.0.77/32 via 10.255.0.2 dev eth0',
+  ]);
+  const knock = () => lab.dial(sandboxes['t1']!, 'udp', '127.0.0.77', 9);
+  assert.deepEqual(await knock(), ['ETIMEDOUT']);
+  // The way is open but for the guard: without it the node answers.
+  lab.exec(lab.host('a'), 'nft', 'flush', 'chain', 'ip', 'skein', 'guard');
+  assert.deepEqual(await knock(), ['ECONNREFUSED']);
+  assert.equal((await a.audit()).total, 1);
+});
+
+test('a container reaches its node and what lies behind it by the gateway bridge', () => {
+  for (const to of [ADDRESS.a, ADDRESS.client])
+    assert.match(lab.exec(sandboxes['t1']!, 'busybox', 'ping', '-c', '1', '-W', '2', to), / 0% packet loss/);
+});
+
+test('a host-mode port leads to its container, keeps the client address, and is given out once', async () => {
+  const id = sandbox(20, '10.255.0.20', { hostPorts: [port(8000, 8080, { PublishMode: 'host' })] });
+  const made = await a.attach(id);
+  const server = await lab.serve(made.netnsPath, 'host', 8080);
+  assert.deepEqual(await lab.dial(lab.host('client'), 'tcp', ADDRESS.a, 8000), [`host ${ADDRESS.client}`]);
+  assert.deepEqual(names(await lab.dial(lab.host('a'), 'tcp', '127.0.0.1', 8000)), ['host']);
+  assert.deepEqual(names(await lab.dial(sandboxes['t1']!, 'tcp', ADDRESS.a, 8000)), ['host']);
+  await assert.rejects(a.attach(sandbox(21, '10.255.0.21', { hostPorts: id.hostPorts })), {
+    code: 'already-exists',
+  });
+  await server.stop();
+  await a.detach(id.id);
+  assert.deepEqual(await lab.dial(lab.host('client'), 'tcp', ADDRESS.a, 8000), ['ECONNREFUSED']);
+});

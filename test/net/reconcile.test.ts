@@ -1,0 +1,216 @@
+/** The kernel kept in agreement: idempotence, drift, strangers, reboot, size. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { NetworkId, ServiceId } from '../../src/model/ids.ts';
+import { interfaceAddress, parseIpv4 } from '../../src/kit/cidr.ts';
+import {
+  addressAfter,
+  endpoint,
+  macFor,
+  network,
+  peer,
+  port,
+  sandbox,
+  service,
+  view,
+} from '../../src/net/builders.ts';
+import type { KernelNetwork } from '../../src/net/kernel-network.ts';
+import { isNetns, removeNetns } from '../../src/net/netns.ts';
+import { TwoNodes } from './two-nodes.ts';
+
+const WEB = 'web' as ServiceId;
+const MYNET = 'mynet' as NetworkId;
+
+const full = view({
+  peers: [peer('b', '192.0.2.5'), peer('c', '192.0.2.6')],
+  networks: [network('ingress'), network('mynet', { mtu: 1400 })],
+  endpoints: [
+    endpoint('a', undefined, '10.255.0.2'),
+    endpoint('a', 't1', '10.255.0.7', { serviceId: WEB }),
+    endpoint('b', 't2', '10.255.0.8', { serviceId: WEB }),
+    endpoint('c', 't3', '10.255.0.9', { serviceId: WEB }),
+    endpoint('b', 't2', '10.0.1.8', { networkId: MYNET }),
+  ],
+  services: [service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' }))],
+});
+const box = sandbox(1, '10.255.0.7', {
+  hostPorts: [port(8000, 8080, { PublishMode: 'host' })],
+  attachments: [
+    ...sandbox(1, '10.255.0.7').attachments,
+    { networkId: MYNET, address: interfaceAddress(parseIpv4('10.0.1.7'), 24), mac: macFor('10.0.1.7') },
+  ],
+});
+
+let lab: TwoNodes;
+let a: KernelNetwork;
+let root: string;
+let fabric: string;
+let inside: string;
+
+before(async () => {
+  lab = new TwoNodes();
+  a = await lab.open('a');
+  await a.apply(full);
+  inside = (await a.attach(box)).netnsPath;
+  root = lab.host('a');
+  fabric = lab.fabric('a');
+});
+after(() => lab.close());
+
+test('a second apply and an audit find nothing to do', async () => {
+  await a.apply(full);
+  assert.deepEqual(a.lastReport, { readBack: false, steps: {}, total: 0 });
+  assert.deepEqual(await a.audit(), { readBack: true, steps: {}, total: 0 });
+});
+
+test('a second attach changes nothing and gives the same answer', async () => {
+  const again = await a.attach(box);
+  assert.equal(again.netnsPath, inside);
+  assert.equal(again.hostPorts[0]?.PublishedPort, 8000);
+  assert.deepEqual(await a.audit(), { readBack: true, steps: {}, total: 0 });
+});
+
+const BRIDGE = 'sk-4096';
+const drifts: Record<string, () => unknown> = {
+  'a rule deleted': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'postrouting'),
+  'a foreign rule in our chain': () => lab.exec(root, 'nft', 'add', 'rule', 'ip', 'skein', 'forward', 'drop'),
+  'a port chain emptied': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80'),
+  'a backend element deleted': () => lab.exec(root, 'nft', 'delete element ip skein slots-tcp { 80 . 1 }'),
+  'a backend element added': () =>
+    lab.exec(root, 'nft', 'add element ip skein slots-tcp { 80 . 9 : 10.9.9.9 . 1 }'),
+  'a published port deleted': () => lab.exec(root, 'nft', 'delete element ip skein published { tcp . 80 }'),
+  'the table deleted': () => lab.exec(root, 'nft', 'delete', 'table', 'ip', 'skein'),
+  'a remote FDB entry deleted': () =>
+    lab.exec(fabric, 'bridge', 'fdb', 'del', macFor('10.255.0.8'), 'dev', 'vx-4096', 'self'),
+  'a remote FDB entry that leads elsewhere': () =>
+    lab.exec(
+      fabric,
+      'bridge',
+      'fdb',
+      'replace',
+      macFor('10.255.0.8'),
+      'dev',
+      'vx-4096',
+      'dst',
+      '192.0.2.6',
+      'self',
+    ),
+  'a flood entry deleted': () =>
+    lab.exec(
+      fabric,
+      'bridge',
+      'fdb',
+      'del',
+      '00:00:00:00:00:00',
+      'dev',
+      'vx-4096',
+      'dst',
+      '192.0.2.6',
+      'self',
+    ),
+  'a local FDB entry deleted': () =>
+    lab.exec(fabric, 'bridge', 'fdb', 'del', macFor('10.255.0.7'), 'dev', 'sk0000000001-0', 'master'),
+  'a neighbour deleted': () => lab.ip(fabric, ['neigh del 10.255.0.9 dev vx-4096']),
+  'a neighbour with a wrong MAC': () =>
+    lab.ip(fabric, ['neigh replace 10.255.0.9 lladdr 02:00:00:00:00:99 dev vx-4096 nud permanent']),
+  'the ingress endpoint address deleted': () => lab.ip(root, ['addr del 10.255.0.2/16 dev sk-ingress']),
+  'a foreign address on our link': () => lab.ip(root, ['addr add 10.77.0.1/24 dev sk-ingress']),
+  'the ingress endpoint deleted': () => lab.ip(root, ['link del sk-ingress']),
+  'the ingress endpoint down': () => lab.ip(root, ['link set sk-ingress down']),
+  'a bridge deleted': () => lab.ip(fabric, [`link del ${BRIDGE}`]),
+  'a VXLAN device deleted': () => lab.ip(fabric, ['link del vx-4096']),
+  'a VXLAN device down': () => lab.ip(fabric, ['link set vx-4096 down']),
+  'an MTU changed': () => lab.ip(fabric, ['link set vx-4097 mtu 1200']),
+  'a port off its bridge': () => lab.ip(fabric, ['link set sk0000000001-1 nomaster']),
+  'a port that learns': () => lab.ip(fabric, ['link set sk0000000001-1 type bridge_slave learning on']),
+  'a link of a container deleted': () => lab.ip(inside, ['link del eth1']),
+  'a default route deleted': () => lab.ip(inside, ['route del default']),
+  'forwarding switched off': () => lab.exec(root, 'busybox', 'sysctl', '-w', 'net.ipv4.ip_forward=0'),
+  'a link of ours that nobody wants': () => lab.ip(fabric, ['link add vx-999 type bridge']),
+};
+for (const [name, drift] of Object.entries(drifts))
+  test(`drift is repaired: ${name}`, async () => {
+    drift();
+    const report = await a.audit();
+    assert.ok(report.total > 0, 'the audit saw it');
+    assert.deepEqual(await a.audit(), { readBack: true, steps: {}, total: 0 });
+  });
+
+test('links, tables and addresses of others are not touched', async () => {
+  lab.exec(root, 'nft', 'add table ip foreign { chain c { type filter hook input priority 0; accept; } }');
+  lab.ip(root, ['link add skfoo type bridge', 'addr add 10.66.0.1/24 dev skfoo', 'link set skfoo up']);
+  const before = [
+    lab.exec(root, 'nft', 'list', 'table', 'ip', 'foreign'),
+    lab.exec(root, 'ip', 'addr', 'show', 'skfoo'),
+  ];
+  await a.audit();
+  lab.exec(root, 'nft', 'delete', 'table', 'ip', 'skein');
+  await a.audit();
+  assert.deepEqual(
+    [lab.exec(root, 'nft', 'list', 'table', 'ip', 'foreign'), lab.exec(root, 'ip', 'addr', 'show', 'skfoo')],
+    before,
+  );
+});
+
+test('an endpoint that comes, moves and goes costs its own steps only', async () => {
+  const withNew = (node: string) => ({
+    ...full,
+    endpoints: new Map([...full.endpoints, ['n', endpoint(node, 'tn', '10.255.0.50')]]),
+  });
+  await a.apply(withNew('b'));
+  assert.deepEqual(a.lastReport?.steps, { 'fdb.set': 1, 'neighbour.set': 1 });
+  await a.apply(withNew('c'));
+  assert.deepEqual(a.lastReport?.steps, { 'fdb.set': 1 });
+  await a.apply(full);
+  assert.deepEqual(a.lastReport?.steps, { 'fdb.delete': 1, 'neighbour.delete': 1 });
+  assert.equal((await a.audit()).total, 0);
+});
+
+test('after a reboot (no namespace, no rule) an apply builds everything again', async () => {
+  removeNetns(fabric);
+  lab.exec(root, 'nft', 'flush', 'ruleset');
+  removeNetns(inside);
+  const next = await lab.open('a');
+  await next.apply(full);
+  assert.equal((await next.audit()).total, 0);
+  assert.deepEqual(await next.sandboxes(), [box.id], 'what was there is known, so that it can be removed');
+  assert.equal(isNetns(inside), false);
+  await next.attach(box);
+  assert.ok(isNetns(inside));
+  assert.equal((await next.audit()).total, 0);
+  a = next;
+});
+
+test('detach leaves nothing of a sandbox, whole or half-made, and may be repeated', async () => {
+  await a.detach(box.id);
+  await a.detach(box.id);
+  assert.deepEqual(await a.sandboxes(), []);
+  assert.doesNotMatch(lab.ip(fabric, ['link show']), /sk0000000001/);
+  assert.doesNotMatch(lab.ip(root, ['neigh show']), /PERMANENT/);
+  assert.equal((await a.audit()).total, 0);
+});
+
+test('5,000 endpoints: the first apply within a second, one more endpoint in milliseconds', async () => {
+  const many = Array.from({ length: 5000 }, (_, n) =>
+    endpoint(n % 2 ? 'b' : 'c', `m${n}`, addressAfter('10.255.1.0', n), n < 1000 ? { serviceId: WEB } : {}),
+  );
+  const big = { ...full, endpoints: new Map(many.map((e) => [e.name, e])) };
+  const next = await lab.open('a');
+  const first = await timed(() => next.apply(big));
+  assert.ok(first < 1000, `the first apply took ${first} ms`);
+  const one = await timed(() =>
+    next.apply({ ...big, endpoints: new Map([...big.endpoints, ['x', endpoint('b', 'x', '10.255.99.1')]]) }),
+  );
+  assert.ok(one < 100, `one endpoint took ${one} ms`);
+  const audit = await timed(async () => assert.equal((await next.audit()).total, 0));
+  assert.ok(audit < 1000, `an audit took ${audit} ms`);
+  const attached = await timed(() => next.attach(sandbox(77, '10.255.99.2')));
+  assert.ok(attached < 50, `attach took ${attached} ms`);
+  console.log(`first apply ${first} ms, one endpoint ${one} ms, audit ${audit} ms, attach ${attached} ms`);
+});
+
+async function timed(fn: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await fn();
+  return Math.round((performance.now() - start) * 10) / 10;
+}
