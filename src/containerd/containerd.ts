@@ -331,7 +331,7 @@ export class Containerd implements ContainerRuntime {
   async #removeTask(id: ContainerId): Promise<void> {
     const task = await this.#task(id);
     if (!task) return;
-    if (task.status !== Status.STOPPED && task.status !== Status.CREATED) {
+    if (task.status !== Status.STOPPED) {
       await this.kill(id, SIGKILL);
       await unless('not-found', this.#api.tasks.wait({ containerId: id }, { timeoutMs: END_TIMEOUT_MS }));
     }

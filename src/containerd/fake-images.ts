@@ -1,0 +1,178 @@
+/** The images of FakeRuntime: `add` puts one here, `offer` puts one into the registry that `pull` asks. */
+import { SkeinError } from '../model/errors.ts';
+import { sha256 } from './image-format.ts';
+import { removalConflict } from './image-removal.ts';
+import { loadedNames } from './fake-archive.ts';
+import { familiarName, familiarRepository, fullName, parseReference } from './reference.ts';
+import type { ImageInfo, ImageStore, PullProgress, RegistryAuth } from './runtime.ts';
+
+interface User {
+  readonly imageId: string;
+  readonly running: () => boolean;
+}
+
+export class FakeImages implements ImageStore {
+  readonly #enter: (call: 'pull' | 'load', what: string) => Promise<void>;
+  /** Full name to image id. */
+  readonly #names = new Map<string, string>();
+  readonly #images = new Map<string, ImageInfo>();
+  readonly #remote = new Map<string, ImageInfo>();
+  readonly #users = new Map<string, User>();
+  /** What a registry asks for: return false to refuse. */
+  authorize: (reference: string, auth: RegistryAuth | undefined) => boolean = () => true;
+
+  constructor(enter: (call: 'pull' | 'load', what: string) => Promise<void>) {
+    this.#enter = enter;
+  }
+
+  /** An image that is here; its id follows from `seed`, which is the name unless given. */
+  add(name: string, more: Partial<ImageInfo> = {}, seed = name): ImageInfo {
+    const image = fakeImage(seed, more);
+    this.#images.set(image.id, image);
+    this.#names.set(fullName(parseReference(name)), image.id);
+    return this.#info(image.id);
+  }
+
+  /** An image that the registry has. */
+  offer(name: string, more: Partial<ImageInfo> = {}): void {
+    this.#remote.set(fullName(parseReference(name)), fakeImage(name, more));
+  }
+
+  inUse(container: string, reference: string, running: () => boolean): void {
+    const imageId = this.#find(reference);
+    if (imageId) this.#users.set(container, { imageId, running });
+  }
+
+  free(container: string): void {
+    this.#users.delete(container);
+  }
+
+  async list(): Promise<readonly ImageInfo[]> {
+    return [...this.#images.keys()].map((id) => this.#info(id));
+  }
+
+  async get(reference: string): Promise<ImageInfo | undefined> {
+    const id = this.#find(reference);
+    return id === undefined ? undefined : this.#info(id);
+  }
+
+  async pull(
+    reference: string,
+    options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal } = {},
+  ): Promise<ImageInfo> {
+    const parsed = parseReference(reference);
+    await this.#enter('pull', reference);
+    if (!this.authorize(reference, options.auth))
+      throw new SkeinError(
+        'unauthenticated',
+        `pull access denied for ${familiarRepository(parsed)}, repository does not exist or may require 'docker login'`,
+      );
+    const image = this.#remote.get(fullName(parsed));
+    if (!image)
+      throw new SkeinError(
+        'not-found',
+        `manifest for ${familiarName(parsed)} not found: manifest unknown: manifest unknown`,
+      );
+    options.onProgress?.({ id: image.id.slice(7, 19), status: 'Pull complete' });
+    this.#images.set(image.id, image);
+    this.#names.set(fullName(parsed), image.id);
+    this.#names.set(fullName({ ...parsed, digest: sha256(`manifest ${image.id}`) }), image.id);
+    return this.#info(image.id);
+  }
+
+  async load(archive: AsyncIterable<Uint8Array>): Promise<readonly string[]> {
+    await this.#enter('load', '');
+    const names = await loadedNames(archive);
+    for (const name of names) this.add(name);
+    return names;
+  }
+
+  async tag(source: string, target: string): Promise<void> {
+    const id = this.#find(source);
+    if (id === undefined) throw new SkeinError('not-found', `No such image: ${source}`);
+    this.#names.set(fullName(parseReference(target)), id);
+  }
+
+  async remove(
+    reference: string,
+    options: { force?: boolean },
+  ): Promise<{ untagged: string[]; deleted: string[] }> {
+    const imageId = this.#find(reference);
+    if (imageId === undefined) throw new SkeinError('not-found', `No such image: ${reference}`);
+    const names = [...this.#names].filter(([, id]) => id === imageId).map(([name]) => name);
+    const name = names.find((candidate) => candidate === nameOf(reference));
+    const users = [...this.#users].map(([containerId, user]) => ({
+      containerId,
+      imageId: user.imageId,
+      running: user.running(),
+    }));
+    const conflict = removalConflict({
+      ...{ reference, imageId, names, byName: name !== undefined, force: options.force ?? false },
+      users: users.filter((user) => user.imageId === imageId),
+    });
+    if (conflict !== undefined) throw new SkeinError('failed-precondition', conflict);
+    const doomed = name === undefined || names.every((n) => n === name || n.includes('@')) ? names : [name];
+    for (const each of doomed) this.#names.delete(each);
+    const gone = doomed.length === names.length;
+    if (gone) this.#images.delete(imageId);
+    return {
+      untagged: doomed.map((each) => familiarName(parseReference(each))),
+      deleted: gone ? [imageId] : [],
+    };
+  }
+
+  async resolve(reference: string, auth?: RegistryAuth) {
+    const image = this.#remote.get(fullName(parseReference(reference)));
+    if (!this.authorize(reference, auth) || !image)
+      throw new SkeinError(
+        'not-found',
+        `manifest for ${familiarName(parseReference(reference))} not found: manifest unknown: manifest unknown`,
+      );
+    return {
+      mediaType: 'application/vnd.oci.image.manifest.v1+json',
+      digest: sha256(`manifest ${image.id}`),
+      size: 1000,
+      platforms: [{ architecture: image.architecture, os: image.os }],
+    };
+  }
+
+  #find(reference: string): string | undefined {
+    const name = nameOf(reference);
+    const named = name === undefined ? undefined : this.#names.get(name);
+    if (named !== undefined) return named;
+    const prefix = `sha256:${reference.replace(/^sha256:/, '')}`;
+    return [...this.#images.keys()].find((id) => id.startsWith(prefix));
+  }
+
+  #info(id: string): ImageInfo {
+    const references = [...this.#names].filter(([, of]) => of === id).map(([name]) => parseReference(name));
+    const names = (digests: boolean) =>
+      references
+        .filter((r) => (r.digest !== undefined) === digests)
+        .map(familiarName)
+        .sort();
+    return { ...this.#images.get(id)!, tags: names(false), digests: names(true) };
+  }
+}
+
+function nameOf(reference: string): string | undefined {
+  try {
+    return fullName(parseReference(reference));
+  } catch {
+    return undefined;
+  }
+}
+
+const fakeImage = (seed: string, more: Partial<ImageInfo>): ImageInfo => ({
+  id: sha256(`image ${seed}`),
+  tags: [],
+  digests: [],
+  created: '2026-01-01T00:00:00Z',
+  size: 1_000_000,
+  architecture: 'amd64',
+  os: 'linux',
+  config: { Cmd: ['/bin/web'] },
+  history: [],
+  layers: [sha256(`layer ${seed}`)],
+  ...more,
+});

@@ -1,0 +1,258 @@
+/**
+ * A ContainerRuntime in memory, for everything above it. Containers run until killed unless a program is set for
+ * them; tests end them, write their output, make calls fail or take time, and take the machine down.
+ */
+import { type Clock, sleep, timestamp } from '../kit/clock.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ContainerId } from '../model/ids.ts';
+import { FakeImages } from './fake-images.ts';
+import { parseTime } from './log-record.ts';
+import type {
+  ContainerConfig,
+  ContainerEvent,
+  ContainerInfo,
+  ContainerRuntime,
+  LogLine,
+  LogQuery,
+} from './runtime.ts';
+import { signalNumber } from './signal.ts';
+
+/** A running container, as its program sees it. */
+export interface FakeProcess {
+  readonly config: ContainerConfig;
+  print(stream: 'stdout' | 'stderr', text: string): void;
+  exit(code: number): void;
+}
+
+export type FakeCall =
+  | 'version'
+  | 'list'
+  | 'get'
+  | 'create'
+  | 'start'
+  | 'kill'
+  | 'remove'
+  | 'logs'
+  | 'pull'
+  | 'load';
+
+interface Entry {
+  info: ContainerInfo;
+  readonly lines: LogLine[];
+}
+
+const SIGTERM = 15;
+const SIGKILL = 9;
+
+export class FakeRuntime implements ContainerRuntime {
+  readonly images: FakeImages;
+  /** What was called, in order: `create <id>`, `kill <id> SIGTERM`. */
+  readonly calls: string[] = [];
+  /** What containers do when started; nothing: they run until killed. */
+  program: (process: FakeProcess) => void = () => {};
+  /** Containers end at SIGTERM, with 143; set to false for programs that do not listen. */
+  endsOnTerm = true;
+  /** How long a call takes, ms. */
+  readonly delays: Partial<Record<FakeCall, number>> = {};
+  readonly #clock: Clock;
+  readonly #entries = new Map<ContainerId, Entry>();
+  readonly #failures = new Map<FakeCall, SkeinError[]>();
+  readonly #subscribers = new Set<(event: ContainerEvent) => void>();
+  readonly #waiting = new Set<() => void>();
+  #nextPid = 1000;
+  #down: SkeinError | undefined;
+
+  constructor(options: { clock: Clock }) {
+    this.#clock = options.clock;
+    this.images = new FakeImages((call, what) => this.#enter(call, what));
+  }
+
+  /** The next calls of this kind fail, one error each. */
+  fail(call: FakeCall, ...errors: SkeinError[]): void {
+    this.#failures.set(call, [...(this.#failures.get(call) ?? []), ...errors]);
+  }
+
+  /** containerd is not there: every call is `unavailable` until `up`. */
+  down(): void {
+    this.#down = new SkeinError('unavailable', 'containerd: no connection');
+  }
+
+  up(): void {
+    this.#down = undefined;
+    this.#send({ type: 'resync' });
+  }
+
+  /** The process of a container ends. */
+  exit(id: ContainerId, code: number): void {
+    const entry = this.#entries.get(id);
+    if (!entry || !isAlive(entry.info)) return;
+    const time = timestamp(this.#clock.now());
+    entry.info = { ...entry.info, status: 'stopped', pid: 0, exitCode: code, exitedAt: time };
+    this.#send({ type: 'exit', id, exitCode: code, time });
+    this.#wake();
+  }
+
+  print(id: ContainerId, stream: 'stdout' | 'stderr', text: string): void {
+    const entry = this.#entries.get(id);
+    for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? [])
+      entry?.lines.push({ stream, time: timestamp(this.#clock.now()), data: Buffer.from(line) });
+    this.#wake();
+  }
+
+  oom(id: ContainerId): void {
+    this.#send({ type: 'oom', id });
+    this.exit(id, 137);
+  }
+
+  /** The machine was switched off and on: containers are known, none runs, how they ended is not known. */
+  reboot(): void {
+    for (const entry of this.#entries.values())
+      if (isAlive(entry.info)) entry.info = { ...entry.info, status: 'unknown', pid: 0 };
+    this.#send({ type: 'resync' });
+    this.#wake();
+  }
+
+  /** The event stream broke and was opened again. */
+  resync(): void {
+    this.#send({ type: 'resync' });
+  }
+
+  async version(): Promise<{ containerd: string; revision: string; runc: string }> {
+    await this.#enter('version', '');
+    return { containerd: '1.6.20', revision: 'fake', runc: '1.1.5' };
+  }
+
+  async list(): Promise<readonly ContainerInfo[]> {
+    await this.#enter('list', '');
+    return [...this.#entries.values()].map((entry) => entry.info);
+  }
+
+  async get(id: ContainerId): Promise<ContainerInfo | undefined> {
+    await this.#enter('get', id);
+    return this.#entries.get(id)?.info;
+  }
+
+  async create(config: ContainerConfig): Promise<void> {
+    await this.#enter('create', config.id);
+    if (!(await this.images.get(config.image)))
+      throw new SkeinError('not-found', `No such image: ${config.image}`);
+    if (this.#entries.has(config.id))
+      throw new SkeinError('already-exists', `container ${config.id} exists already`);
+    const { id, name, image, labels } = config;
+    const createdAt = timestamp(this.#clock.now());
+    const info: ContainerInfo = {
+      ...{ id, name, image, labels, createdAt, config },
+      ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
+    };
+    this.#entries.set(id, { info, lines: [] });
+    this.images.inUse(id, image, () => isAlive(this.#entries.get(id)?.info));
+  }
+
+  async start(id: ContainerId): Promise<number> {
+    await this.#enter('start', id);
+    const entry = this.#entries.get(id);
+    if (!entry || entry.info.status === 'unknown')
+      throw new SkeinError('not-found', `No such container: ${id}`);
+    if (entry.info.status === 'running') return entry.info.pid;
+    if (entry.info.status !== 'created')
+      throw new SkeinError('failed-precondition', `failed to start container: it has ended`);
+    const pid = this.#nextPid++;
+    entry.info = { ...entry.info, status: 'running', pid };
+    this.#send({ type: 'start', id });
+    this.program({
+      config: entry.info.config,
+      print: (stream, text) => this.print(id, stream, text),
+      exit: (code) => this.exit(id, code),
+    });
+    return pid;
+  }
+
+  async kill(id: ContainerId, signal: string | number): Promise<void> {
+    const number = signalNumber(signal);
+    await this.#enter('kill', `${id} ${signal}`);
+    if (number === SIGKILL || (number === SIGTERM && this.endsOnTerm)) this.exit(id, 128 + number);
+  }
+
+  async remove(id: ContainerId): Promise<void> {
+    await this.#enter('remove', id);
+    if (!this.#entries.has(id)) return;
+    this.exit(id, 137);
+    this.#entries.delete(id);
+    this.images.free(id);
+    this.#send({ type: 'delete', id });
+    this.#wake();
+  }
+
+  async *events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    const queue: ContainerEvent[] = [{ type: 'resync' }];
+    let wake = () => {};
+    const push = (event: ContainerEvent) => {
+      queue.push(event);
+      wake();
+    };
+    const onAbort = () => wake();
+    this.#subscribers.add(push);
+    signal.addEventListener('abort', onAbort);
+    try {
+      while (!signal.aborted) {
+        const event = queue.shift();
+        if (event) yield event;
+        else await new Promise<void>((resolve) => (wake = resolve));
+      }
+    } finally {
+      this.#subscribers.delete(push);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogLine> {
+    await this.#enter('logs', id);
+    const entry = this.#entries.get(id);
+    if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);
+    const since = query.since ? (parseTime(query.since) ?? 0n) : 0n;
+    const until = query.until ? parseTime(query.until) : undefined;
+    const matches = (line: LogLine): boolean =>
+      query[line.stream] &&
+      parseTime(line.time)! >= since &&
+      (until === undefined || parseTime(line.time)! <= until);
+    let at = entry.lines.length;
+    const past = entry.lines.filter(matches);
+    yield* query.tail === undefined ? past : past.slice(Math.max(0, past.length - query.tail));
+    while (query.follow && !signal.aborted) {
+      const line = entry.lines[at];
+      if (line) {
+        at++;
+        if (matches(line)) yield line;
+      } else if (!this.#entries.has(id) || !isAlive(entry.info)) return;
+      else await this.#change(signal);
+    }
+  }
+
+  async #enter(call: FakeCall, what: string): Promise<void> {
+    this.calls.push(what === '' ? call : `${call} ${what}`);
+    const delay = this.delays[call];
+    if (delay) await sleep(this.#clock, delay);
+    if (this.#down) throw this.#down;
+    const failure = this.#failures.get(call)?.shift();
+    if (failure) throw failure;
+  }
+
+  #send(event: ContainerEvent): void {
+    for (const subscriber of this.#subscribers) subscriber(event);
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  #change(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.add(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+}
+
+const isAlive = (info: ContainerInfo | undefined): boolean =>
+  info?.status === 'created' || info?.status === 'running' || info?.status === 'paused';

@@ -1,0 +1,204 @@
+/** What every ContainerRuntime does: run against the fake here, against containerd in test/containerd. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { ContainerId } from '../model/ids.ts';
+import type { ContainerSpec } from '../model/spec.ts';
+import type { ContainerConfig, ContainerEvent, ContainerRuntime, LogLine, LogQuery } from './runtime.ts';
+
+/** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
+export const TALKS = ['/bin/sh', '-c', 'echo out 1; echo out 2; echo err 1 >&2; echo out 3; exit 7'];
+
+export interface RuntimeHarness {
+  readonly runtime: ContainerRuntime;
+  /** Name of an image that is there and runs until killed. */
+  readonly image: string;
+  readonly netnsPath: string;
+  newId(): ContainerId;
+  close(): Promise<void>;
+}
+
+const everything: LogQuery = {
+  follow: true,
+  tail: undefined,
+  since: undefined,
+  until: undefined,
+  stdout: true,
+  stderr: true,
+};
+
+export function runtimeContract(name: string, open: () => Promise<RuntimeHarness>): void {
+  describe(`${name} as ContainerRuntime`, () => {
+    let harness: RuntimeHarness;
+    before(async () => {
+      harness = await open();
+    });
+    after(() => harness.close());
+
+    const config = (spec: Partial<ContainerSpec> = {}): ContainerConfig => ({
+      id: harness.newId(),
+      name: 'web.1.x',
+      image: harness.image,
+      spec: { Image: harness.image, ...spec },
+      limits: undefined,
+      hostname: 'h1',
+      netnsPath: harness.netnsPath,
+      files: {},
+      labels: { 'com.docker.swarm.task.id': 'x' },
+    });
+
+    const lines = async (id: ContainerId, query: Partial<LogQuery> = {}): Promise<LogLine[]> => {
+      const result: LogLine[] = [];
+      const signal = AbortSignal.timeout(20_000);
+      for await (const line of harness.runtime.logs(id, { ...everything, ...query }, signal))
+        result.push(line);
+      assert.ok(!signal.aborted, 'the log did not end');
+      return result;
+    };
+    const text = (line: LogLine): string => Buffer.from(line.data).toString();
+
+    /** Collects events until one satisfies the test. */
+    const eventsUntil = async (act: () => Promise<unknown>, done: (event: ContainerEvent) => boolean) => {
+      const seen: ContainerEvent[] = [];
+      const signal = AbortSignal.timeout(20_000);
+      for await (const event of harness.runtime.events(signal)) {
+        if (seen.push(event) === 1) await act();
+        if (done(event)) return seen;
+      }
+      return assert.fail(`no such event among ${JSON.stringify(seen)}`);
+    };
+
+    test('a container is created, started, killed and removed; each step shows in list', async () => {
+      const { runtime } = harness;
+      const wanted = config();
+      await runtime.create(wanted);
+      const created = await runtime.get(wanted.id);
+      assert.equal(created?.status, 'created');
+      assert.equal(created.pid, 0);
+      assert.deepEqual(created.labels, wanted.labels);
+      assert.deepEqual(JSON.parse(JSON.stringify(created.config)), JSON.parse(JSON.stringify(wanted)));
+      const pid = await runtime.start(wanted.id);
+      assert.ok(pid > 0);
+      assert.equal(await runtime.start(wanted.id), pid, 'started twice is started once');
+      const running = (await runtime.list()).find((info) => info.id === wanted.id);
+      assert.deepEqual([running?.status, running?.pid], ['running', pid]);
+      await eventsUntil(
+        () => runtime.kill(wanted.id, 'SIGKILL'),
+        (event) => event.type === 'exit' && event.id === wanted.id && event.exitCode === 137,
+      );
+      const stopped = await runtime.get(wanted.id);
+      assert.deepEqual([stopped?.status, stopped?.exitCode, stopped?.pid], ['stopped', 137, 0]);
+      assert.match(stopped?.exitedAt ?? '', /^\d{4}-.*Z$/);
+      await runtime.kill(wanted.id, 'TERM');
+      await runtime.remove(wanted.id);
+      await runtime.remove(wanted.id);
+      await runtime.kill(wanted.id, 9);
+      assert.equal(await runtime.get(wanted.id), undefined);
+    });
+
+    test('what cannot be is refused: no image, the same id twice, no such signal, no such container', async () => {
+      const { runtime } = harness;
+      await assert.rejects(runtime.create({ ...config(), image: 'absent:1' }), {
+        code: 'not-found',
+        message: 'No such image: absent:1',
+      });
+      const wanted = config();
+      await runtime.create(wanted);
+      await assert.rejects(runtime.create(wanted), { code: 'already-exists' });
+      await assert.rejects(runtime.kill(wanted.id, 'SIGNOT'), { code: 'invalid-argument' });
+      await runtime.remove(wanted.id);
+      await assert.rejects(runtime.start(wanted.id), { code: 'not-found' });
+    });
+
+    test('events begin with resync and tell start, exit code and removal', async () => {
+      const { runtime } = harness;
+      const wanted = config({ Command: TALKS });
+      const seen = await eventsUntil(
+        async () => {
+          await runtime.create(wanted);
+          await runtime.start(wanted.id);
+          await lines(wanted.id);
+          await runtime.remove(wanted.id);
+        },
+        (event) => event.type === 'delete' && event.id === wanted.id,
+      );
+      assert.equal(seen[0]?.type, 'resync');
+      const own = seen.filter((event) => event.type !== 'resync' && event.id === wanted.id);
+      assert.deepEqual(
+        own.map((event) => event.type),
+        ['start', 'exit', 'delete'],
+      );
+      assert.ok(own.some((event) => event.type === 'exit' && event.exitCode === 7));
+    });
+
+    test('a running container is removed with what it runs', async () => {
+      const { runtime } = harness;
+      const wanted = config();
+      await runtime.create(wanted);
+      await runtime.start(wanted.id);
+      await runtime.remove(wanted.id);
+      assert.equal(await runtime.get(wanted.id), undefined);
+    });
+
+    test('output: both streams, the last lines, since and until; follow ends with the container', async () => {
+      const { runtime } = harness;
+      const wanted = config({ Command: TALKS });
+      await runtime.create(wanted);
+      const following = lines(wanted.id);
+      await runtime.start(wanted.id);
+      const all = await following;
+      const out = all.filter((line) => line.stream === 'stdout').map(text);
+      assert.deepEqual(out, ['out 1\n', 'out 2\n', 'out 3\n']);
+      assert.deepEqual(all.filter((line) => line.stream === 'stderr').map(text), ['err 1\n']);
+      const again = await lines(wanted.id, { follow: false });
+      assert.deepEqual(again.map(text), all.map(text), 'read again, it is the same');
+      assert.deepEqual((await lines(wanted.id, { tail: 2, stderr: false })).map(text), [
+        'out 2\n',
+        'out 3\n',
+      ]);
+      assert.deepEqual((await lines(wanted.id, { tail: 0 })).map(text), []);
+      const { time } = all.at(-1)!;
+      assert.ok((await lines(wanted.id, { since: time })).map(text).includes(text(all.at(-1)!)));
+      assert.deepEqual(await lines(wanted.id, { until: '2001-01-01T00:00:00Z' }), []);
+      await runtime.remove(wanted.id);
+      await assert.rejects(lines(wanted.id), { code: 'not-found' });
+    });
+
+    test('an image is found by name, id and prefix; removal follows the rules of Docker', async () => {
+      const { runtime, image } = harness;
+      const info = await runtime.images.get(image);
+      assert.ok(info);
+      const hex = info.id.slice('sha256:'.length);
+      for (const reference of [info.id, hex, hex.slice(0, 12)])
+        assert.equal((await runtime.images.get(reference))?.id, info.id);
+      assert.equal(await runtime.images.get('absent'), undefined);
+      await runtime.images.tag(image, 'other:2');
+      assert.deepEqual((await runtime.images.get('other:2'))?.tags, [image, 'other:2'].sort());
+      await assert.rejects(runtime.images.remove(hex.slice(0, 12), {}), {
+        message:
+          /^conflict: unable to delete [0-9a-f]{12} \(must be forced\) - image is referenced in multiple repositories$/,
+      });
+      const result = await runtime.images.remove('other:2', {});
+      assert.deepEqual(result, { untagged: ['other:2'], deleted: [] });
+      const user = config();
+      await runtime.create(user);
+      await assert.rejects(runtime.images.remove(image, {}), {
+        code: 'failed-precondition',
+        message:
+          /^conflict: unable to remove repository reference ".*" \(must force\) - container [0-9a-f]{12} is using/,
+      });
+      await runtime.remove(user.id);
+      await assert.rejects(runtime.images.remove('absent', {}), {
+        code: 'not-found',
+        message: 'No such image: absent',
+      });
+      await assert.rejects(runtime.images.tag('absent', 'x:1'), { code: 'not-found' });
+    });
+
+    test('what is no image is refused', async () => {
+      async function* noise(): AsyncIterable<Uint8Array> {
+        yield Buffer.from('this is no archive, '.repeat(200));
+      }
+      await assert.rejects(harness.runtime.images.load(noise()), { code: 'invalid-argument' });
+    });
+  });
+}
