@@ -1,0 +1,209 @@
+/**
+ * Who this node is: key, certificate, root and the managers it knows, kept in one file under the data root so that
+ * they can never disagree (0600, replaced by rename). A private key is made here and never leaves the node.
+ */
+import { generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
+import { dirname } from 'node:path';
+import { z } from 'zod';
+import { type Clock, sleep } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ClusterId, NodeId } from '../model/ids.ts';
+import type { Availability, NodeRole } from '../model/spec.ts';
+import { RpcClient } from '../rpc/client.ts';
+import { checkRoot, digestInToken } from '../rpc/join-token.ts';
+import type { ManagerAddress } from '../rpc/messages.ts';
+import type { IssueAnswer } from '../rpc/methods.ts';
+import type { Credentials } from '../rpc/tls.ts';
+import { loadX509 } from '../rpc/x509.ts';
+
+export interface Identity {
+  readonly nodeId: NodeId;
+  readonly clusterId: ClusterId;
+  readonly role: NodeRole;
+  readonly credentials: Credentials;
+  /** Managers as last heard of; the session keeps them. */
+  readonly managers: readonly ManagerAddress[];
+}
+
+const FILE: z.ZodType<Identity> = z.strictObject({
+  nodeId: z.string(),
+  clusterId: z.string(),
+  role: z.enum(['manager', 'worker']),
+  credentials: z.strictObject({ key: z.string(), certificate: z.string(), ca: z.string() }),
+  managers: z.array(z.strictObject({ nodeId: z.string(), addr: z.string() })),
+}) as unknown as z.ZodType<Identity>;
+
+/** The file that says which cluster this node is in. */
+export class IdentityFile {
+  readonly #path: string;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Undefined: this node is in no cluster. */
+  read(): Identity | undefined {
+    let text: string;
+    try {
+      text = readFileSync(this.#path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+    const result = FILE.safeParse(JSON.parse(text));
+    if (!result.success)
+      throw new SkeinError('internal', `${this.#path} is damaged: ${z.prettifyError(result.error)}`);
+    return result.data;
+  }
+
+  write(identity: Identity): void {
+    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+    const fresh = `${this.#path}.new`;
+    rmSync(fresh, { force: true });
+    const fd = openSync(fresh, 'wx', 0o600);
+    try {
+      writeSync(fd, JSON.stringify(identity));
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(fresh, this.#path);
+  }
+
+  remove(): void {
+    rmSync(this.#path, { force: true });
+  }
+}
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+
+/** A new key and a request to have it certified. The manager takes nothing but the public key from it. */
+export async function newRequest(): Promise<{ readonly key: string; readonly csr: string }> {
+  const x509 = await loadX509();
+  const pair = generateKeyPairSync('ec', {
+    namedCurve: 'prime256v1',
+    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+  });
+  const keys = {
+    privateKey: await webcrypto.subtle.importKey('pkcs8', pair.privateKey, ALGORITHM, true, ['sign']),
+    publicKey: await webcrypto.subtle.importKey('spki', pair.publicKey, ALGORITHM, true, ['verify']),
+  };
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: 'CN=skein-node',
+    keys,
+    signingAlgorithm: ALGORITHM,
+  });
+  const body = pair.privateKey.toString('base64').replace(/.{64}(?=.)/g, '$&\n');
+  const key = `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n`;
+  return { key, csr: request.toString('pem') };
+}
+
+export interface JoinOptions {
+  readonly addrs: readonly string[];
+  readonly token: string;
+  readonly availability?: Availability | undefined;
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+}
+
+/** Asks the managers in turn; a refusal in words ends it, an address that does not answer does not. */
+export async function join(options: JoinOptions): Promise<Identity> {
+  digestInToken(options.token);
+  let failure: unknown = new SkeinError('invalid-argument', 'at least one remote address is needed to join');
+  for (const addr of options.addrs) {
+    try {
+      return await joinAt(addr, options);
+    } catch (error) {
+      failure = error;
+      if (!(error instanceof SkeinError) || error.code !== 'unavailable') throw error;
+    }
+  }
+  throw failure;
+}
+
+async function joinAt(addr: string, options: JoinOptions): Promise<Identity> {
+  const { token, availability, clock, signal } = options;
+  // Nothing is trusted yet: what this connection says is checked against the token's digest.
+  const stranger = await RpcClient.connect({ addr, trust: { kind: 'none' }, clock, signal });
+  const { ca } = await stranger.call('ca.root', {}, { signal }).finally(() => stranger.close());
+  checkRoot(token, ca);
+  const client = await RpcClient.connect({ addr, trust: { kind: 'root', ca }, clock, signal });
+  try {
+    const { key, csr } = await newRequest();
+    const answer = await client.call('ca.issue', { csr, token, availability }, { signal });
+    const managers = answer.managers.length > 0 ? answer.managers : [{ nodeId: '' as NodeId, addr }];
+    return identityFrom({ ...answer, managers }, key);
+  } finally {
+    client.close();
+  }
+}
+
+/** A new certificate for a new key, over a connection that the old one opened. */
+export async function renew(client: RpcClient, current: Identity, signal?: AbortSignal): Promise<Identity> {
+  const { key, csr } = await newRequest();
+  const answer = await client.call('ca.issue', { csr }, { signal });
+  if (answer.nodeId !== current.nodeId)
+    throw new SkeinError('internal', `renewal gave a certificate of node ${answer.nodeId}`);
+  return identityFrom(answer, key);
+}
+
+function identityFrom(answer: IssueAnswer, key: string): Identity {
+  const { nodeId, clusterId, role, managers, certificate, ca } = answer;
+  const own = new X509Certificate(certificate);
+  if (!own.checkIssued(new X509Certificate(ca)) || !own.verify(new X509Certificate(ca).publicKey))
+    throw new SkeinError('failed-precondition', 'the certificate given is not signed by the root');
+  return { nodeId, clusterId: clusterId as ClusterId, role, managers, credentials: { key, certificate, ca } };
+}
+
+/** When to renew: between 50 % and 80 % of the certificate's life, so that a thousand nodes do not come at once. */
+export function renewalTime(certificate: string, random: () => number): number {
+  const { validFrom, validTo } = new X509Certificate(certificate);
+  const [from, to] = [Date.parse(validFrom), Date.parse(validTo)];
+  return from + (to - from) * (0.5 + 0.3 * random());
+}
+
+export interface RenewalOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: () => number;
+  readonly signal: AbortSignal;
+  current(): Identity;
+  /** Asks a manager; the daemon passes `renew` with a client of its own. */
+  renew(): Promise<Identity>;
+  /** Keeps the new identity and tells listener and session. */
+  adopt(identity: Identity): void;
+}
+
+const CHECK_MS = 3600_000;
+const RETRY_MS = 60_000;
+
+/** Renews in time for as long as the signal lasts. Looks at the clock often: a suspended host wakes up late. */
+export async function keepRenewed(options: RenewalOptions): Promise<void> {
+  const { clock, log, random, signal } = options;
+  let due = renewalTime(options.current().credentials.certificate, random);
+  while (!signal.aborted) {
+    await sleep(clock, Math.min(CHECK_MS, Math.max(0, due - clock.now())), signal);
+    if (signal.aborted || clock.now() < due) continue;
+    try {
+      const fresh = await options.renew();
+      options.adopt(fresh);
+      due = renewalTime(fresh.credentials.certificate, random);
+      log.info('certificate renewed', { due: new Date(due).toISOString() });
+    } catch (error) {
+      log.warn('cannot renew the certificate, will try again', { err: error });
+      due = clock.now() + RETRY_MS;
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Answers `manager.join`: a node with a manager's certificate becomes one. What it needs of etcd is added by the
+ * daemon's function; its place among the managers is registered once that is done.
+ */
+import { isCode, SkeinError } from '../../model/errors.ts';
+import type { NodeId } from '../../model/ids.ts';
+import type { ManagerJoinAnswer, ManagerJoinRequest } from '../../rpc/methods.ts';
+import type { Call } from '../../rpc/server.ts';
+import type { Store } from '../../store/store.ts';
+import type { View } from '../../store/view.ts';
+
+export interface ManagerJoinOptions {
+  readonly store: Pick<Store, 'get' | 'transact'>;
+  readonly view: Pick<View, 'cluster'>;
+  /** Adds the member to etcd (idempotent by peer URL) and gives all members, the new one included. */
+  addMember(
+    member: { readonly name: string; readonly peerUrl: string },
+    signal: AbortSignal,
+  ): Promise<ManagerJoinAnswer['initialCluster']>;
+}
+
+export async function joinManager(
+  options: ManagerJoinOptions,
+  request: ManagerJoinRequest,
+  call: Pick<Call, 'peer' | 'signal'>,
+): Promise<ManagerJoinAnswer> {
+  const { cluster } = options.view;
+  if (!cluster || !call.peer) throw new SkeinError('unavailable', 'the cluster is not ready yet');
+  const node = await options.store.get('node', call.peer.nodeId);
+  if (node?.spec.Role !== 'manager')
+    throw new SkeinError('permission-denied', 'the node has not the role of a manager');
+  const member = { name: request.etcdName, peerUrl: request.etcdPeerUrl };
+  const initialCluster = await options.addMember(member, call.signal);
+  await register(options.store, node.id, request);
+  return { initialCluster, etcdCa: cluster.ca.etcdCertificate, etcdKey: cluster.ca.etcdKey };
+}
+
+async function register(
+  store: ManagerJoinOptions['store'],
+  id: NodeId,
+  manager: ManagerJoinRequest,
+): Promise<void> {
+  for (let left = 5; ; left--) {
+    const node = await store.get('node', id);
+    if (!node) throw new SkeinError('permission-denied', 'the node was removed while it joined');
+    try {
+      await store.transact([
+        { op: 'update', kind: 'node', object: { ...node, manager: { ...manager } }, version: node.version },
+      ]);
+      return;
+    } catch (error) {
+      if (!isCode(error, 'out-of-sequence') || left === 0) throw error;
+    }
+  }
+}
