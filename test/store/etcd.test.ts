@@ -80,6 +80,7 @@ test('without etcd calls fail in bounded time; afterwards watch and cache go on 
   const abort = new AbortController();
   const cache = new Cache();
   const following = cache.follow(store, { clock: systemClock, signal: abort.signal });
+  after(() => abort.abort());
   const before = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
   await cache.reached(before, AbortSignal.timeout(10_000));
   process.kill(member.pid!, 'SIGSTOP');

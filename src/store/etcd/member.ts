@@ -13,6 +13,7 @@
  */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { statSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
@@ -62,6 +63,10 @@ export class EtcdMember {
   /** For EtcdClient: the unix socket of this member. */
   get target(): string {
     return `unix:${join(this.#dir, SOCKET)}`;
+  }
+
+  get peerUrl(): string {
+    return this.#options.peerUrl;
   }
 
   get pid(): number | undefined {
@@ -187,7 +192,10 @@ export class EtcdMember {
   async #run(mode: StartMode, timing: Timing, until: 'serving' | 'answering'): Promise<void> {
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     mkdirSync(join(this.#dir, 'data'), { recursive: true, mode: 0o700 });
-    if (this.pid === undefined) writeFileSync(this.#file('timing'), timing);
+    if (this.pid === undefined) {
+      writeFileSync(this.#file('timing'), timing);
+      await removeStaleSocket(this.#file(SOCKET));
+    }
     const { name, peerUrl, tls, binary = 'etcd' } = this.#options;
     const dataDir = join(this.#dir, 'data');
     const { pid, started } = await ensureRunning({
@@ -267,4 +275,13 @@ export class EtcdMember {
     const file = this.#file('etcd.log');
     if (existsSync(file) && statSync(file).size > MAX_LOG_BYTES) truncateSync(file, 0);
   }
+}
+
+/** etcd does not start where a killed predecessor left its socket. One that somebody listens on stays. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const listening = await new Promise<boolean>((resolve) => {
+    const socket = connect(path, () => resolve(true)).on('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+  if (!listening) rmSync(path, { force: true });
 }
