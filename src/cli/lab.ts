@@ -129,7 +129,8 @@ function list(options: { readonly json?: boolean }): void {
 function exec(where: string, argv: readonly string[], options: Named): Promise<void> {
   const lab = open(options);
   const station = stationOf(lab.plan, where);
-  const [command = '', ...args] = [...lab.enter(where), ...argv];
+  const asked = argv[0] === '--' ? argv.slice(1) : argv;
+  const [command = '', ...args] = [...lab.enter(where), ...asked];
   const env =
     'socket' in station ? { ...process.env, DOCKER_HOST: `unix://${String(station.socket)}` } : process.env;
   return new Promise((resolve, reject) => {
@@ -145,7 +146,12 @@ function exec(where: string, argv: readonly string[], options: Named): Promise<v
 }
 
 export function registerLab(program: Command): void {
-  const lab = program.command('lab').description('several real nodes on this machine, in network namespaces');
+  // What stands behind the command of `exec` is that command's, also without `--`.
+  program.enablePositionalOptions();
+  const lab = program
+    .command('lab')
+    .description('several real nodes on this machine, in network namespaces')
+    .enablePositionalOptions();
   const command = (spec: string, description: string) =>
     lab.command(spec).description(description).option('--name <name>', 'which lab (default: the only one)');
 
@@ -165,7 +171,10 @@ export function registerLab(program: Command): void {
     .command('down [lab]')
     .description('take a lab down, whole or half-made, and leave nothing behind')
     .option('--name <name>', 'which lab (default: the only one)')
-    .action((given: string | undefined, options: Named) => downLab(chosenName(given ?? options.name)));
+    .action(async (given: string | undefined, options: Named) => {
+      const name = chosenName(given ?? options.name);
+      if (!(await downLab(name))) throw new SkeinError('not-found', `no such lab: ${name}`);
+    });
 
   command('cut <a> [b]', 'cut a node off the segment, or two nodes from each other').action(
     (a: string, b: string | undefined, options: Named) => open(options).cut(a, b),
@@ -187,8 +196,6 @@ export function registerLab(program: Command): void {
   command('exec <where> <command...>', 'run a command in the namespace of a node or of the client')
     .passThroughOptions()
     .action((where: string, argv: string[], options: Named) => exec(where, argv, options));
-  lab.enablePositionalOptions();
-  program.enablePositionalOptions();
 }
 
 function checkProcess(what: string | undefined): ProcessName | 'all' | undefined {

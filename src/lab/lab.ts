@@ -6,7 +6,7 @@
  * - `up` that fails takes down what it had started.
  * - Nothing in a lab can reach the machine's own network: no station has a default route.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { type RunOptions, type RunProcess, type RunResult, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import { removeNetns } from '../net/netns.ts';
@@ -43,6 +43,7 @@ import {
   removeCgroups,
   removeIfEmpty,
   removeRuntimeFiles,
+  signalAll,
   type Traces,
   unmountBelow,
 } from './sweep.ts';
@@ -185,7 +186,8 @@ export class Lab {
     signal: NodeJS.Signals = 'SIGKILL',
   ): Promise<void> {
     const node = this.node(name);
-    if (what === 'all') await killAll(this.#traces(node));
+    if (what === 'all' && signal === 'SIGKILL') await killAll(this.#traces(node));
+    else if (what === 'all') signalAll(this.#traces(node), signal);
     else await signalProcess(node, what, signal);
   }
 
@@ -230,8 +232,8 @@ export class Lab {
     return logFile(this.node(name));
   }
 
-  down(): Promise<void> {
-    return downLab(this.plan.name);
+  async down(): Promise<void> {
+    await downLab(this.plan.name);
   }
 
   async #start(node: NodePlan, signal?: AbortSignal): Promise<void> {
@@ -257,11 +259,15 @@ export class Lab {
   }
 }
 
-/** Removes everything that a lab of this name left on the machine. Repeatable; works without the state file. */
-export async function downLab(name: string): Promise<void> {
+/**
+ * Removes everything that a lab of this name left on the machine; false when there was nothing. Repeatable; works
+ * without the state file.
+ */
+export async function downLab(name: string): Promise<boolean> {
   const { data, run: runFolder } = labFolders(checkLabName(name));
   const folders = [data, runFolder];
   const netns = labNetnsFiles(name);
+  const existed = netns.length > 0 || folders.some((folder) => existsSync(folder));
   await killAll({ folders, netns, cgroup: name });
   unmountBelow(folders);
   removeRuntimeFiles(runFolder);
@@ -269,4 +275,5 @@ export async function downLab(name: string): Promise<void> {
   removeCgroups(name);
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   for (const folder of [DATA_FOLDER, RUN_FOLDER, NETNS_FOLDER]) removeIfEmpty(folder);
+  return existed;
 }

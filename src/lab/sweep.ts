@@ -103,7 +103,7 @@ export async function killAll(traces: Traces, timeoutMs = 15_000): Promise<void>
   for (let left = processesOf(traces); left.length > 0; left = processesOf(traces)) {
     if (Date.now() > deadline)
       throw new SkeinError('deadline-exceeded', `processes do not end: ${left.map(describe).join(', ')}`);
-    for (const pid of left) kill(pid);
+    for (const pid of left) send(pid, 'SIGKILL');
     await delay(20);
   }
 }
@@ -111,9 +111,14 @@ export async function killAll(traces: Traces, timeoutMs = 15_000): Promise<void>
 const describe = (pid: number): string =>
   `${pid} (${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim() || read(`/proc/${pid}/comm`).trim()})`;
 
-function kill(pid: number): void {
+/** Signals all of it once: SIGSTOP for a machine that hangs, SIGCONT for one that goes on. */
+export function signalAll(traces: Traces, signal: NodeJS.Signals): void {
+  for (const pid of processesOf(traces)) send(pid, signal);
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // ended by itself
   }

@@ -1,0 +1,89 @@
+/** `skein lab` as people and scripts call it: words, JSON and exit codes. */
+import assert from 'node:assert/strict';
+import { dirname, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runProcess } from '../../src/kit/process.ts';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab, type LabReport } from '../../src/lab/lab.ts';
+
+const NAME = 'test-cli';
+const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'src', 'cli', 'main.ts');
+
+const skein = (...args: string[]) =>
+  runProcess([process.execPath, MAIN, 'lab', ...args], { accept: [0, 1, 7] });
+const named = (command: string, ...args: string[]) => skein(command, '--name', NAME, ...args);
+
+before(() =>
+  Lab.up(
+    { name: NAME, nodes: 2, cluster: false },
+    {
+      daemon: (node) => [process.execPath, '-e', 'setInterval(() => {}, 1e6)', node.runRoot],
+      isUp: () => Promise.resolve(true),
+    },
+  ),
+);
+after(() => downLab(NAME));
+
+test('ls --json has the shape that scripts rely on', async () => {
+  const labs = JSON.parse((await skein('ls', '--json')).stdout) as LabReport[];
+  const lab = labs.find(({ name }) => name === NAME)!;
+  const pid = lab.nodes[0]!.pids.skeind;
+  assert.ok(Number.isInteger(pid));
+  assert.deepEqual(lab.client, { netns: `/run/netns/skein-${NAME}-client`, address: '192.0.2.200' });
+  assert.deepEqual(lab.nodes[0], {
+    name: 'node1',
+    address: '192.0.2.11',
+    netns: `/run/netns/skein-${NAME}-node1`,
+    socket: `/run/skein-lab/${NAME}/node1/skein.sock`,
+    dataRoot: `/var/lib/skein-lab/${NAME}/node1`,
+    pids: { skeind: pid, containerd: null, etcd: null },
+  });
+});
+
+test('exec gives the output and the exit code, with and without --', async () => {
+  const address = await named('exec', 'client', '--', 'ip', '-o', '-4', 'address');
+  assert.match(address.stdout, /192\.0\.2\.200\/24/);
+  const engine = await named('exec', 'node1', 'env');
+  assert.match(engine.stdout, new RegExp(`DOCKER_HOST=unix:///run/skein-lab/${NAME}/node1/skein.sock`));
+  assert.equal((await named('exec', 'node2', '--', 'busybox', 'ash', '-c', 'exit 7')).code, 7);
+});
+
+test('cut and heal', async () => {
+  const ping = async () =>
+    (await named('exec', 'node1', 'busybox', 'ping', '-c', '1', '-W', '1', '192.0.2.12')).code;
+  assert.equal((await named('cut', 'node1', 'node2')).code, 0);
+  assert.equal(await ping(), 1);
+  assert.equal((await named('heal', 'node1', 'node2')).code, 0);
+  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 10_000 });
+});
+
+test('kill and start', async () => {
+  assert.equal((await named('kill', 'node1', '--signal', 'term')).code, 0);
+  assert.equal(Lab.open(NAME).report().nodes[0]!.pids.skeind, null);
+  const again = await named('kill', 'node1');
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /skeind does not run on node1/);
+});
+
+test('what is asked wrongly is an error in words', async () => {
+  for (const [args, message] of [
+    [
+      ['cut', '--name', NAME, 'node9'],
+      /no such node in lab test-cli: node9 \(there are: node1, node2, client\)/,
+    ],
+    [['kill', '--name', NAME, 'client'], /client is not a node/],
+    [['kill', '--name', NAME, 'node1', 'dockerd'], /no such process: dockerd/],
+    [['kill', '--name', NAME, 'node1', '--signal', 'SIGNO'], /no such signal/],
+    [['cut', '--name', 'nowhere', 'node1'], /no such lab: nowhere/],
+    [['down', 'nowhere'], /no such lab: nowhere/],
+    [['up', '--nodes', 'two'], /must be a whole number/],
+    [['up', '--nodes', '0', '--name', 'nowhere'], /a lab has 1 to 100 nodes/],
+    [['up', '--nodes', '2', '--name', NAME], /lab test-cli exists/],
+    [['up', '--nodes', '2', '--name', '../x'], /invalid lab name/],
+  ] as const) {
+    const { code, stderr } = await skein(...args);
+    assert.equal(code, 1, args.join(' '));
+    assert.match(stderr, message);
+  }
+});
