@@ -1,0 +1,226 @@
+/**
+ * What users may do to the cluster. Implements `ClusterBackend` of api/backend.ts by shape (the manager does not
+ * know the API); works on every manager, leader or not. Each call checks against the view, writes one transaction
+ * and resolves when the view shows it, so a client reads its own writes.
+ *
+ * Checks against the view can be overtaken by another manager: the store refuses a taken name or a stale version,
+ * and a port that two services got at once goes to the one that the allocator sees first.
+ */
+import { timestamp, type Clock } from '../../kit/clock.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
+import { newId, type NetworkId, type NodeId, type RandomBytes, type ServiceId } from '../../model/ids.ts';
+import type { Cluster, Network, Node, Service, Task, UpdateStatus } from '../../model/objects.ts';
+import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../../model/spec.ts';
+import type { LogRecord, LogRequest } from '../../rpc/messages.ts';
+import type { Op, Store } from '../../store/store.ts';
+import type { LiveView } from '../../store/view.ts';
+import { draftOf, rolledBack } from '../step.ts';
+import { replacesTasks } from '../task.ts';
+import { withSwarmDefaults } from './initial-objects.ts';
+import { findNetwork, findNode, findService, findTask } from './lookup.ts';
+import { checkNetworkSpec, checkUnused } from './network-spec.ts';
+import { denied, inUse, invalid, nameTaken, stale, unimplemented } from './refusal.ts';
+import { resolveSpec } from './service-context.ts';
+import { checkServiceSpec } from './service-spec.ts';
+
+export interface ControlOptions {
+  readonly store: Pick<Store, 'transact'>;
+  readonly view: LiveView;
+  readonly clock: Clock;
+  readonly random: RandomBytes;
+  leader(): NodeId | undefined;
+  /** A new join token for the role, as the CA makes them. */
+  newToken(role: NodeRole, cluster: Cluster): string;
+  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+}
+
+/** How long a write may take to show in the view before the client is told to look again. */
+const VISIBLE_MS = 10_000;
+
+export class Control {
+  readonly #options: ControlOptions;
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+  }
+
+  get view(): LiveView {
+    return this.#options.view;
+  }
+
+  leader(): NodeId | undefined {
+    return this.#options.leader();
+  }
+
+  service(ref: string): Service {
+    return findService(this.view, ref);
+  }
+
+  task(ref: string): Task {
+    return findTask(this.view, ref);
+  }
+
+  node(ref: string): Node {
+    return findNode(this.view, ref);
+  }
+
+  network(ref: string): Network {
+    return findNetwork(this.view, ref);
+  }
+
+  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord> {
+    return this.#options.logs(request, signal);
+  }
+
+  async createService(
+    spec: ServiceSpec,
+    registryAuth: string | undefined,
+  ): Promise<{ id: ServiceId; warnings: string[] }> {
+    checkServiceSpec(spec);
+    const id = newId<ServiceId>(this.#options.random);
+    const object = {
+      id,
+      spec: resolveSpec(this.view, spec, undefined),
+      specVersion: 1,
+      previousSpec: undefined,
+      previousSpecVersion: undefined,
+      endpoint: undefined,
+      updateStatus: undefined,
+      registryAuth,
+      jobStatus: undefined,
+    };
+    await this.#write([{ op: 'create', kind: 'service', object }], () => nameTaken('service', spec.Name));
+    return { id, warnings: [] };
+  }
+
+  async updateService(
+    ref: string,
+    version: number,
+    spec: ServiceSpec,
+    options: { registryAuth?: string; registryAuthFrom?: 'spec' | 'previous-spec'; rollback: boolean },
+  ): Promise<{ warnings: string[] }> {
+    const service = this.service(ref);
+    if (version !== service.version) throw stale();
+    const changed = options.rollback ? this.#rollback(service) : this.#changed(service, spec);
+    const registryAuth = options.registryAuth ?? service.registryAuth;
+    const object = { ...draftOf<'service'>(service), ...changed, registryAuth };
+    await this.#write([{ op: 'update', kind: 'service', object, version }]);
+    return { warnings: [] };
+  }
+
+  async removeService(ref: string): Promise<void> {
+    await this.#write([{ op: 'delete', kind: 'service', id: this.service(ref).id }]);
+  }
+
+  async createNetwork(spec: NetworkSpec): Promise<NetworkId> {
+    checkNetworkSpec(this.view, spec);
+    const id = newId<NetworkId>(this.#options.random);
+    const object = { id, spec: { ...spec, Driver: spec.Driver || 'overlay' }, state: undefined };
+    await this.#write([{ op: 'create', kind: 'network', object }], () => nameTaken('network', spec.Name));
+    return id;
+  }
+
+  async removeNetwork(ref: string): Promise<void> {
+    const network = this.network(ref);
+    checkUnused(this.view, network);
+    await this.#write([{ op: 'delete', kind: 'network', id: network.id }]);
+  }
+
+  async updateNode(ref: string, version: number, spec: NodeSpec): Promise<void> {
+    const node = this.node(ref);
+    if (version !== node.version) throw stale();
+    if (!['active', 'pause', 'drain'].includes(spec.Availability))
+      throw invalid(`invalid Availability: "${spec.Availability}"`);
+    if (!['manager', 'worker'].includes(spec.Role)) throw invalid(`invalid Role: "${spec.Role}"`);
+    if (spec.Role !== node.spec.Role)
+      throw unimplemented('changing the role of a node is not served by Skein yet');
+    const object = { ...draftOf<'node'>(node), spec: { ...spec, Labels: spec.Labels ?? {} } };
+    await this.#write([{ op: 'update', kind: 'node', object, version }]);
+  }
+
+  async removeNode(ref: string, force: boolean): Promise<void> {
+    const node = this.node(ref);
+    if (node.spec.Role === 'manager')
+      throw inUse(
+        `node ${node.id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal`,
+      );
+    if (!force && node.status.state === 'ready')
+      throw inUse(`node ${node.id} is not down and can't be removed`);
+    await this.#write([{ op: 'delete', kind: 'node', id: node.id }]);
+  }
+
+  async updateSwarm(
+    version: number,
+    spec: SwarmSpec,
+    rotate: { workerToken: boolean; managerToken: boolean },
+  ): Promise<Cluster> {
+    const cluster = this.view.cluster;
+    if (!cluster) throw new SkeinError('failed-precondition', 'no cluster is present');
+    if (version !== cluster.version) throw stale();
+    checkSwarmSpec(cluster, spec);
+    const { newToken } = this.#options;
+    const joinTokens = {
+      worker: rotate.workerToken ? newToken('worker', cluster) : cluster.joinTokens.worker,
+      manager: rotate.managerToken ? newToken('manager', cluster) : cluster.joinTokens.manager,
+    };
+    const object = { ...draftOf<'cluster'>(cluster), spec: withSwarmDefaults(spec), joinTokens };
+    await this.#write([{ op: 'update', kind: 'cluster', object, version }]);
+    return this.view.cluster!;
+  }
+
+  /** A new spec: only what replaces tasks makes a new version of it for them. */
+  #changed(service: Service, given: ServiceSpec): Partial<Service> {
+    checkServiceSpec(given);
+    if (given.Name !== service.spec.Name) throw unimplemented('renaming services is not supported');
+    if (modeOf(given) !== modeOf(service.spec)) throw unimplemented('service mode change is not allowed');
+    const spec = resolveSpec(this.view, given, service.id);
+    const replaces = replacesTasks(service.spec, spec);
+    return {
+      spec,
+      specVersion: service.specVersion + (replaces ? 1 : 0),
+      previousSpec: service.spec,
+      previousSpecVersion: service.specVersion,
+      updateStatus: replaces ? undefined : settled(service.updateStatus),
+    };
+  }
+
+  #rollback(service: Service): Partial<Service> {
+    if (!service.previousSpec) throw inUse(`service ${service.spec.Name} does not have a previous spec`);
+    const spec = resolveSpec(this.view, service.previousSpec, service.id);
+    const updateStatus: UpdateStatus = {
+      state: 'rollback_started',
+      startedAt: timestamp(this.#options.clock.now()),
+      message: 'manually requested rollback',
+    };
+    return { ...rolledBack(service), spec, updateStatus };
+  }
+
+  async #write(ops: readonly Op[], taken?: () => SkeinError): Promise<void> {
+    const { store, view } = this.#options;
+    let revision: number;
+    try {
+      revision = await store.transact(ops);
+    } catch (error) {
+      if (isCode(error, 'out-of-sequence')) throw stale();
+      if (taken && isCode(error, 'already-exists')) throw taken();
+      throw error;
+    }
+    await view.reached(revision, AbortSignal.timeout(VISIBLE_MS));
+  }
+}
+
+const modeOf = (spec: ServiceSpec): string => Object.keys(spec.Mode).sort().join();
+
+/** A change that replaces nothing leaves a running update running and takes a finished one's report away. */
+const settled = (status: UpdateStatus | undefined): UpdateStatus | undefined =>
+  status?.state === 'updating' || status?.state === 'rollback_started' ? status : undefined;
+
+function checkSwarmSpec(cluster: Cluster, spec: SwarmSpec): void {
+  const expiry = spec.CAConfig?.NodeCertExpiry ?? 0;
+  if (expiry !== 0 && expiry < 3_600_000_000_000) throw invalid('minimum certificate expiry time is 1h0m0s');
+  if ((spec.Orchestration?.TaskHistoryRetentionLimit ?? 0) < 0)
+    throw invalid('task history retention limit cannot be negative');
+  if (spec.EncryptionConfig?.AutoLockManagers) throw unimplemented('autolock is not served by Skein yet');
+  if (spec.Name && spec.Name !== cluster.spec.Name && spec.Name !== 'default')
+    throw denied('renaming the cluster is not allowed');
+}

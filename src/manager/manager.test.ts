@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import type { ServiceSpec } from '../model/spec.ts';
+import { spec } from './testing/builders.ts';
+import { TestCluster } from './testing/cluster.ts';
+
+async function cluster(t: TestContext, ...nodes: string[]): Promise<TestCluster> {
+  const started = await new TestCluster().start(...nodes);
+  t.after(() => started.stop());
+  return started;
+}
+
+const SECOND = 1e9;
+const replicas = (n: number) => ({ Replicated: { Replicas: n } });
+const image = (Image: string) => ({ ContainerSpec: { Image } });
+const to =
+  (Image: string) =>
+  (s: ServiceSpec): ServiceSpec => ({ ...s, TaskTemplate: { ...s.TaskTemplate, ...image(Image) } });
+const published = {
+  Ports: [{ Protocol: 'tcp' as const, TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' as const }],
+};
+
+test('the first objects: ingress network with VNI 4096 and one endpoint a node that carries its uplink MAC', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  assert.deepEqual(c.view.ingress?.state, { vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1' });
+  for (const node of c.view.all('node').values()) {
+    assert.equal(node.attachments[0]?.mac, node.description?.uplinkMac);
+    assert.match(node.attachments[0]!.address, /^10\.0\.0\.[23]\/24$/);
+  }
+});
+
+test('three replicas run, spread over two nodes, each with its own address on ingress', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(3), EndpointSpec: published }));
+  await c.run(2000);
+  assert.equal(c.running('web').length, 3);
+  assert.ok(c.on('n1') >= 1 && c.on('n2') >= 1);
+  assert.equal(new Set(c.running('web').map((task) => task.attachments[0]!.address)).size, 3);
+  const { endpoint } = c.control.service('web');
+  assert.equal(endpoint?.virtualIps.length, 1);
+  assert.equal(endpoint?.ports[0]?.PublishedPort, 80);
+});
+
+test('scaling adds in free slots and removes from the fullest node; removing a service removes its tasks', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(2) }));
+  await c.run(2000);
+  await c.update('web', (s) => ({ ...s, Mode: replicas(6) }));
+  await c.run(2000);
+  assert.deepEqual(
+    c.running('web').map((task) => task.slot),
+    [1, 2, 3, 4, 5, 6],
+  );
+  await c.update('web', (s) => ({ ...s, Mode: replicas(2) }));
+  await c.run(2000);
+  assert.equal(c.running('web').length, 2);
+  assert.deepEqual([c.on('n1'), c.on('n2')], [1, 1]);
+  assert.equal(c.tasks('web').length, 2, 'tasks of removed slots are deleted');
+  await c.control.removeService('web');
+  await c.run(2000);
+  assert.equal(c.tasks('web').length, 0);
+});
+
+for (const order of ['stop-first', 'start-first'] as const)
+  test(`update ${order}, two at a time`, async (t) => {
+    const c = await cluster(t, 'n1', 'n2');
+    const UpdateConfig = { Parallelism: 2, Order: order, Monitor: SECOND };
+    await c.create(spec({ Mode: replicas(4), UpdateConfig }));
+    await c.run(2000);
+    await c.update('web', to('web:2'));
+    let least = 4;
+    for (let i = 0; i < 60; i++) {
+      await c.run(100);
+      least = Math.min(least, c.running('web').length);
+    }
+    assert.ok(least >= (order === 'start-first' ? 4 : 2), `${least} running at the least`);
+    assert.deepEqual(
+      c.running('web').map((task) => task.spec.ContainerSpec.Image),
+      Array(4).fill('web:2'),
+    );
+    const { updateStatus } = c.control.service('web');
+    assert.equal(updateStatus?.state, 'completed');
+    assert.equal(updateStatus?.message, 'update completed');
+  });
+
+test('a change of labels, replicas or published ports replaces no task', async (t) => {
+  const c = await cluster(t, 'n1');
+  await c.create(spec({ Mode: replicas(2), EndpointSpec: published }));
+  await c.run(2000);
+  const before = c.running('web').map((task) => task.id);
+  const Ports = [{ ...published.Ports[0]!, PublishedPort: 81 }];
+  await c.update('web', (s) => ({ ...s, Labels: { a: 'b' }, Mode: replicas(3), EndpointSpec: { Ports } }));
+  await c.run(3000);
+  const after = c.running('web').map((task) => task.id);
+  assert.equal(after.length, 3);
+  for (const id of before) assert.ok(after.includes(id));
+  assert.equal(c.control.service('web').endpoint?.ports[0]?.PublishedPort, 81);
+});
+
+test('a bad update pauses, or rolls back where that is asked for', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });
+  await c.create(spec({ Mode: replicas(3) }));
+  await c.create(
+    spec({ Name: 'back', Mode: replicas(3), UpdateConfig: { Parallelism: 1, FailureAction: 'rollback' } }),
+  );
+  await c.run(2000);
+  await c.update('web', to('bad'));
+  await c.update('back', to('bad'));
+  await c.run(30_000);
+  assert.match(
+    c.control.service('web').updateStatus!.message,
+    /^update paused due to failure or early termination of task \w+$/,
+  );
+  // As in Swarm the second slot's turn comes when the first task runs, which is before that one fails.
+  assert.equal(c.running('web').filter((task) => task.spec.ContainerSpec.Image === 'web:1').length, 1);
+  assert.equal(c.control.service('back').updateStatus?.message, 'rollback completed');
+  assert.deepEqual(
+    c.running('back').map((task) => task.spec.ContainerSpec.Image),
+    Array(3).fill('web:1'),
+  );
+});
+
+test('a failing task is replaced in its slot after the delay, with the reason kept and bounded history', async (t) => {
+  const c = await cluster(t, 'n1');
+  c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });
+  await c.create(spec({ TaskTemplate: image('bad') }));
+  await c.run(2000);
+  const [first, second] = c.tasks('web');
+  assert.equal(first?.status.err, 'task: non-zero exit (1)');
+  assert.equal(first?.desiredState, 'shutdown');
+  assert.equal(second?.desiredState, 'ready', 'prepared, but not run before the delay is over');
+  await c.run(5000);
+  assert.equal(c.tasks('web').length, 3);
+  await c.run(60_000);
+  assert.equal(c.tasks('web').length, 5);
+});
+
+test('restart policy: none and max attempts', async (t) => {
+  const c = await cluster(t, 'n1');
+  c.agents.ends.set('bad', { state: 'failed', err: 'x' });
+  await c.create(
+    spec({ Name: 'once', TaskTemplate: { ...image('bad'), RestartPolicy: { Condition: 'none' } } }),
+  );
+  await c.create(
+    spec({
+      Name: 'thrice',
+      TaskTemplate: { ...image('bad'), RestartPolicy: { MaxAttempts: 2, Delay: SECOND } },
+    }),
+  );
+  await c.run(20_000);
+  assert.equal(c.tasks('once').length, 1);
+  assert.equal(c.tasks('thrice').length, 3);
+});
+
+test('node down: replaced elsewhere after the delay; back: the old ones are shut down', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(4) }));
+  await c.run(2000);
+  const status = c.view.get('node', 'n2' as never)!.status;
+  await c.agents.setNode('n2', { status: { ...status, state: 'down' } });
+  await c.run(3000);
+  assert.equal(c.running('web').length, 2, 'the restart delay applies');
+  await c.run(4000);
+  assert.equal(c.running('web').length, 4);
+  assert.ok(c.running('web').every((task) => task.nodeId === 'n1'));
+  await c.agents.setNode('n2', { status: { ...status, state: 'ready' } });
+  await c.run(2000);
+  assert.equal(c.on('n2'), 0);
+  assert.equal(c.running('web').length, 4);
+});
+
+test('a drained node is left at once; a global service has one task on each fit node', async (t) => {
+  const c = await cluster(t, 'n1', 'n2', 'n3');
+  await c.create(spec({ Mode: replicas(3) }));
+  await c.create(spec({ Name: 'g', Mode: { Global: {} } }));
+  await c.run(2000);
+  assert.equal(c.running('g').length, 3);
+  await c.agents.setNode('n3', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
+  await c.run(2000);
+  assert.equal(c.running('web').length, 3);
+  assert.equal(c.running('g').length, 2);
+  assert.equal(c.on('n3'), 0);
+});
+
+test('no node fits: the task says why, and runs when one does', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const Resources = { Reservations: { NanoCPUs: 1e9 } };
+  await c.create(spec({ Mode: replicas(5), TaskTemplate: { ...image('web:1'), Resources } }));
+  await c.run(2000);
+  assert.equal(c.running('web').length, 4);
+  const waiting = c.tasks('web').find((task) => task.status.state === 'pending');
+  assert.equal(waiting?.status.err, 'no suitable node (insufficient resources on 2 nodes)');
+  await c.update('web', (s) => ({ ...s, Mode: replicas(4) }));
+  await c.run(1000);
+  assert.equal(c.tasks('web').length, 4);
+});
+
+test('leaders come and go at any point; the cluster ends in the same state', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  c.agents.ends.set('bad', { state: 'failed', err: 'x' });
+  await c.create(
+    spec({ Mode: replicas(5), EndpointSpec: published, UpdateConfig: { Parallelism: 2, Monitor: SECOND } }),
+  );
+  await c.create(
+    spec({
+      Name: 'bad',
+      TaskTemplate: { ...image('bad'), RestartPolicy: { MaxAttempts: 2, Delay: SECOND } },
+    }),
+  );
+  for (let i = 0; i < 40; i++) {
+    if (i === 5) await c.update('web', to('web:2'));
+    await c.depose();
+    c.lead();
+    await c.run(100 + ((i * 137) % 300));
+    const addresses = [...c.view.all('task').values()]
+      .filter((x) => x.status.state === 'running')
+      .flatMap((x) => x.attachments.map((a) => a.address));
+    assert.equal(new Set(addresses).size, addresses.length);
+  }
+  await c.run(8000);
+  assert.deepEqual(
+    c.running('web').map((x) => x.slot),
+    [1, 2, 3, 4, 5],
+  );
+  assert.ok(c.running('web').every((x) => x.spec.ContainerSpec.Image === 'web:2'));
+  assert.equal(c.tasks('bad').length, 3);
+  assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+});
