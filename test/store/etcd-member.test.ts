@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
+import { loadX509 } from '../../src/rpc/x509.ts';
 import type { EtcdClient } from '../../src/store/etcd/client.ts';
 import type { PeerTls } from '../../src/store/etcd/member-plan.ts';
 import type { EtcdMember } from '../../src/store/etcd/member.ts';
@@ -145,8 +146,8 @@ test('a peer without a certificate of the peer CA does not get in', () =>
 
 /** A CA and a certificate for each address, as PEM files in `dir`. */
 async function peerCertificates(dir: string, addresses: readonly string[]): Promise<PeerTls[]> {
-  const x509 = await import('@peculiar/x509');
-  x509.cryptoProvider.set(webcrypto as Crypto);
+  const x509 = await loadX509();
+  x509.cryptoProvider.set(webcrypto as unknown as Parameters<typeof x509.cryptoProvider.set>[0]);
   const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256', namedCurve: 'P-256' };
   const keyPair = () => webcrypto.subtle.generateKey(signingAlgorithm, true, ['sign', 'verify']);
   const span = { notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3_600_000) };

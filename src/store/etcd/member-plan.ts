@@ -68,6 +68,17 @@ export function memberArgv(plan: MemberPlan): readonly string[] {
   ];
 }
 
+/**
+ * The environment of the member. etcd takes settings from ETCD_* too, so it gets none of ours but this one, under its
+ * name up to 3.5 and from 3.6 on; as a flag, the wrong name would not start. A peer proves itself by a certificate of
+ * the peers' CA; that it comes from the address in it cannot be asked of managers with several addresses.
+ */
+export const memberEnv = (path: string | undefined): Readonly<Record<string, string | undefined>> => ({
+  PATH: path,
+  ETCD_EXPERIMENTAL_PEER_SKIP_CLIENT_SAN_VERIFICATION: 'true',
+  ETCD_PEER_SKIP_CLIENT_SAN_VERIFICATION: 'true',
+});
+
 const tlsFlags = (tls: PeerTls | undefined): readonly string[] =>
   tls
     ? [

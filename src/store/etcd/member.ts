@@ -21,7 +21,14 @@ import { ensureRunning, isRunning, stopDetached } from '../../kit/detached.ts';
 import type { Log } from '../../kit/log.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { EtcdClient } from './client.ts';
-import { memberArgv, type PeerAddress, type PeerTls, type StartMode, type Timing } from './member-plan.ts';
+import {
+  memberArgv,
+  memberEnv,
+  type PeerAddress,
+  type PeerTls,
+  type StartMode,
+  type Timing,
+} from './member-plan.ts';
 
 export interface EtcdMemberOptions {
   /** Created with mode 0700. */
@@ -202,8 +209,7 @@ export class EtcdMember {
       name: 'etcd',
       argv: memberArgv({ binary, dataDir, socket: SOCKET, name, peerUrl, tls, timing, mode }),
       cwd: this.#dir,
-      // etcd takes settings from ETCD_* too: it must get none of ours.
-      env: { PATH: process.env['PATH'] },
+      env: memberEnv(process.env['PATH']),
       pidFile: this.#file('etcd.pid'),
       logFile: this.#file('etcd.log'),
     });
