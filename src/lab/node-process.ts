@@ -1,5 +1,5 @@
 /** The processes of one node: starts skeind in the node's namespace, finds and signals it and what it started. */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -28,11 +28,13 @@ export const daemonCommand: DaemonCommand = (node) => [
   ...['--hostname', node.name, '--cgroup-parent', node.cgroupParent, '--settings', settingsFile(node)],
 ];
 
-/** containerd and etcd keep theirs in the folder of their name. */
-function pidFile(node: NodePlan, name: ProcessName): string {
-  const [own, beside] = [`${node.runRoot}/${name}/${name}.pid`, `${node.runRoot}/${name}.pid`];
-  return existsSync(own) ? own : beside;
-}
+/** skeind's is the lab's; containerd and etcd keep theirs in folders of their own. */
+const pidFile = (node: NodePlan, name: ProcessName): string =>
+  ({
+    skeind: `${node.runRoot}/skeind.pid`,
+    containerd: `${node.runRoot}/containerd/containerd.pid`,
+    etcd: `${node.dataRoot}/etcd/etcd.pid`,
+  })[name];
 export const logFile = (node: NodePlan): string => `${node.dataRoot}/skeind.log`;
 const settingsFile = (node: NodePlan): string => `${node.dataRoot}/settings.json`;
 

@@ -94,7 +94,8 @@ const inCgroup = (text: string, cgroup: string): boolean =>
 function namesFolder(pid: number, folders: readonly string[]): boolean {
   const argv = read(`/proc/${pid}/cmdline`).split('\0');
   if (!OURS.test(basename(argv[0] ?? ''))) return false;
-  return argv.some((arg) => folders.some((folder) => isBelow(arg.slice(arg.indexOf('/')), folder)));
+  const cwd = link(`/proc/${pid}/cwd`); // etcd names its files relative to it
+  return [...argv, cwd].some((arg) => folders.some((folder) => isBelow(arg.slice(arg.indexOf('/')), folder)));
 }
 
 /** Kills all of it, also what is started meanwhile, and waits until nothing is left. */
