@@ -43,6 +43,7 @@ import {
   removeCgroups,
   removeIfEmpty,
   removeRuntimeFiles,
+  removeShimFolders,
   signalAll,
   type Traces,
   unmountBelow,
@@ -275,5 +276,6 @@ export async function downLab(name: string): Promise<boolean> {
   removeCgroups(name);
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   for (const folder of [DATA_FOLDER, RUN_FOLDER, NETNS_FOLDER]) removeIfEmpty(folder);
+  if (existed && labNames().length === 0) removeShimFolders();
   return existed;
 }
