@@ -60,6 +60,7 @@ export class Images implements ImageStore {
   readonly #api: ContainerdApi;
   readonly #resolved = new Map<string, Resolved>();
   readonly #pulls = new SharedRuns<PullProgress, ImageInfo>();
+  readonly #inFlight = new Map<string, Promise<void>>();
   readonly #architecture = ociArchitecture(process.arch);
 
   constructor(options: ImagesOptions) {
@@ -193,15 +194,8 @@ export class Images implements ImageStore {
     return this.#leased('pull', async (lease) => {
       const call = { ...lease, signal };
       const session = registry.session(reference, auth);
-      const context = {
-        api: this.#api,
-        session,
-        clock,
-        architecture: this.#architecture,
-        call,
-        signal,
-        progress,
-      };
+      const shared = { api: this.#api, clock, architecture: this.#architecture, inFlight: this.#inFlight };
+      const context = { ...shared, session, call, signal, progress };
       const before = (await this.#named(fullName(reference)))?.target?.digest;
       const { target, manifest, child } = await pullContent(context, reference);
       const digestName = fullName({ ...reference, digest: target.digest });

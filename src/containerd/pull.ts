@@ -28,6 +28,8 @@ export interface PullContext {
   readonly call: CallOptions;
   readonly signal: AbortSignal;
   readonly progress: (p: PullProgress) => void;
+  /** Blobs on their way here, of all pulls: containerd lets one write a blob, so the others wait for that one. */
+  readonly inFlight: Map<string, Promise<void>>;
 }
 
 const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
@@ -110,22 +112,35 @@ async function fetchBlob(
   blob: Descriptor,
   onBytes: (current: number) => void,
 ): Promise<void> {
+  const { inFlight } = context;
+  for (let other = inFlight.get(blob.digest); other; other = inFlight.get(blob.digest))
+    await other.catch(() => undefined);
+  const own = retried(context, () => fetchOnce(context, blob, onBytes)).finally(() =>
+    inFlight.delete(blob.digest),
+  );
+  inFlight.set(blob.digest, own);
+  await own;
+}
+
+async function fetchOnce(
+  context: PullContext,
+  blob: Descriptor,
+  onBytes: (current: number) => void,
+): Promise<void> {
   const { api, call, session, signal } = context;
   const ref = `skein-blob-${blob.digest}`;
-  await retried(context, async () => {
-    if (await claimBlob(api, blob.digest, call)) return;
-    const have = Math.min(await writtenSoFar(api, ref), blob.size);
-    const { start, body } = await session.blob(blob.digest, have < blob.size ? have : 0, signal);
-    let current = start;
-    async function* counted(): AsyncIterable<Uint8Array> {
-      for await (const chunk of body) {
-        current += chunk.length;
-        onBytes(current);
-        yield chunk;
-      }
+  if (await claimBlob(api, blob.digest, call)) return;
+  const have = Math.min(await writtenSoFar(api, ref), blob.size);
+  const { start, body } = await session.blob(blob.digest, have < blob.size ? have : 0, signal);
+  let current = start;
+  async function* counted(): AsyncIterable<Uint8Array> {
+    for await (const chunk of body) {
+      current += chunk.length;
+      onBytes(current);
+      yield chunk;
     }
-    await writeBlob(api, { ref, digest: blob.digest, size: blob.size }, counted(), call, start);
-  });
+  }
+  await writeBlob(api, { ref, digest: blob.digest, size: blob.size }, counted(), call, start);
 }
 
 /** Tries again what is `unavailable`; gives up on the rest, and after ATTEMPTS. */
