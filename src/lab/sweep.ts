@@ -148,6 +148,11 @@ export function removeRuntimeFiles(runFolder: string): void {
       rmSync(join(root, namespace, id), { recursive: true, force: true });
     removeIfEmpty(join('/run/containerd/runc', namespace));
   }
+}
+
+/** The shims' folder on this machine, once the last lab is gone; not where the machine has a containerd of its own. */
+export function removeShimFolders(): void {
+  if (existsSync('/run/containerd/containerd.sock')) return;
   for (const folder of ['/run/containerd/s', '/run/containerd/runc', '/run/containerd'])
     removeIfEmpty(folder);
 }
