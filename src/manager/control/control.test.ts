@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { test, type TestContext } from 'node:test';
+import { SkeinError } from '../../model/errors.ts';
+import type { MountSpec, ServiceSpec } from '../../model/spec.ts';
+import { nodeDraft, spec } from '../testing/builders.ts';
+import { TestCluster } from '../testing/cluster.ts';
+import { checkServiceSpec } from './service-spec.ts';
+
+const code = (name: string, words: string) => (error: unknown) => {
+  assert.ok(error instanceof SkeinError, String(error));
+  assert.equal(error.message, `rpc error: code = ${name} desc = ${words}`);
+  return true;
+};
+
+async function cluster(t: TestContext): Promise<TestCluster> {
+  const c = await new TestCluster().start('n1', 'n2');
+  t.after(() => c.stop());
+  return c;
+}
+
+const container = (patch: object): Partial<ServiceSpec> => ({
+  TaskTemplate: { ContainerSpec: { Image: 'web:1', ...patch } },
+});
+const mount = (patch: Partial<MountSpec>) =>
+  container({ Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', ...patch }] });
+const template = (patch: object): Partial<ServiceSpec> => ({
+  TaskTemplate: { ContainerSpec: { Image: 'web:1' }, ...patch },
+});
+const port = (patch: object) =>
+  ({ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress', ...patch }) as never;
+
+const REFUSED: [string, Partial<ServiceSpec>][] = [
+  ['meta: name must be provided', { Name: '' }],
+  ['name must be valid as a DNS name component', { Name: '-web' }],
+  ['name must be 63 characters or fewer', { Name: 'w'.repeat(64) }],
+  ['ContainerSpec: image reference must be provided', container({ Image: '' })],
+  [
+    'constraint expected one operator from ==, !=',
+    template({ Placement: { Constraints: ['node.role=manager'] } }),
+  ],
+  ["value '' is invalid", template({ Placement: { Constraints: ['node.role=='] } })],
+  ['invalid cpu value 1e-9: Must be at least 0.001', template({ Resources: { Limits: { NanoCPUs: 1 } } })],
+  [
+    'invalid memory value 1: Must be at least 4MiB',
+    template({ Resources: { Reservations: { MemoryBytes: 1 } } }),
+  ],
+  ['TaskSpec: restart-delay cannot be negative', template({ RestartPolicy: { Delay: -1 } })],
+  [
+    'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
+    { UpdateConfig: { Parallelism: 1, MaxFailureRatio: 2 } },
+  ],
+  ['invalid mount target, must be an absolute path: b', mount({ Target: 'b' })],
+  ['invalid bind mount source, source path must not be empty', mount({ Source: '' })],
+  ['invalid bind mount source, must be an absolute path: a', mount({ Source: 'a' })],
+  [
+    "EndpointSpec: port published with ingress mode can't be used with dnsrr mode",
+    { EndpointSpec: { Mode: 'dnsrr', Ports: [port({})] } },
+  ],
+  [
+    'EndpointSpec: duplicate published ports provided',
+    { EndpointSpec: { Ports: [port({}), port({ TargetPort: 81 })] } },
+  ],
+];
+
+for (const [words, patch] of REFUSED)
+  test(`refused: ${words}`, () => {
+    assert.throws(() => checkServiceSpec(spec(patch)), code('InvalidArgument', words));
+  });
+
+test('jobs are refused as not served', () => {
+  const job = spec({ Mode: { ReplicatedJob: {} } });
+  assert.throws(
+    () => checkServiceSpec(job),
+    (e) => e instanceof SkeinError && e.code === 'unimplemented',
+  );
+});
+
+test('a taken name, a taken port and an unknown network are refused and change nothing', async (t) => {
+  const c = await cluster(t);
+  const id = await c.create(spec({ EndpointSpec: { Ports: [port({})] } }));
+  await c.run(2000);
+  const before = c.view.revision;
+  await assert.rejects(
+    c.create(spec()),
+    code('AlreadyExists', 'name conflicts with an existing object: service web already exists'),
+  );
+  await assert.rejects(
+    c.create(spec({ Name: 'b', EndpointSpec: { Ports: [port({ TargetPort: 81 })] } })),
+    code('InvalidArgument', `port '80' is already in use by service 'web' (${id}) as an ingress port`),
+  );
+  await assert.rejects(c.create(spec({ Name: 'b', ...template({ Networks: [{ Target: 'nope' }] }) })), {
+    code: 'not-found',
+    message: 'network nope not found',
+  });
+  assert.equal(c.view.revision, before);
+  await c.create(spec({ Name: 'udp', EndpointSpec: { Ports: [port({ Protocol: 'udp' })] } }));
+});
+
+test('update: stale versions, renames and changes of mode are refused; only what tasks depend on makes a version', async (t) => {
+  const c = await cluster(t);
+  await c.create(spec());
+  const stale = c.control.service('web').version;
+  await c.run(500);
+  await assert.rejects(
+    c.control.updateService('web', stale - 1, spec(), { rollback: false }),
+    code('Unknown', 'update out of sequence'),
+  );
+  await assert.rejects(
+    c.update('web', (s) => ({ ...s, Mode: { Global: {} } })),
+    code('Unimplemented', 'service mode change is not allowed'),
+  );
+  await assert.rejects(
+    c.update('web', (s) => ({ ...s, Name: 'x' })),
+    code('Unimplemented', 'renaming services is not supported'),
+  );
+  await c.update('web', (s) => ({ ...s, Labels: { a: 'b' } }));
+  assert.equal(c.control.service('web').specVersion, 1);
+  await c.update('web', (s) => ({ ...s, TaskTemplate: { ...s.TaskTemplate, ForceUpdate: 1 } }));
+  assert.equal(c.control.service('web').specVersion, 2);
+  assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ForceUpdate, 0);
+});
+
+test('rollback goes back to the previous spec once, and says so', async (t) => {
+  const c = await cluster(t);
+  await c.create(spec());
+  await c.run(1500);
+  await c.update('web', (s) => ({ ...s, ...container({ Image: 'web:2' }) }));
+  await c.run(10_000);
+  const { version } = c.control.service('web');
+  await c.control.updateService('web', version, spec(), { rollback: true });
+  assert.equal(c.control.service('web').updateStatus?.state, 'rollback_started');
+  await c.run(10_000);
+  assert.equal(c.running('web')[0]!.spec.ContainerSpec.Image, 'web:1');
+  assert.equal(c.control.service('web').updateStatus?.message, 'rollback completed');
+  const again = c.control.service('web').version;
+  await assert.rejects(
+    c.control.updateService('web', again, spec(), { rollback: true }),
+    code('FailedPrecondition', 'service web does not have a previous spec'),
+  );
+});
+
+test('networks: in use, ingress rules, overlap', async (t) => {
+  const c = await cluster(t);
+  const id = await c.control.createNetwork({
+    Name: 'net',
+    Driver: 'overlay',
+    IPAM: { Config: [{ Subnet: '10.9.0.0/24' }] },
+  });
+  await c.run(300);
+  const service = await c.create(spec(template({ Networks: [{ Target: 'net' }] })));
+  assert.equal(c.control.service('web').spec.TaskTemplate.Networks?.[0]?.Target, id);
+  await c.run(1500);
+  await assert.rejects(
+    c.control.removeNetwork('net'),
+    code('FailedPrecondition', `network ${id} is in use by service ${service}`),
+  );
+  await assert.rejects(c.control.createNetwork({ Name: 'net', Driver: 'overlay' }), {
+    code: 'already-exists',
+  });
+  await assert.rejects(
+    c.control.createNetwork({
+      Name: 'other',
+      Driver: 'overlay',
+      IPAM: { Config: [{ Subnet: '10.9.0.0/16' }] },
+    }),
+    { code: 'failed-precondition' },
+  );
+  await assert.rejects(c.control.createNetwork({ Name: 'in2', Driver: 'overlay', Ingress: true }), {
+    code: 'already-exists',
+  });
+  await assert.rejects(c.create(spec({ Name: 'x', ...template({ Networks: [{ Target: 'ingress' }] }) })), {
+    code: 'invalid-argument',
+  });
+  await c.control.removeService('web');
+  await c.run(1500);
+  await c.control.removeNetwork('net');
+});
+
+test('the ingress network may be replaced by one with a subnet of its own; nodes get a new endpoint', async (t) => {
+  const c = await cluster(t);
+  await c.control.removeNetwork('ingress');
+  await c.run(500);
+  assert.deepEqual(
+    [...c.view.all('node').values()].map((n) => n.attachments.length),
+    [0, 0],
+  );
+  await assert.rejects(c.create(spec({ EndpointSpec: { Ports: [port({})] } })), {
+    code: 'failed-precondition',
+  });
+  await c.control.createNetwork({
+    Name: 'ingress',
+    Driver: 'overlay',
+    Ingress: true,
+    IPAM: { Config: [{ Subnet: '10.255.0.0/16' }] },
+  });
+  await c.run(500);
+  assert.equal(c.view.ingress?.state?.vni, 4096);
+  for (const node of c.view.all('node').values())
+    assert.match(node.attachments[0]!.address, /^10\.255\.0\.[23]\/16$/);
+});
+
+test('nodes: a ready one stays unless forced; roles are not changed yet', async (t) => {
+  const c = await cluster(t);
+  await assert.rejects(
+    c.control.removeNode('n2', false),
+    code('FailedPrecondition', "node n2 is not down and can't be removed"),
+  );
+  const { version, spec: has } = c.control.node('n2');
+  await assert.rejects(c.control.updateNode('n2', version, { ...has, Role: 'manager' }), {
+    code: 'unimplemented',
+  });
+  await c.control.updateNode('n2', version, { ...has, Availability: 'drain', Labels: { zone: 'a' } });
+  assert.equal(c.control.node('n2').spec.Labels.zone, 'a');
+  await c.control.removeNode('n2', true);
+  assert.throws(() => c.control.node('n2'), { code: 'not-found', message: 'node n2 not found' });
+  await c.store.transact([
+    {
+      op: 'create',
+      kind: 'node',
+      object: nodeDraft('n9', { spec: { Labels: {}, Role: 'manager', Availability: 'active' } }),
+    },
+  ]);
+  await c.run(200);
+  await assert.rejects(c.control.removeNode('n9', true), { code: 'failed-precondition' });
+});
+
+test('swarm update: tokens rotate one by one', async (t) => {
+  const c = await cluster(t);
+  const { version, spec: has } = c.view.cluster!;
+  const after = await c.control.updateSwarm(version, has, { workerToken: true, managerToken: false });
+  assert.deepEqual(after.joinTokens, { worker: 'new-worker', manager: 'm' });
+});
