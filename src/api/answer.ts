@@ -1,0 +1,20 @@
+/** What a handler gives back: a value. server.ts is the only place that writes to a socket. */
+export type Answer =
+  | { readonly kind: 'json'; readonly status: number; readonly body: unknown }
+  | { readonly kind: 'empty'; readonly status: number; readonly headers?: Readonly<Record<string, string>> }
+  | { readonly kind: 'text'; readonly status: number; readonly text: string }
+  | StreamAnswer;
+
+export interface StreamAnswer {
+  readonly kind: 'stream';
+  readonly contentType: string;
+  readonly chunks: AsyncIterable<Uint8Array>;
+  /** Send the head at once: the client waits for it while there is nothing to say yet. */
+  readonly eager: boolean;
+  /** How an error looks once the head is out. */
+  readonly failure: (message: string) => Uint8Array;
+}
+
+export const json = (body: unknown, status = 200): Answer => ({ kind: 'json', status, body });
+export const empty = (status = 200): Answer => ({ kind: 'empty', status });
+export const text = (content: string): Answer => ({ kind: 'text', status: 200, text: content });

@@ -1,0 +1,215 @@
+/** Container in Docker's JSON: the line of a list, and inspected. */
+import { createHash } from 'node:crypto';
+import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
+import type { MountSpec } from '../../model/spec.ts';
+import { humanDuration } from './duration.ts';
+import { runConfig, unixSeconds } from './image.ts';
+import { NO_TIME } from './meta.ts';
+
+export interface ContainerNetwork {
+  readonly networkId: string;
+  readonly name: string;
+  readonly address: string;
+  readonly mac: string;
+  readonly gateway: string;
+  readonly aliases: readonly string[];
+}
+
+/** Docker's word for the state. */
+export type DockerState = 'created' | 'running' | 'paused' | 'exited' | 'dead';
+export const stateOf = ({ status }: Pick<ContainerInfo, 'status'>): DockerState =>
+  status === 'stopped' ? 'exited' : status === 'unknown' ? 'dead' : status;
+
+/** Entry point and arguments as they run: the spec's, or else the image's. */
+function argv(container: ContainerInfo, image: ImageInfo | undefined): readonly string[] {
+  const { Command, Args } = container.config.spec;
+  const { Entrypoint, Cmd } = runConfig(image);
+  if (Command?.length) return [...Command, ...(Args ?? [])];
+  return [...(Entrypoint ?? []), ...(Args?.length ? Args : (Cmd ?? []))];
+}
+
+const quoted = (arg: string): string =>
+  /[\s'"\\$;|&]/.test(arg) ? `'${arg.replaceAll("'", "'\\''")}'` : arg;
+
+function statusText(container: ContainerInfo, now: number): string {
+  const since = (time: string) => humanDuration(Math.max(0, now - Date.parse(time)));
+  switch (container.status) {
+    case 'created':
+      return 'Created';
+    case 'running':
+      return `Up ${since(container.createdAt)}`;
+    case 'paused':
+      return `Up ${since(container.createdAt)} (Paused)`;
+    case 'stopped':
+      return `Exited (${container.exitCode}) ${since(container.exitedAt ?? container.createdAt)} ago`;
+    case 'unknown':
+      return 'Dead';
+  }
+}
+
+export function containerSummary(
+  container: ContainerInfo,
+  image: ImageInfo | undefined,
+  networks: readonly ContainerNetwork[],
+  now: number,
+): Record<string, unknown> {
+  return {
+    Id: container.id,
+    Names: [`/${container.name}`],
+    Image: container.image,
+    ImageID: image?.id ?? container.image,
+    Command: argv(container, image).map(quoted).join(' '),
+    Created: unixSeconds(container.createdAt),
+    Ports: exposedPorts(image),
+    Labels: container.labels,
+    State: stateOf(container),
+    Status: statusText(container, now),
+    HostConfig: { NetworkMode: 'default' },
+    NetworkSettings: { Networks: networksJson(networks) },
+    Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
+  };
+}
+
+const exposedPorts = (image: ImageInfo | undefined): object[] =>
+  Object.keys(runConfig(image).ExposedPorts ?? {}).map((exposed) => {
+    const [number, type = 'tcp'] = exposed.split('/');
+    return { PrivatePort: Number(number), Type: type };
+  });
+
+const mountJson = (mount: MountSpec): object => ({
+  Type: mount.Type,
+  ...(mount.Type === 'volume' && mount.Source && { Name: mount.Source }),
+  Source: mount.Type === 'volume' ? '' : (mount.Source ?? ''),
+  Destination: mount.Target,
+  Mode: '',
+  RW: !mount.ReadOnly,
+  Propagation: mount.BindOptions?.Propagation ?? '',
+});
+
+const networksJson = (networks: readonly ContainerNetwork[]): Record<string, object> =>
+  Object.fromEntries(
+    networks.map((network) => {
+      const [address = '', length = '0'] = network.address.split('/');
+      return [
+        network.name,
+        {
+          IPAMConfig: { IPv4Address: address },
+          Links: null,
+          Aliases: network.aliases.length > 0 ? network.aliases : null,
+          NetworkID: network.networkId,
+          EndpointID: createHash('sha256')
+            .update(`endpoint ${network.networkId} ${network.address}`)
+            .digest('hex'),
+          Gateway: network.gateway,
+          IPAddress: address,
+          IPPrefixLen: Number(length),
+          IPv6Gateway: '',
+          GlobalIPv6Address: '',
+          GlobalIPv6PrefixLen: 0,
+          MacAddress: network.mac,
+          DriverOpts: null,
+        },
+      ];
+    }),
+  );
+
+export function containerJson(
+  container: ContainerInfo,
+  image: ImageInfo | undefined,
+  networks: readonly ContainerNetwork[],
+): object {
+  const [path = '', ...args] = argv(container, image);
+  return {
+    Id: container.id,
+    Created: container.createdAt,
+    Path: path,
+    Args: args,
+    State: stateJson(container),
+    Image: image?.id ?? container.image,
+    ResolvConfPath: container.config.files['/etc/resolv.conf'] ?? '',
+    HostnamePath: container.config.files['/etc/hostname'] ?? '',
+    HostsPath: container.config.files['/etc/hosts'] ?? '',
+    LogPath: '',
+    Name: `/${container.name}`,
+    RestartCount: 0,
+    Driver: 'overlayfs',
+    Platform: 'linux',
+    MountLabel: '',
+    ProcessLabel: '',
+    AppArmorProfile: '',
+    ExecIDs: null,
+    HostConfig: hostConfig(container),
+    GraphDriver: { Data: null, Name: 'overlayfs' },
+    Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
+    Config: configJson(container, image),
+    NetworkSettings: {
+      SandboxID: '',
+      SandboxKey: container.config.netnsPath,
+      Ports: {},
+      Networks: networksJson(networks),
+    },
+  };
+}
+
+const stateJson = (container: ContainerInfo): object => ({
+  Status: stateOf(container),
+  Running: container.status === 'running' || container.status === 'paused',
+  Paused: container.status === 'paused',
+  Restarting: false,
+  OOMKilled: false,
+  Dead: container.status === 'unknown',
+  Pid: container.pid,
+  ExitCode: container.status === 'stopped' ? container.exitCode : 0,
+  Error: '',
+  StartedAt: container.status === 'created' ? NO_TIME : container.createdAt,
+  FinishedAt: container.exitedAt ?? NO_TIME,
+});
+
+function hostConfig({ config }: ContainerInfo): object {
+  const { spec, limits } = config;
+  return {
+    Binds: null,
+    LogConfig: { Type: 'json-file', Config: {} },
+    NetworkMode: 'default',
+    PortBindings: {},
+    RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
+    AutoRemove: false,
+    CapAdd: spec.CapabilityAdd ?? null,
+    CapDrop: spec.CapabilityDrop ?? null,
+    Dns: spec.DNSConfig?.Nameservers ?? null,
+    ExtraHosts: null,
+    Privileged: false,
+    ReadonlyRootfs: spec.ReadOnly ?? false,
+    Sysctls: spec.Sysctls ?? {},
+    NanoCpus: limits?.NanoCPUs ?? 0,
+    Memory: limits?.MemoryBytes ?? 0,
+    PidsLimit: limits?.Pids ?? null,
+    Init: spec.Init ?? null,
+    Isolation: spec.Isolation ?? 'default',
+  };
+}
+
+function configJson({ config, image: name, labels }: ContainerInfo, image: ImageInfo | undefined): object {
+  const { spec } = config;
+  const base = runConfig(image);
+  return {
+    Hostname: config.hostname,
+    Domainname: '',
+    User: spec.User ?? base.User ?? '',
+    AttachStdin: false,
+    AttachStdout: false,
+    AttachStderr: false,
+    ExposedPorts: base.ExposedPorts ?? {},
+    Tty: spec.TTY ?? false,
+    OpenStdin: spec.OpenStdin ?? false,
+    StdinOnce: false,
+    Env: [...(spec.Env ?? []), ...(base.Env ?? [])],
+    Cmd: spec.Args ?? base.Cmd ?? null,
+    Image: name,
+    Volumes: null,
+    WorkingDir: spec.Dir ?? base.WorkingDir ?? '',
+    Entrypoint: spec.Command ?? base.Entrypoint ?? null,
+    OnBuild: null,
+    Labels: labels,
+  };
+}

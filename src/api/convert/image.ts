@@ -1,0 +1,81 @@
+/** Image in Docker's JSON. */
+import type { ImageInfo } from '../../containerd/runtime.ts';
+import { parseReference } from './reference.ts';
+
+interface RunConfig {
+  readonly Entrypoint?: readonly string[] | null;
+  readonly Cmd?: readonly string[] | null;
+  readonly Env?: readonly string[] | null;
+  readonly Labels?: Readonly<Record<string, string>> | null;
+  readonly ExposedPorts?: Readonly<Record<string, unknown>> | null;
+  readonly WorkingDir?: string;
+  readonly User?: string;
+}
+
+/** The part of the OCI config that says how to run it. */
+export function runConfig(image: ImageInfo | undefined): RunConfig {
+  const inner = image?.config['config'];
+  return (typeof inner === 'object' && inner !== null ? inner : (image?.config ?? {})) as RunConfig;
+}
+
+export const unixSeconds = (time: string | undefined): number =>
+  time === undefined ? 0 : Math.floor(Date.parse(time) / 1000) || 0;
+
+export const familiarTag = (tag: string): string => {
+  const { familiar, tag: name } = parseReference(tag);
+  return `${familiar}:${name ?? 'latest'}`;
+};
+
+const familiarDigest = (reference: string): string => {
+  const { familiar, digest } = parseReference(reference);
+  return `${familiar}@${digest ?? ''}`;
+};
+
+export const imageSummary = (image: ImageInfo): Record<string, unknown> => ({
+  Containers: -1,
+  Created: unixSeconds(image.created),
+  Id: image.id,
+  Labels: runConfig(image).Labels ?? null,
+  ParentId: '',
+  RepoDigests: image.digests.map(familiarDigest),
+  RepoTags: image.tags.map(familiarTag),
+  SharedSize: -1,
+  Size: image.size,
+  VirtualSize: image.size,
+});
+
+export const imageJson = (image: ImageInfo): object => ({
+  Id: image.id,
+  RepoTags: image.tags.map(familiarTag),
+  RepoDigests: image.digests.map(familiarDigest),
+  Parent: '',
+  Comment: String(image.history.at(-1)?.['comment'] ?? ''),
+  Created: image.created ?? '',
+  DockerVersion: '',
+  Author: typeof image.config['author'] === 'string' ? image.config['author'] : '',
+  Config: runConfig(image),
+  Architecture: image.architecture,
+  Os: image.os,
+  Size: image.size,
+  VirtualSize: image.size,
+  GraphDriver: { Data: null, Name: 'overlayfs' },
+  RootFS: { Type: 'layers', Layers: image.layers },
+  Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
+});
+
+/** Newest first. Sizes by step are not in an OCI image: the whole is shown at the newest step that has a layer. */
+export function historyJson(image: ImageInfo): object[] {
+  const steps = image.history.length > 0 ? [...image.history].reverse() : [{}];
+  const sized = Math.max(
+    0,
+    steps.findIndex((step) => step['empty_layer'] !== true),
+  );
+  return steps.map((step, index) => ({
+    Comment: step['comment'] ?? '',
+    Created: unixSeconds(typeof step['created'] === 'string' ? step['created'] : image.created),
+    CreatedBy: step['created_by'] ?? '',
+    Id: index === 0 ? image.id : '<missing>',
+    Size: index === sized ? image.size : 0,
+    Tags: index === 0 && image.tags.length > 0 ? image.tags.map(familiarTag) : null,
+  }));
+}

@@ -1,0 +1,85 @@
+/** The `filters` query of every list: `{"key":["value"]}` and the older `{"key":{"value":true}}` mean the same. */
+import { invalid } from './http-error.ts';
+
+export class Filters {
+  readonly #values: ReadonlyMap<string, readonly string[]>;
+
+  constructor(values: ReadonlyMap<string, readonly string[]>) {
+    this.#values = values;
+  }
+
+  has(key: string): boolean {
+    return this.#values.has(key);
+  }
+
+  get(key: string): readonly string[] {
+    return this.#values.get(key) ?? [];
+  }
+
+  /** No such filter, or one of its values satisfies the test. */
+  any(key: string, test: (value: string) => boolean): boolean {
+    const values = this.#values.get(key);
+    return values === undefined || values.length === 0 || values.some(test);
+  }
+
+  /** Labels are all demanded: `key` or `key=value`. */
+  labels(key: string, labels: Readonly<Record<string, string>> | null | undefined): boolean {
+    return this.get(key).every((wanted) => {
+      const at = wanted.indexOf('=');
+      const name = at < 0 ? wanted : wanted.slice(0, at);
+      const value = labels?.[name];
+      return value !== undefined && (at < 0 || value === wanted.slice(at + 1));
+    });
+  }
+
+  /** True, false, or undefined where the filter is not given. */
+  flag(key: string): boolean | undefined {
+    const values = this.get(key);
+    if (values.length === 0) return undefined;
+    const parsed = values.map((value) => {
+      if (['1', 'true', 'True', 't', 'TRUE'].includes(value)) return true;
+      if (['0', 'false', 'False', 'f', 'FALSE'].includes(value)) return false;
+      throw invalid(`invalid filter '${key}=[${values.join(' ')}]'`);
+    });
+    return parsed.includes(true) && parsed.includes(false) ? undefined : parsed[0];
+  }
+}
+
+/** Docker's Match: the text, a part of it, or with ^ and $ its beginning and end. No user-given regular expressions. */
+export function matches(wanted: string, ...texts: readonly string[]): boolean {
+  const start = wanted.startsWith('^');
+  const end = wanted.endsWith('$');
+  const core = wanted.slice(start ? 1 : 0, end ? -1 : undefined);
+  return texts.some((text) => {
+    if (start && end) return text === core;
+    if (start) return text.startsWith(core);
+    return end ? text.endsWith(core) : text.includes(core);
+  });
+}
+
+export function parseFilters(query: string, allowed: readonly string[]): Filters {
+  const values = new Map<string, readonly string[]>();
+  for (const [key, given] of Object.entries(query === '' ? {} : parseObject(query))) {
+    if (!allowed.includes(key)) throw invalid(`invalid filter '${key}'`);
+    values.set(key, valuesOf(key, given));
+  }
+  return new Filters(values);
+}
+
+function parseObject(query: string): object {
+  try {
+    const value: unknown = JSON.parse(query);
+    if (value === null) return {};
+    if (typeof value === 'object' && !Array.isArray(value)) return value;
+  } catch {
+    // said below
+  }
+  throw invalid('invalid filter: not a JSON object of names and values');
+}
+
+function valuesOf(key: string, given: unknown): readonly string[] {
+  if (Array.isArray(given) && given.every((v): v is string => typeof v === 'string')) return given;
+  if (typeof given === 'object' && given !== null && !Array.isArray(given))
+    return Object.entries(given).flatMap(([value, on]) => (on === true ? [value] : []));
+  throw invalid(`invalid filter '${key}': its values must be a list of strings`);
+}

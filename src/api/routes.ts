@@ -1,0 +1,25 @@
+/** The route table: everything that a client may ask, in the order in which it is matched. docs/api.md is made from it. */
+import type { Route } from './router.ts';
+import { containerRoutes } from './routes/containers.ts';
+import { imageRoutes } from './routes/images.ts';
+import { networkRoutes } from './routes/networks.ts';
+import { nodeRoutes } from './routes/nodes.ts';
+import { refusedRoutes } from './routes/refused.ts';
+import { secretRoutes } from './routes/secrets.ts';
+import { serviceRoutes } from './routes/services.ts';
+import { swarmRoutes } from './routes/swarm.ts';
+import { systemRoutes } from './routes/system.ts';
+import { taskRoutes } from './routes/tasks.ts';
+
+export const routes: readonly Route[] = [
+  ...systemRoutes,
+  ...swarmRoutes,
+  ...nodeRoutes,
+  ...networkRoutes,
+  ...serviceRoutes,
+  ...taskRoutes,
+  ...secretRoutes,
+  ...containerRoutes,
+  ...imageRoutes,
+  ...refusedRoutes,
+];

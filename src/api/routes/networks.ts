@@ -1,0 +1,133 @@
+import { type Answer, empty, json } from '../answer.ts';
+import {
+  type NetworkResource,
+  containersJson,
+  localNetworkJson,
+  networkJson,
+  peersJson,
+  servicesJson,
+} from '../convert/network.ts';
+import { type Filters, matches, parseFilters } from '../filters.ts';
+import { SkeinError } from '../../model/errors.ts';
+import type { Network } from '../../model/objects.ts';
+import { invalid, notFound, refused } from '../http-error.ts';
+import type { ApiRequest } from '../request.ts';
+import type { Route } from '../router.ts';
+import { networkRequest, networkSpec } from '../schemas.ts';
+import { oneOf } from './nodes.ts';
+
+const FILTERS = ['driver', 'id', 'label', 'name', 'scope', 'type', 'dangling'];
+
+function accepts(filters: Filters, network: NetworkResource): boolean {
+  return (
+    filters.any('driver', (driver) => network.Driver === driver) &&
+    filters.any('id', (id) => matches(id, network.Id)) &&
+    filters.any('name', (name) => matches(name, network.Name)) &&
+    filters.any(
+      'scope',
+      (scope) => oneOf('scope', scope, ['swarm', 'global', 'local']) && network.Scope === scope,
+    ) &&
+    filters.any('type', (type) => oneOf('type', type, ['custom', 'builtin']) && type === 'custom') &&
+    filters.labels('label', network.Labels)
+  );
+}
+
+async function list(request: ApiRequest): Promise<Answer> {
+  const filters = parseFilters(request.text('filters'), FILTERS);
+  const dangling = filters.flag('dangling');
+  const view = request.backends.cluster()?.view;
+  const unused = (id: string): boolean => !view || view.tasksOfNetwork(id as Network['id']).size === 0;
+  return json(
+    (await resources(request))
+      .filter((network) => accepts(filters, network))
+      .filter((network) => dangling === undefined || (unused(network.Id) && !network.Ingress) === dangling),
+  );
+}
+
+/** All overlay networks on a manager, those of this node elsewhere. Skein has no networks of one host. */
+async function resources(request: ApiRequest): Promise<readonly NetworkResource[]> {
+  const cluster = request.backends.cluster();
+  if (cluster)
+    return [...cluster.view.all('network').values()]
+      .sort((a, b) => (a.spec.Name < b.spec.Name ? -1 : 1))
+      .map(networkJson);
+  return ((await request.backends.engine.networks?.()) ?? []).map(localNetworkJson);
+}
+
+async function inspect(request: ApiRequest): Promise<Answer> {
+  const ref = request.param('id');
+  const { engine, swarm } = request.backends;
+  const scope = request.text('scope');
+  if (scope !== '' && scope !== 'swarm' && scope !== 'global') throw notFound(`network ${ref} not found`);
+  const cluster = request.backends.cluster();
+  if (!cluster) return json(await inspectLocal(request, ref));
+  const network = cluster.network(ref);
+  const local = await engine.networkContainers(network.id);
+  const nodes = network.spec.Ingress ? cluster.view.all('node').values() : [];
+  const containers = containersJson(network.id, local, nodes, swarm.state().nodeId);
+  return json({
+    ...networkJson(network),
+    Containers: Object.keys(containers).length > 0 ? containers : null,
+    Peers: peersJson(network, cluster.view),
+    ...(request.flag('verbose') && { Services: servicesJson(network, cluster.view) }),
+  });
+}
+
+async function inspectLocal(request: ApiRequest, ref: string): Promise<object> {
+  const { engine } = request.backends;
+  const found = ((await engine.networks?.()) ?? []).filter(
+    (item) => item.name === ref || item.networkId.startsWith(ref),
+  );
+  const item = found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
+  if (!item) throw notFound(`network ${ref} not found`);
+  const local = await engine.networkContainers(item.networkId);
+  const containers = containersJson(item.networkId, local, [], undefined);
+  return { ...localNetworkJson(item), Containers: Object.keys(containers).length > 0 ? containers : null };
+}
+
+async function create(request: ApiRequest): Promise<Answer> {
+  const { Scope, ConfigOnly, ...body } = await request.json(networkRequest);
+  if (body.Driver !== 'overlay')
+    throw refused(
+      `skein has overlay networks only; create it with --driver overlay (got "${body.Driver || 'bridge'}")`,
+    );
+  if (Scope !== '' && Scope !== 'swarm')
+    throw invalid(`invalid scope "${Scope}": an overlay network is of scope swarm`);
+  if (ConfigOnly) throw refused('skein does not serve config-only networks');
+  const id = await request.cluster().createNetwork(networkSpec.parse(body));
+  return json({ Id: id, Warning: '' }, 201);
+}
+
+async function remove(request: ApiRequest): Promise<Answer> {
+  await request.cluster().removeNetwork(request.param('id'));
+  return empty(204);
+}
+
+/** Docker's prune leaves networks of the swarm alone; Skein has no others. */
+function prune(request: ApiRequest): Answer {
+  parseFilters(request.text('filters'), ['until', 'label', 'label!']);
+  return json({ NetworksDeleted: null });
+}
+
+function connect(request: ApiRequest): never {
+  const { name } = { name: request.param('id') };
+  throw new SkeinError(
+    'unimplemented',
+    `skein does not connect single containers to network ${name} yet; give the network to the service (docker service update --network-add)`,
+  );
+}
+
+export const networkRoutes: readonly Route[] = [
+  { method: 'GET', path: '/networks', handler: list },
+  { method: 'POST', path: '/networks/create', handler: create, note: 'Overlay networks only.' },
+  {
+    method: 'POST',
+    path: '/networks/prune',
+    handler: prune,
+    note: 'Removes nothing: Docker too keeps swarm networks.',
+  },
+  { method: 'GET', path: '/networks/{id}', handler: inspect },
+  { method: 'DELETE', path: '/networks/{id}', handler: remove },
+  { method: 'POST', path: '/networks/{id}/connect', handler: connect, note: 'Refused in words.' },
+  { method: 'POST', path: '/networks/{id}/disconnect', handler: connect, note: 'Refused in words.' },
+];

@@ -1,0 +1,67 @@
+/** Engine endpoints that clients know and Skein does not serve: each says why, none hangs. */
+import { json } from '../answer.ts';
+import { notFound } from '../http-error.ts';
+import type { Route } from '../router.ts';
+
+const SINGLE = 'containers are made by services; use docker service create';
+const BUILD = 'images are not built here; build elsewhere and docker load or pull them';
+const VOLUMES = 'named volumes are not managed through the API';
+const PLUGINS = 'there are no plugins';
+const EXEC = 'commands inside of containers come with a later version';
+
+const refuse = (method: Route['method'], words: string, ...paths: string[]): Route[] =>
+  paths.map((path) => ({ method, path, handler: words }));
+
+export const refusedRoutes: readonly Route[] = [
+  ...refuse('POST', SINGLE, '/containers/create', '/containers/prune', '/commit'),
+  ...refuse(
+    'POST',
+    SINGLE,
+    ...['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'rename', 'resize'].map(
+      (verb) => `/containers/{id}/${verb}`,
+    ),
+  ),
+  ...refuse('DELETE', SINGLE, '/containers/{id}'),
+  ...refuse(
+    'POST',
+    EXEC,
+    '/containers/{id}/exec',
+    '/containers/{id}/attach',
+    '/exec/{id}/start',
+    '/exec/{id}/resize',
+  ),
+  ...refuse('GET', EXEC, '/containers/{id}/attach/ws', '/exec/{id}/json'),
+  ...refuse(
+    'GET',
+    'it comes with a later version',
+    ...['top', 'stats', 'changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
+  ),
+  ...refuse('PUT', 'files are not copied into containers', '/containers/{id}/archive'),
+  ...refuse('HEAD', 'files are not copied out of containers', '/containers/{id}/archive'),
+  ...refuse('POST', BUILD, '/build', '/build/prune', '/build/cancel', '/session', '/grpc'),
+  ...refuse('GET', VOLUMES, '/volumes'),
+  ...refuse('POST', VOLUMES, '/volumes/create', '/volumes/prune'),
+  ...refuse('PUT', VOLUMES, '/volumes/{name}'),
+  ...refuse('DELETE', VOLUMES, '/volumes/{name}'),
+  { method: 'GET', path: '/plugins', handler: () => json([]), note: 'Always empty: there are no plugins.' },
+  ...refuse('GET', PLUGINS, '/plugins/privileges'),
+  {
+    method: 'GET',
+    path: '/plugins/{name*}/json',
+    handler: (request) => {
+      throw notFound(`plugin "${request.param('name')}" not found`);
+    },
+  },
+  ...refuse(
+    'POST',
+    PLUGINS,
+    '/plugins/pull',
+    '/plugins/create',
+    '/plugins/{name*}/enable',
+    '/plugins/{name*}/disable',
+    '/plugins/{name*}/upgrade',
+    '/plugins/{name*}/push',
+    '/plugins/{name*}/set',
+  ),
+  ...refuse('DELETE', PLUGINS, '/plugins/{name*}'),
+];

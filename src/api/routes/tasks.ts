@@ -1,0 +1,120 @@
+import { type Answer, json } from '../answer.ts';
+import type { ClusterBackend } from '../backend.ts';
+import { taskJson } from '../convert/task.ts';
+import { type Filters, parseFilters } from '../filters.ts';
+import { type FormattedLine, renderDetails } from '../frames.ts';
+import { logQuery } from '../log-query.ts';
+import { logAnswer } from '../log-stream.ts';
+import type { Task } from '../../model/objects.ts';
+import type { LogRecord } from '../../rpc/messages.ts';
+import { slotName } from '../../model/names.ts';
+import type { View } from '../../store/view.ts';
+import type { ApiRequest } from '../request.ts';
+import type { Route } from '../router.ts';
+import { byId, oneOf } from './nodes.ts';
+
+const FILTERS = ['id', 'label', 'desired-state', 'name', 'node', 'service', 'runtime', '_up-to-date'];
+const DESIRED = ['running', 'shutdown', 'accepted', 'ready', 'complete', 'remove'];
+
+/** Ids that a reference may mean: the id itself, or a name (of a service, of a node). */
+function serviceIds(filters: Filters, view: View): ReadonlySet<string> {
+  const refs = filters.get('service');
+  return new Set(refs.map((ref) => view.byName('service', ref)?.id ?? ref));
+}
+
+function nodeIds(filters: Filters, view: View): ReadonlySet<string> {
+  const refs = new Set(filters.get('node'));
+  if (refs.size === 0) return refs;
+  const named = [...view.all('node').values()].filter((node) => refs.has(node.description?.hostname ?? ''));
+  return new Set([...refs, ...named.map((node) => node.id)]);
+}
+
+/** The smallest set that holds what the filters ask for: a service's, a node's, or all tasks. */
+function candidates(services: ReadonlySet<string>, nodes: ReadonlySet<string>, view: View): Iterable<Task> {
+  if (services.size > 0)
+    return [...services].flatMap((id) => [...view.tasksOfService(id as Task['serviceId'])]);
+  if (nodes.size > 0)
+    return [...nodes].flatMap((id) => [...view.tasksOfNode(id as NonNullable<Task['nodeId']>)]);
+  return view.all('task').values();
+}
+
+export function selectTasks(filters: Filters, view: View): Task[] {
+  const services = serviceIds(filters, view);
+  const nodes = nodeIds(filters, view);
+  const upToDate = filters.flag('_up-to-date');
+  return [...candidates(services, nodes, view)].filter(
+    (task) =>
+      (services.size === 0 || services.has(task.serviceId)) &&
+      (nodes.size === 0 || nodes.has(task.nodeId ?? '')) &&
+      filters.any('id', (prefix) => task.id.startsWith(prefix)) &&
+      filters.any('name', (prefix) => `${slotName(task)}.${task.id}`.startsWith(prefix)) &&
+      filters.any(
+        'desired-state',
+        (state) => oneOf('desired-state', state, DESIRED) && task.desiredState === state,
+      ) &&
+      filters.any('runtime', (runtime) => runtime === 'container') &&
+      filters.labels('label', task.serviceLabels) &&
+      (upToDate !== true || view.get('service', task.serviceId)?.specVersion === task.specVersion),
+  );
+}
+
+function list(request: ApiRequest): Answer {
+  const { view } = request.cluster();
+  const filters = parseFilters(request.text('filters'), FILTERS);
+  return json(
+    selectTasks(filters, view)
+      .sort(byId)
+      .map((task) => taskJson(task, (id) => view.get('network', id))),
+  );
+}
+
+function inspect(request: ApiRequest): Answer {
+  const cluster = request.cluster();
+  return json(taskJson(cluster.task(request.param('id')), (id) => cluster.view.get('network', id)));
+}
+
+function logs(request: ApiRequest): Answer {
+  const cluster = request.cluster();
+  const task = cluster.task(request.param('id'));
+  return taskLogs(request, cluster, [task], task.spec.ContainerSpec.TTY ?? false);
+}
+
+export function taskLogs(
+  request: ApiRequest,
+  cluster: ClusterBackend,
+  tasks: readonly Task[],
+  tty: boolean,
+): Answer {
+  const query = logQuery(request);
+  const known = new Map(tasks.map((task) => [task.id, task]));
+  const details = request.flag('details');
+  const records = cluster.logs({ ...query, tasks: [...known.keys()] }, request.signal);
+  const lines = format(records, (id) =>
+    details ? attributes(known.get(id) ?? cluster.view.get('task', id)) : '',
+  );
+  return logAnswer(lines, { tty, timestamps: request.flag('timestamps') });
+}
+
+async function* format(
+  records: AsyncIterable<LogRecord>,
+  details: (id: Task['id']) => string,
+): AsyncGenerator<FormattedLine, void, undefined> {
+  for await (const { taskId, stream, time, data } of records)
+    yield { stream, time, data: Buffer.from(data, 'base64'), details: details(taskId) };
+}
+
+/** The CLI reads task and node of a line from these; without them it shows nothing at all. */
+const attributes = (task: Task | undefined): string =>
+  task
+    ? renderDetails({
+        'com.docker.swarm.node.id': task.nodeId ?? '',
+        'com.docker.swarm.service.id': task.serviceId,
+        'com.docker.swarm.task.id': task.id,
+      })
+    : '';
+
+export const taskRoutes: readonly Route[] = [
+  { method: 'GET', path: '/tasks', handler: list },
+  { method: 'GET', path: '/tasks/{id}', handler: inspect },
+  { method: 'GET', path: '/tasks/{id}/logs', handler: logs },
+];

@@ -1,0 +1,254 @@
+/**
+ * What enters: the bodies of the Engine API as far as Skein reads them. Tolerant as Docker is (normalize.ts), strict
+ * about types. Their output is the model's spec types; what they do not name is dropped, as Docker does.
+ */
+import { z } from 'zod';
+import type { NetworkSpec, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
+
+const text = z.string();
+const int = z.number().int();
+const texts = z.array(text);
+const textMap = z.record(text, text);
+const opt = <T extends z.ZodType>(type: T) => type.optional();
+
+const fileTarget = z.object({
+  Name: text,
+  UID: text.default('0'),
+  GID: text.default('0'),
+  Mode: int.default(0o444),
+});
+
+const mount = z.object({
+  Type: z.enum(['bind', 'volume', 'tmpfs']).default('volume'),
+  Source: opt(text),
+  Target: text.default(''),
+  ReadOnly: opt(z.boolean()),
+  Consistency: opt(text),
+  BindOptions: opt(
+    z.object({ Propagation: opt(text), NonRecursive: opt(z.boolean()), CreateMountpoint: opt(z.boolean()) }),
+  ),
+  VolumeOptions: opt(
+    z.object({
+      NoCopy: opt(z.boolean()),
+      Labels: opt(textMap),
+      DriverConfig: opt(z.object({ Name: opt(text), Options: opt(textMap) })),
+    }),
+  ),
+  TmpfsOptions: opt(z.object({ SizeBytes: opt(int), Mode: opt(int) })),
+});
+
+const health = z.object({
+  Test: opt(texts),
+  Interval: opt(int),
+  Timeout: opt(int),
+  Retries: opt(int),
+  StartPeriod: opt(int),
+  StartInterval: opt(int),
+});
+
+const containerSpec = z.object({
+  Image: text.default(''),
+  Labels: opt(textMap),
+  Command: opt(texts),
+  Args: opt(texts),
+  Hostname: opt(text),
+  Env: opt(texts),
+  Dir: opt(text),
+  User: opt(text),
+  Groups: opt(texts),
+  TTY: opt(z.boolean()),
+  OpenStdin: opt(z.boolean()),
+  ReadOnly: opt(z.boolean()),
+  Mounts: opt(z.array(mount)),
+  StopSignal: opt(text),
+  StopGracePeriod: opt(int),
+  Healthcheck: opt(health),
+  Hosts: opt(texts),
+  DNSConfig: opt(z.object({ Nameservers: opt(texts), Search: opt(texts), Options: opt(texts) })),
+  Secrets: opt(z.array(z.object({ File: fileTarget, SecretID: text, SecretName: text }))),
+  Configs: opt(
+    z.array(
+      z.object({ File: opt(fileTarget), Runtime: opt(z.object({})), ConfigID: text, ConfigName: text }),
+    ),
+  ),
+  Isolation: opt(text),
+  Init: opt(z.boolean()),
+  Sysctls: opt(textMap),
+  CapabilityAdd: opt(texts),
+  CapabilityDrop: opt(texts),
+  Ulimits: opt(z.array(z.object({ Name: text, Soft: int.default(0), Hard: int.default(0) }))),
+  OomScoreAdj: opt(int),
+  Privileges: opt(z.looseObject({})),
+});
+
+const genericResource = z.object({
+  NamedResourceSpec: opt(z.object({ Kind: text, Value: text })),
+  DiscreteResourceSpec: opt(z.object({ Kind: text, Value: int })),
+});
+const resources = {
+  NanoCPUs: opt(int),
+  MemoryBytes: opt(int),
+  GenericResources: opt(z.array(genericResource)),
+};
+
+const attachment = z.object({ Target: text.default(''), Aliases: opt(texts), DriverOpts: opt(textMap) });
+
+const taskSpec = z.object({
+  ContainerSpec: opt(containerSpec).default({ Image: '' }),
+  Resources: opt(
+    z.object({
+      Limits: opt(z.object({ ...resources, Pids: opt(int) })),
+      Reservations: opt(z.object(resources)),
+    }),
+  ),
+  RestartPolicy: opt(
+    z.object({
+      Condition: opt(z.enum(['none', 'on-failure', 'any'])),
+      Delay: opt(int),
+      MaxAttempts: opt(int),
+      Window: opt(int),
+    }),
+  ),
+  Placement: opt(
+    z.object({
+      Constraints: opt(texts),
+      Preferences: opt(z.array(z.object({ Spread: opt(z.object({ SpreadDescriptor: text })) }))),
+      MaxReplicas: opt(int),
+      Platforms: opt(z.array(z.object({ Architecture: opt(text), OS: opt(text) }))),
+    }),
+  ),
+  Networks: opt(z.array(attachment)),
+  LogDriver: opt(z.object({ Name: opt(text), Options: opt(textMap) })),
+  ForceUpdate: int.default(0),
+  Runtime: opt(text),
+});
+
+const updateConfig = z.object({
+  Parallelism: int.min(0).default(0),
+  Delay: opt(int),
+  FailureAction: opt(z.enum(['pause', 'continue', 'rollback'])),
+  Monitor: opt(int),
+  MaxFailureRatio: opt(z.number()),
+  Order: opt(z.enum(['stop-first', 'start-first'])),
+});
+
+const port = z.object({
+  Name: opt(text),
+  Protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+  TargetPort: int.min(0).max(65535).default(0),
+  PublishedPort: opt(int.min(0).max(65535)),
+  PublishMode: z.enum(['ingress', 'host']).default('ingress'),
+});
+
+export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
+  Name: text.default(''),
+  Labels: opt(textMap),
+  TaskTemplate: taskSpec.default({ ContainerSpec: { Image: '' }, ForceUpdate: 0 }),
+  Mode: z
+    .object({
+      Replicated: opt(z.object({ Replicas: opt(int.min(0)) })),
+      Global: opt(z.object({})),
+      ReplicatedJob: opt(z.object({ MaxConcurrent: opt(int.min(0)), TotalCompletions: opt(int.min(0)) })),
+      GlobalJob: opt(z.object({})),
+    })
+    .default({}),
+  UpdateConfig: opt(updateConfig),
+  RollbackConfig: opt(updateConfig),
+  Networks: opt(z.array(attachment)),
+  EndpointSpec: opt(z.object({ Mode: opt(z.enum(['vip', 'dnsrr'])), Ports: opt(z.array(port)) })),
+});
+
+export const nodeSpec: z.ZodType<NodeSpec> = z.object({
+  Name: opt(text),
+  Labels: textMap.default({}),
+  Role: z.enum(['manager', 'worker']),
+  Availability: z.enum(['active', 'pause', 'drain']),
+});
+
+const logDriver = z.object({ Name: opt(text), Options: opt(textMap) });
+
+const swarmSpecObject = z.object({
+  Name: text.default('default'),
+  Labels: textMap.default({}),
+  Orchestration: z.object({ TaskHistoryRetentionLimit: opt(int) }).default({}),
+  Raft: z
+    .object({
+      SnapshotInterval: opt(int),
+      KeepOldSnapshots: opt(int),
+      LogEntriesForSlowFollowers: opt(int),
+      ElectionTick: opt(int),
+      HeartbeatTick: opt(int),
+    })
+    .default({}),
+  Dispatcher: z.object({ HeartbeatPeriod: opt(int) }).default({}),
+  CAConfig: z.object({ NodeCertExpiry: opt(int), ForceRotate: opt(int) }).default({}),
+  TaskDefaults: z.object({ LogDriver: opt(logDriver) }).default({}),
+  EncryptionConfig: z
+    .object({ AutoLockManagers: z.boolean().default(false) })
+    .default({ AutoLockManagers: false }),
+});
+export const swarmSpec: z.ZodType<SwarmSpec> = swarmSpecObject;
+
+export const swarmInit = z.object({
+  ListenAddr: text.default(''),
+  AdvertiseAddr: text.default(''),
+  DataPathAddr: text.default(''),
+  DataPathPort: int.default(0),
+  DefaultAddrPool: texts.default([]),
+  SubnetSize: int.default(0),
+  ForceNewCluster: z.boolean().default(false),
+  AutoLockManagers: z.boolean().default(false),
+  Availability: text.default(''),
+  Spec: swarmSpecObject.default(swarmSpecObject.parse({})),
+});
+
+export const swarmJoin = z.object({
+  ListenAddr: text.default(''),
+  AdvertiseAddr: text.default(''),
+  DataPathAddr: text.default(''),
+  RemoteAddrs: texts.default([]),
+  JoinToken: text.default(''),
+  Availability: text.default(''),
+});
+
+const networkObject = z.object({
+  Name: text.default(''),
+  Labels: opt(textMap),
+  Driver: text.default(''),
+  Internal: opt(z.boolean()),
+  Attachable: opt(z.boolean()),
+  Ingress: opt(z.boolean()),
+  EnableIPv6: opt(z.boolean()),
+  IPAM: opt(
+    z.object({
+      Driver: opt(text),
+      Options: opt(textMap),
+      Config: opt(
+        z.array(
+          z.object({
+            Subnet: opt(text),
+            IPRange: opt(text),
+            Gateway: opt(text),
+            AuxiliaryAddresses: opt(textMap),
+          }),
+        ),
+      ),
+    }),
+  ),
+  Options: opt(textMap),
+});
+
+export const networkSpec: z.ZodType<NetworkSpec> = networkObject;
+/** With what a client may ask for and Skein must refuse instead of ignoring it. */
+export const networkRequest = networkObject.extend({
+  Scope: text.default(''),
+  ConfigOnly: z.boolean().default(false),
+});
+
+export const authConfig = z.object({
+  username: opt(text),
+  password: opt(text),
+  identitytoken: opt(text),
+  registrytoken: opt(text),
+  serveraddress: opt(text),
+});

@@ -1,0 +1,396 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { VirtualClock } from '../kit/clock.ts';
+import { silentLog } from '../kit/log.ts';
+import { FakeBackends } from './fake-backends.ts';
+import { MAX_BODY } from './request.ts';
+import { type ApiServer, createApiServer } from './server.ts';
+
+const servers: ApiServer[] = [];
+after(async () => {
+  for (const server of servers) await server.close();
+});
+
+async function start(membership: FakeBackends['membership'] = 'inactive') {
+  const clock = new VirtualClock();
+  const backends = new FakeBackends(clock);
+  const server = await createApiServer({ backends, log: silentLog, clock, version: '0.1.0' });
+  servers.push(server);
+  const call = async (method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'PUT', url: string, body?: unknown) => {
+    const payload = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
+    const response = await server.app.inject({
+      method,
+      url,
+      ...(payload !== undefined && { payload, headers: { 'content-type': 'application/json' } }),
+    });
+    const text = response.body;
+    return {
+      status: response.statusCode,
+      headers: response.headers,
+      raw: response.rawPayload,
+      text,
+      json: parse(text),
+    };
+  };
+  if (membership === 'manager') {
+    const { status } = await call('POST', '/swarm/init', { ListenAddr: '0.0.0.0:2377' });
+    assert.equal(status, 200);
+  } else backends.membership = membership;
+  return { backends, call, clock };
+}
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers are looked into, never trusted
+type Json = any;
+
+function parse(text: string): Json {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+const WEB = {
+  Name: 'web',
+  TaskTemplate: { ContainerSpec: { Image: 'nginx:latest', Init: false } },
+  Mode: { Replicated: { Replicas: 3 } },
+  EndpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80 }] },
+};
+
+test('ping tells version and membership, to GET and HEAD, with and without prefix', async () => {
+  const { call, backends } = await start();
+  const ping = await call('GET', '/_ping');
+  assert.equal(ping.text, 'OK');
+  assert.equal(ping.headers['api-version'], '1.47');
+  assert.equal(ping.headers['ostype'], 'linux');
+  assert.equal(ping.headers['cache-control'], 'no-cache, no-store, must-revalidate');
+  assert.equal(ping.headers['swarm'], 'inactive');
+  backends.membership = 'worker';
+  const head = await call('HEAD', '/v1.30/_ping');
+  assert.deepEqual([head.status, head.text, head.headers['swarm']], [200, '', 'active/worker']);
+});
+
+test('versions are answered as Docker does', async () => {
+  const { call } = await start();
+  assert.equal((await call('GET', '/v1.24/version')).status, 200);
+  assert.equal((await call('GET', '/v1.47/version')).status, 200);
+  const fresh = await call('GET', '/v1.99/version');
+  assert.deepEqual(
+    [fresh.status, fresh.json],
+    [400, { message: 'client version 1.99 is too new. Maximum supported API version is 1.47' }],
+  );
+  const old = await call('GET', '/v1.9/version');
+  assert.equal(old.status, 400);
+  assert.match(old.json.message, /^client version 1\.9 is too old\. Minimum supported API version is 1\.24/);
+  for (const path of ['/vx/version', '/v1.41', '/nothing', '/v1.41/nothing']) {
+    const answer = await call('GET', path);
+    assert.deepEqual([answer.status, answer.json], [404, { message: 'page not found' }], path);
+  }
+});
+
+test('what is known but not served is 501 in words, whatever its body', async () => {
+  const { call } = await start('manager');
+  for (const [method, path] of [
+    ['POST', '/containers/create'],
+    ['POST', '/v1.41/build'],
+    ['POST', '/session'],
+    ['POST', '/secrets/create'],
+    ['GET', '/volumes'],
+    ['POST', '/networks/ingress/connect'],
+    ['POST', '/auth'],
+  ] as const) {
+    const answer = await call(method, path, method === 'POST' ? {} : undefined);
+    assert.equal(answer.status, 501, path);
+    assert.match(answer.json.message, /^skein does not/, path);
+  }
+});
+
+test('cluster requests outside a swarm and on a worker have their two wordings', async () => {
+  const { call, backends } = await start();
+  const outside = await call('GET', '/services');
+  assert.equal(outside.status, 503);
+  assert.match(outside.json.message, /Use "docker swarm init" or "docker swarm join"/);
+  backends.membership = 'worker';
+  const worker = await call('GET', '/nodes');
+  assert.equal(worker.status, 503);
+  assert.match(worker.json.message, /Worker nodes can't be used to view or modify cluster state/);
+});
+
+test("a second init and a leave without force are 503 in Docker's words", async () => {
+  const { call } = await start('manager');
+  const again = await call('POST', '/swarm/init', {});
+  assert.equal(again.status, 503);
+  assert.match(again.json.message, /^This node is already part of a swarm/);
+  assert.equal((await call('POST', '/swarm/leave')).status, 503);
+  assert.equal((await call('POST', '/swarm/leave?force=1')).status, 200);
+});
+
+test('bad bodies are 400 and name the field; nothing is changed', async () => {
+  const { call, backends } = await start('manager');
+  const cases: [unknown, RegExp][] = [
+    ['{"Name": ', /^invalid JSON: /],
+    ['', /EOF/],
+    [
+      { ...WEB, Mode: { Replicated: { Replicas: 'x' } } },
+      /cannot unmarshal string into field Mode\.Replicated\.Replicas of type/,
+    ],
+    [{ ...WEB, Name: 5 }, /cannot unmarshal number into field Name of type string/],
+    [[], /cannot unmarshal array into field body of type object/],
+    [{ ...WEB, EndpointSpec: { Ports: [{ TargetPort: 70000 }] } }, /EndpointSpec\.Ports\.0\.TargetPort/],
+    [
+      { ...WEB, TaskTemplate: { ...WEB.TaskTemplate, Networks: [{ Target: 'nosuch' }] } },
+      /^network nosuch not found$/,
+    ],
+  ];
+  for (const [body, message] of cases) {
+    const answer = await call('POST', '/services/create', body);
+    assert.equal(answer.status, 400, String(message));
+    assert.match(answer.json.message, message);
+  }
+  assert.equal(backends.view.all('service').size, 0);
+});
+
+test('an oversized body is refused, with or without a length', async () => {
+  const { call } = await start('manager');
+  const answer = await call('POST', '/services/create', `{"Name":"${'x'.repeat(MAX_BODY)}"}`);
+  assert.equal(answer.status, 413);
+  assert.match(answer.json.message, /request body too large/);
+});
+
+test('another content type is refused', async () => {
+  const { backends } = await start('manager');
+  const server = await createApiServer({ backends, log: silentLog });
+  servers.push(server);
+  const response = await server.app.inject({
+    method: 'POST',
+    url: '/services/create',
+    payload: '{}',
+    headers: { 'content-type': 'text/plain' },
+  });
+  assert.equal(response.statusCode, 400);
+  assert.match(response.json<{ message: string }>().message, /must be 'application\/json'/);
+});
+
+test('keys match without case, null and unknown keys count as absent', async () => {
+  const { call } = await start('manager');
+  const created = await call('POST', '/services/create', {
+    name: 'web',
+    taskTemplate: { containerSPEC: { image: 'a', HealthCheck: { test: ['CMD', 'x'] }, Env: null } },
+    Nonsense: { a: 1 },
+    labels: { 'Keep.Case': '' },
+  });
+  assert.equal(created.status, 201);
+  const { Spec } = (await call('GET', `/services/${created.json.ID}`)).json;
+  assert.equal(Spec.Name, 'web');
+  assert.deepEqual(Spec.TaskTemplate.ContainerSpec.Healthcheck, { Test: ['CMD', 'x'] });
+  assert.equal('Env' in Spec.TaskTemplate.ContainerSpec, false);
+  assert.equal('Nonsense' in Spec, false);
+  assert.deepEqual(Spec.Labels, { 'Keep.Case': '' });
+});
+
+test('a spec that a client reads and sends back is the same spec', async () => {
+  const { call, backends } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const before = (await call('GET', '/services/web')).json;
+  const update = await call('POST', `/services/web/update?version=${before.Version.Index}`, before.Spec);
+  assert.deepEqual([update.status, update.json], [200, { Warnings: null }]);
+  const service = backends.view.byName('service', 'web')!;
+  assert.deepEqual(service.spec, service.previousSpec);
+});
+
+test('service, with the fields and defaults of Docker', async () => {
+  const { call } = await start('manager');
+  const { json, status } = await call('POST', '/services/create', WEB);
+  assert.equal(status, 201);
+  const plain = (await call('GET', `/services/${json.ID}?insertDefaults=false`)).json;
+  assert.deepEqual(plain.Spec, {
+    Name: 'web',
+    Labels: {},
+    TaskTemplate: {
+      ContainerSpec: { Image: 'nginx:latest', Init: false, DNSConfig: {}, Isolation: 'default' },
+      ForceUpdate: 0,
+      Runtime: 'container',
+    },
+    Mode: { Replicated: { Replicas: 3 } },
+    EndpointSpec: {
+      Mode: 'vip',
+      Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' }],
+    },
+  });
+  assert.deepEqual(Object.keys(plain.Endpoint), ['Spec', 'Ports', 'VirtualIPs']);
+  assert.equal('UpdateStatus' in plain, false);
+  const full = (await call('GET', '/services/web?insertDefaults=true')).json.Spec;
+  assert.deepEqual(full.UpdateConfig, {
+    Parallelism: 1,
+    FailureAction: 'pause',
+    Monitor: 5000000000,
+    MaxFailureRatio: 0,
+    Order: 'stop-first',
+  });
+  assert.equal(full.TaskTemplate.ContainerSpec.StopGracePeriod, 10000000000);
+  assert.deepEqual(full.TaskTemplate.RestartPolicy, { Condition: 'any', Delay: 5000000000, MaxAttempts: 0 });
+  const [listed] = (await call('GET', '/services?status=true')).json;
+  assert.deepEqual(listed.ServiceStatus, { RunningTasks: 3, DesiredTasks: 3, CompletedTasks: 0 });
+});
+
+test('tasks: both filter forms, names for ids, up to date ones only', async () => {
+  const { call } = await start('manager');
+  const { json } = await call('POST', '/services/create', WEB);
+  const tasks = async (filters: unknown) => {
+    const answer = await call('GET', `/tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+    return answer.status === 200 ? answer.json.length : answer.json.message;
+  };
+  assert.equal(await tasks({ service: [json.ID] }), 3);
+  assert.equal(await tasks({ service: { web: true }, '_up-to-date': { true: true } }), 3);
+  assert.equal(await tasks({ node: ['host1'] }), 2);
+  assert.equal(await tasks({ 'desired-state': ['shutdown'] }), 0);
+  assert.equal(await tasks({ name: ['web.2'] }), 1);
+  assert.equal(await tasks({ service: ['other'] }), 0);
+  assert.equal(await tasks({ 'desired-state': ['x'] }), "invalid filter 'desired-state=[x]'");
+  assert.equal(await tasks({ nonsense: ['x'] }), "invalid filter 'nonsense'");
+  assert.match(await tasks([]), /^invalid filter/);
+  const [task] = (await call('GET', '/tasks')).json;
+  assert.deepEqual(Object.keys(task), [
+    ...['ID', 'Version', 'CreatedAt', 'UpdatedAt', 'Labels', 'Spec', 'ServiceID', 'Slot', 'NodeID', 'Status'],
+    ...['DesiredState', 'NetworksAttachments'],
+  ]);
+  assert.deepEqual(Object.keys(task.Status), [
+    'Timestamp',
+    'State',
+    'Message',
+    'ContainerStatus',
+    'PortStatus',
+  ]);
+  assert.deepEqual(task.NetworksAttachments[0].Network.Spec, {
+    Name: 'ingress',
+    Labels: {},
+    DriverConfiguration: {},
+    Ingress: true,
+    IPAMOptions: { Driver: {} },
+    Scope: 'swarm',
+  });
+});
+
+test("updates name the version they saw; a stale one is refused in Swarm's words", async () => {
+  const { call } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const stale = await call('POST', '/services/web/update?version=1', WEB);
+  assert.deepEqual(
+    [stale.status, stale.json],
+    [500, { message: 'rpc error: code = Unknown desc = update out of sequence' }],
+  );
+  assert.equal((await call('POST', '/services/web/update?version=x', WEB)).status, 400);
+  const taken = await call('POST', '/services/create', WEB);
+  assert.equal(taken.status, 409);
+  const node = await call('DELETE', '/nodes/host2');
+  assert.equal(node.status, 400);
+  assert.match(node.json.message, /code = FailedPrecondition/);
+});
+
+test('node and swarm, with the fields of Docker', async () => {
+  const { call } = await start('manager');
+  const [self, other] = (await call('GET', '/nodes')).json;
+  assert.deepEqual(self.ManagerStatus, { Leader: true, Reachability: 'reachable', Addr: '192.0.2.1:2377' });
+  assert.equal('ManagerStatus' in other, false);
+  assert.deepEqual(other.Status, { State: 'ready', Addr: '192.0.2.2' });
+  assert.equal((await call('GET', '/nodes?filters={"role":["worker"]}')).json.length, 1);
+  const swarm = (await call('GET', '/swarm')).json;
+  assert.deepEqual(swarm.JoinTokens, { Worker: 'SWMTKN-1-aaa-worker', Manager: 'SWMTKN-1-aaa-manager' });
+  assert.equal(swarm.Spec.CAConfig.NodeCertExpiry, 7776000000000000);
+  assert.equal(JSON.stringify(swarm).includes('key'), false);
+  const { Swarm } = (await call('GET', '/info')).json;
+  assert.deepEqual(
+    [Swarm.LocalNodeState, Swarm.ControlAvailable, Swarm.Nodes, Swarm.Managers],
+    ['active', true, 2, 1],
+  );
+  assert.equal('JoinTokens' in Swarm.Cluster, false);
+});
+
+test('ingress inspected shows one endpoint per node, the peers and the containers here', async () => {
+  const { call } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const network = (await call('GET', '/networks/ingress?verbose=true')).json;
+  const names = Object.values<Json>(network.Containers).map((c) => String(c.Name));
+  assert.equal(names.filter((name) => name === 'ingress-endpoint').length, 1);
+  assert.equal(names.filter((name) => name === 'host2-ingress-endpoint').length, 1);
+  assert.equal(names.filter((name) => name.startsWith('web.')).length, 2);
+  assert.deepEqual(
+    network.Peers.map((peer: { IP: string }) => peer.IP),
+    ['192.0.2.1', '192.0.2.2'],
+  );
+  assert.equal(network.Services.web.Tasks.length, 3);
+  assert.equal((await call('GET', '/networks/nosuch')).json.message, 'network nosuch not found');
+  const bridge = await call('POST', '/networks/create', { Name: 'b', Driver: 'bridge' });
+  assert.equal(bridge.status, 501);
+  const made = await call('POST', '/networks/create', { Name: 'n', Driver: 'overlay' });
+  assert.equal(made.status, 201);
+  assert.equal((await call('GET', '/networks?filters={"name":{"^n$":true}}')).json.length, 1);
+  assert.equal((await call('DELETE', '/networks/n')).status, 204);
+});
+
+test('service logs are framed, with the attributes the CLI reads', async () => {
+  const { call, backends } = await start('manager');
+  await call('POST', '/services/create', { ...WEB, Mode: { Replicated: { Replicas: 1 } } });
+  const [task] = [...backends.view.all('task').values()];
+  const { raw, status } = await call(
+    'GET',
+    '/services/web/logs?stdout=1&stderr=1&details=1&timestamps=1&tail=all',
+  );
+  assert.equal(status, 200);
+  assert.deepEqual([raw[0], raw.readUInt32BE(4)], [1, raw.length - 8]);
+  assert.equal(
+    raw.subarray(8).toString(),
+    `${backends.now()} com.docker.swarm.node.id=${task!.nodeId},com.docker.swarm.service.id=${task!.serviceId},com.docker.swarm.task.id=${task!.id} hello from ${task!.id}\n`,
+  );
+  const none = await call('GET', '/services/web/logs');
+  assert.deepEqual(
+    [none.status, none.json.message],
+    [400, 'Bad parameters: you must choose at least one stream'],
+  );
+});
+
+test('containers: list, inspect and logs, raw where there is a terminal', async () => {
+  const { call, backends } = await start('manager');
+  const template = {
+    ContainerSpec: { Image: 'nginx:latest', Command: ['sh'], Args: ['-c', 'a b'], TTY: true },
+  };
+  await call('POST', '/services/create', {
+    ...WEB,
+    TaskTemplate: template,
+    Mode: { Replicated: { Replicas: 1 } },
+  });
+  const [container] = (await call('GET', '/containers/json')).json;
+  assert.equal(container.Command, "sh -c 'a b'");
+  assert.equal(container.State, 'running');
+  assert.match(container.Status, /^Up /);
+  assert.equal(container.NetworkSettings.Networks.ingress.IPAddress, '10.0.0.11');
+  assert.equal((await call('GET', '/containers/json?filters={"is-task":["false"]}')).json.length, 0);
+  const inspected = (await call('GET', `/containers/${container.Id.slice(0, 12)}/json`)).json;
+  assert.deepEqual([inspected.Path, inspected.Args, inspected.Config.Tty], ['sh', ['-c', 'a b'], true]);
+  backends.runtime.print(container.Id, 'stdout', 'one\ntwo\n');
+  const logs = await call('GET', `/containers/${container.Id}/logs?stdout=1&tail=1`);
+  assert.equal(logs.text, 'two\n');
+  const missing = await call('GET', '/containers/nosuch/json');
+  assert.deepEqual([missing.status, missing.json], [404, { message: 'No such container: nosuch' }]);
+});
+
+test('images: names with slashes, pull as a stream, failures as a status', async () => {
+  const { call, backends } = await start();
+  backends.runtime.images.offer('registry.example:5000/a/b:1');
+  const pulled = await call('POST', '/images/create?fromImage=registry.example:5000/a/b&tag=1');
+  const lines = pulled.text
+    .trim()
+    .split('\r\n')
+    .map((line) => JSON.parse(line) as { status: string });
+  assert.deepEqual(lines[0], { status: 'Pulling from a/b', id: '1' });
+  assert.equal(lines.at(-1)!.status, 'Status: Downloaded newer image for registry.example:5000/a/b:1');
+  const inspected = await call('GET', '/images/registry.example:5000/a/b:1/json');
+  assert.deepEqual(inspected.json.RepoTags, ['registry.example:5000/a/b:1']);
+  assert.equal((await call('GET', '/images/registry.example:5000/a/b:1/history')).status, 200);
+  const missing = await call('POST', '/images/create?fromImage=nosuch');
+  assert.equal(missing.status, 404);
+  assert.equal((await call('POST', '/images/create?fromImage=NO%20GOOD')).status, 400);
+  assert.equal((await call('POST', '/images/registry.example:5000/a/b:1/tag?repo=foo&tag=2')).status, 201);
+  assert.deepEqual((await call('DELETE', '/images/foo:2')).json, [{ Untagged: 'foo:2' }]);
+  assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');
+});

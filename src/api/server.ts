@@ -1,0 +1,242 @@
+/**
+ * The HTTP server of the Engine API: a unix socket, and TCP where wanted. One catch-all fastify route hands every
+ * request to the route table (router.ts); versions, headers, errors and streams are the same for all of them.
+ *
+ * Exec and attach will take over the connection: `createHttpServer` is the place for an `upgrade` listener that asks
+ * the same router. Until then a request with an Upgrade header is answered as any other (501, in words).
+ */
+import { chmod, chown, readFile, rm } from 'node:fs/promises';
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+import { connect } from 'node:net';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { type Clock, systemClock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { Backends } from './backend.ts';
+import { API_VERSION, MIN_API_VERSION } from './convert/info.ts';
+import { invalid, notFound } from './http-error.ts';
+import { ApiRequest } from './request.ts';
+import { type Route, compareVersions, createRouter, splitVersion } from './router.ts';
+import { routes as allRoutes } from './routes.ts';
+import { writeAnswer, writeError } from './writer.ts';
+
+export interface ApiServerOptions {
+  readonly backends: Backends;
+  readonly log: Log;
+  readonly clock?: Clock;
+  /** For the Server header. */
+  readonly version?: string;
+  readonly routes?: readonly Route[];
+}
+
+export interface ListenOptions {
+  /** Permission bits of the socket; 0660 unless given. */
+  readonly mode?: number;
+  /** Name or id of the group that owns the socket. */
+  readonly group?: string | number;
+}
+
+export interface ApiServer {
+  /** Listens on a unix socket; a socket file that nobody serves any more is replaced. */
+  listen(path: string, options?: ListenOptions): Promise<void>;
+  /** Listens on TCP without TLS; the port. For loopback and lab only: whoever reaches it is root. */
+  listenTcp(host: string, port: number): Promise<number>;
+  /** Ends streams and connections, then resolves. */
+  close(): Promise<void>;
+  /** In-process requests, for tests. */
+  readonly app: FastifyInstance;
+}
+
+/** Clients send whole service specs in the query. */
+const MAX_HEADER = 1024 * 1024;
+
+export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
+  const { log } = options;
+  const closing = new AbortController();
+  const app = createApp(options, closing.signal);
+  await app.ready();
+  const servers = new Set<Server>();
+  const started = async (server: Server, listen: (done: () => void) => void): Promise<void> => {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      listen(() => {
+        server.off('error', reject);
+        server.on('error', (err) => log.error('api listener failed', { err }));
+        resolve();
+      });
+    });
+    servers.add(server);
+  };
+  return {
+    app,
+    async listen(path, { mode = 0o660, group } = {}) {
+      await removeStaleSocket(path);
+      const server = createHttpServer(app);
+      await started(server, (done) => {
+        const mask = process.umask(0o177); // nobody else may connect between bind and chmod
+        server.listen(path, done); // binds before it returns
+        process.umask(mask);
+      });
+      if (group !== undefined) await chown(path, process.getuid?.() ?? 0, await groupId(group));
+      await chmod(path, mode);
+    },
+    async listenTcp(host, port) {
+      const server = createHttpServer(app);
+      await started(server, (done) => server.listen(port, host, done));
+      const address = server.address();
+      return typeof address === 'object' && address ? address.port : port;
+    },
+    async close() {
+      closing.abort();
+      await Promise.all([...servers].map(closeServer));
+      await app.close();
+    },
+  };
+}
+
+function createHttpServer(app: FastifyInstance): Server {
+  const server = createServer({ maxHeaderSize: MAX_HEADER }, (request, response) =>
+    app.routing(request, response),
+  );
+  server.requestTimeout = 0; // an image may take longer than five minutes to arrive; headersTimeout stays
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    const status =
+      error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    const body = `${JSON.stringify({ message: `malformed request: ${error.message}` })}\n`;
+    if (socket.writable)
+      socket.end(
+        `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      );
+  });
+  return server;
+}
+
+/** Streams have been told to end by the signal; what is still open after a second is cut. */
+async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), 1000);
+  await closed;
+  clearTimeout(timer);
+}
+
+function createApp(options: ApiServerOptions, closing: AbortSignal): FastifyInstance {
+  const app = Fastify({ logger: false, bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoutes: false });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
+  app.setErrorHandler((error, _request, reply) => {
+    reply.hijack();
+    writeError(reply.raw, error);
+  });
+  const serve = serveRequest(options, closing);
+  app.route({
+    method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'],
+    url: '/*',
+    handler: (request, reply) => serve(request, reply),
+  });
+  return app;
+}
+
+function serveRequest(options: ApiServerOptions, closing: AbortSignal) {
+  const { backends, log, clock = systemClock, version: skein = '0' } = options;
+  const match = createRouter(options.routes ?? allRoutes);
+  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+    reply.hijack();
+    const { raw: response } = reply;
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
+    const signal = AbortSignal.any([gone.signal, closing]);
+    try {
+      setHeaders(response, backends, skein);
+      const target = route(request.raw, match);
+      // Leaving the body early must not close the connection: the answer goes through it.
+      const body = request.raw.iterator({ destroyOnReturn: false });
+      const api = new ApiRequest(backends, clock, { ...target, headers: request.headers, body, signal });
+      await writeAnswer(response, await target.handler(api), signal);
+    } catch (error) {
+      if (SkeinError.from(error).code === 'internal' && !signal.aborted)
+        log.error('request failed', {
+          'http.method': request.method,
+          'http.url': request.url.slice(0, 200),
+          err: error,
+        });
+      if (!response.headersSent) writeError(response, error);
+      else response.destroy();
+    }
+    discardRest(request.raw, response);
+  };
+}
+
+function route(request: IncomingMessage, match: ReturnType<typeof createRouter>) {
+  const url = request.url ?? '/';
+  const at = url.indexOf('?');
+  const { version, path } = splitVersion(at < 0 ? url : url.slice(0, at));
+  checkVersion(version);
+  const found = match(request.method ?? 'GET', path);
+  if (!found) throw notFound('page not found');
+  const query = new URLSearchParams(at < 0 ? '' : url.slice(at + 1));
+  return { ...found, query, version: version ?? API_VERSION };
+}
+
+function checkVersion(version: string | undefined): void {
+  if (version === undefined) return;
+  if (compareVersions(version, API_VERSION) > 0)
+    throw invalid(`client version ${version} is too new. Maximum supported API version is ${API_VERSION}`);
+  if (compareVersions(version, MIN_API_VERSION) < 0)
+    throw invalid(
+      `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+    );
+}
+
+/** On every answer, as dockerd; clients negotiate by those of `_ping`. */
+function setHeaders(response: ServerResponse, backends: Backends, skein: string): void {
+  const { state, controlAvailable } = backends.swarm.state();
+  const swarm = state === 'active' ? `active/${controlAvailable ? 'manager' : 'worker'}` : state;
+  const headers = {
+    'Api-Version': API_VERSION,
+    'Docker-Experimental': 'false',
+    Ostype: 'linux',
+    Server: `Skein/${skein} (linux)`,
+    Swarm: swarm,
+    'Builder-Version': '1',
+    'Cache-Control': 'no-cache, no-store, must-revalidate',
+    Pragma: 'no-cache',
+  };
+  for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+}
+
+/** How much of a refused body is read, so that the client gets to read the answer before the connection ends. */
+const MAX_DISCARD = 64 * 1024 * 1024;
+
+function discardRest(request: IncomingMessage, response: ServerResponse): void {
+  if (request.readableEnded || request.destroyed) return;
+  let size = 0;
+  request.on('error', () => {});
+  request.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > MAX_DISCARD) {
+      response.destroy();
+      request.destroy();
+    }
+  });
+  request.resume();
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const served = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on('error', () => resolve(false));
+  });
+  if (served) throw new SkeinError('already-exists', `another process serves ${path}`);
+  await rm(path, { force: true });
+}
+
+async function groupId(group: string | number): Promise<number> {
+  if (typeof group === 'number' || /^\d+$/.test(group)) return Number(group);
+  const line = (await readFile('/etc/group', 'utf8')).split('\n').find((l) => l.startsWith(`${group}:`));
+  if (!line) throw new SkeinError('not-found', `there is no group ${group} on this machine`);
+  return Number(line.split(':')[2]);
+}

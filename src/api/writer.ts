@@ -1,0 +1,71 @@
+/**
+ * Writes an answer to the socket. Streams honour back-pressure: the next chunk is asked for when the last one has
+ * been taken. A client that goes away aborts the request's signal, which ends the source.
+ */
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import type { Answer, StreamAnswer } from './answer.ts';
+import { httpError } from './http-error.ts';
+
+export async function writeAnswer(
+  response: ServerResponse,
+  answer: Answer,
+  signal: AbortSignal,
+): Promise<void> {
+  switch (answer.kind) {
+    case 'json':
+      return writeText(response, answer.status, 'application/json', `${JSON.stringify(answer.body)}\n`);
+    case 'text':
+      return writeText(response, answer.status, 'text/plain; charset=utf-8', answer.text);
+    case 'empty':
+      response.writeHead(answer.status, {
+        ...answer.headers,
+        ...(answer.status !== 204 && { 'content-length': 0 }),
+      });
+      response.end();
+      return;
+    case 'stream':
+      return writeStream(response, answer, signal);
+  }
+}
+
+function writeText(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
+  response.end(body);
+}
+
+export function writeError(response: ServerResponse, thrown: unknown): void {
+  if (response.destroyed) return;
+  const { status, message } = httpError(thrown);
+  writeText(response, status, 'application/json', `${JSON.stringify({ message })}\n`);
+}
+
+async function writeStream(
+  response: ServerResponse,
+  answer: StreamAnswer,
+  signal: AbortSignal,
+): Promise<void> {
+  const source = answer.chunks[Symbol.asyncIterator]();
+  const head = () => {
+    if (response.headersSent) return;
+    response.writeHead(200, { 'content-type': answer.contentType });
+    response.flushHeaders();
+  };
+  if (answer.eager) head();
+  try {
+    for (;;) {
+      const next = await source.next();
+      if (next.done || signal.aborted) break;
+      head();
+      if (!response.write(next.value)) await once(response, 'drain', { signal });
+    }
+    head();
+    response.end();
+  } catch (error) {
+    if (signal.aborted || response.destroyed) response.destroy();
+    else if (!response.headersSent) writeError(response, error);
+    else response.end(answer.failure(httpError(error).message));
+  } finally {
+    await source.return?.();
+  }
+}
