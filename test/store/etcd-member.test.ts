@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
-import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
+import { isCode } from '../../src/model/errors.ts';
 import { loadX509 } from '../../src/rpc/x509.ts';
 import type { EtcdClient } from '../../src/store/etcd/client.ts';
 import type { PeerTls } from '../../src/store/etcd/member-plan.ts';
@@ -67,6 +68,10 @@ test('a new skeind adopts the running member and never bootstraps it again', () 
     const member = lab.member({ name: 'one', peerUrl: 'http://127.0.0.1:1' });
     await member.startSingle();
     assert.equal(member.pid, pid);
+    // The former skeind was killed before it wrote the pid file.
+    rmSync(join(lab.dir, 'one', 'etcd.pid'));
+    await member.start();
+    assert.equal(member.pid, pid);
     await member.stop();
     await former.startSingle();
     assert.notEqual(former.pid, pid);
@@ -121,6 +126,11 @@ test('one grows to three over mutual TLS, loses its leader without losing data, 
     assert.equal((await onTwo.list()).length, 2);
     // The other one is gone for good: what is left becomes a cluster of one.
     await two.stop();
+    const start = Date.now();
+    await assert.rejects(createTask(storeOf(lab.client(one))), (error) =>
+      isCode(error, 'unavailable', 'deadline-exceeded'),
+    );
+    assert.ok(Date.now() - start < 7000);
     await one.forceNewCluster();
     const present = await stored(storeOf(lab.client(one)));
     assert.deepEqual(ids.filter((id) => !present.has(id)), []); // prettier-ignore

@@ -11,13 +11,22 @@
  * INVARIANT: a member that has data is only ever started from its data. Bootstrapping it again would make a second
  * cluster that believes it is the first.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+} from 'node:fs';
 import { statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
-import { ensureRunning, isRunning, stopDetached } from '../../kit/detached.ts';
+import { ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/detached.ts';
 import type { Log } from '../../kit/log.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { EtcdClient } from './client.ts';
@@ -154,7 +163,10 @@ export class EtcdMember {
     this.#client.close();
   }
 
-  /** Restarts the process when it died or hangs, until the signal aborts or the cluster has removed this member. */
+  /**
+   * Restarts the process when it died or hangs, until the signal aborts or the cluster has removed this member.
+   * Abort it before `stop` or `wipe`: what it finds stopped it starts again.
+   */
   async supervise(signal: AbortSignal): Promise<'stopped' | 'removed'> {
     let failures = 0;
     let silent = 0;
@@ -199,12 +211,10 @@ export class EtcdMember {
   async #run(mode: StartMode, timing: Timing, until: 'serving' | 'answering'): Promise<void> {
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     mkdirSync(join(this.#dir, 'data'), { recursive: true, mode: 0o700 });
-    if (this.pid === undefined) {
-      writeFileSync(this.#file('timing'), timing);
-      await removeStaleSocket(this.#file(SOCKET));
-    }
     const { name, peerUrl, tls, binary = 'etcd' } = this.#options;
     const dataDir = join(this.#dir, 'data');
+    if (this.pid === undefined) await this.#clearWay(dataDir);
+    if (this.pid === undefined) writeFileSync(this.#file('timing'), timing);
     const { pid, started } = await ensureRunning({
       name: 'etcd',
       argv: memberArgv({ binary, dataDir, socket: SOCKET, name, peerUrl, tls, timing, mode }),
@@ -215,6 +225,18 @@ export class EtcdMember {
     });
     this.#log.info(started ? 'etcd started' : 'etcd adopted', { pid, mode: mode.kind, timing });
     await this.#ready(until);
+  }
+
+  /**
+   * No pid file: a member started by a skeind that did not live to write one is found by its data directory, in
+   * whatever mode it was started; a socket that nobody listens on would keep a new one from starting.
+   */
+  async #clearWay(dataDir: string): Promise<void> {
+    const socket = this.#file(SOCKET);
+    if (!existsSync(socket)) return;
+    const pid = (await isListening(socket)) ? findOwner(dataDir) : undefined;
+    if (pid === undefined) rmSync(socket, { force: true });
+    else writePidFile(this.#file('etcd.pid'), pid);
   }
 
   async #ready(until: 'serving' | 'answering'): Promise<void> {
@@ -283,11 +305,25 @@ export class EtcdMember {
   }
 }
 
-/** etcd does not start where a killed predecessor left its socket. One that somebody listens on stays. */
-async function removeStaleSocket(path: string): Promise<void> {
-  const listening = await new Promise<boolean>((resolve) => {
-    const socket = connect(path, () => resolve(true)).on('error', () => resolve(false));
-    socket.once('connect', () => socket.destroy());
+function isListening(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = connect(socket, () => {
+      connection.destroy();
+      resolve(true);
+    }).on('error', () => resolve(false));
   });
-  if (!listening) rmSync(path, { force: true });
+}
+
+/** The process whose arguments name this data directory. */
+function findOwner(dataDir: string): number | undefined {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    try {
+      const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
+      if (argv[argv.indexOf('--data-dir') + 1] === dataDir) return Number(entry);
+    } catch {
+      // ended while we looked
+    }
+  }
+  return undefined;
 }
