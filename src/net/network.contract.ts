@@ -1,0 +1,94 @@
+/** What every `NodeNetwork` does, the fake and the real one alike. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { NetworkId } from '../model/ids.ts';
+import { containerId, port, sandbox, service, view } from './builders.ts';
+import type { NodeNetwork } from './network.ts';
+
+export interface NetworkUnderTest {
+  readonly network: NodeNetwork;
+  /** An address of the node's uplink. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+export function networkContract(name: string, open: () => Promise<NetworkUnderTest>): void {
+  describe(`contract of NodeNetwork: ${name}`, () => {
+    let it: NetworkUnderTest;
+    let network: NodeNetwork;
+    before(async () => {
+      it = await open();
+      network = it.network;
+    });
+    after(() => it.close());
+    const host = (published: number) => ({ hostPorts: [port(published, 80, { PublishMode: 'host' })] });
+
+    test('attach before any view is refused and leaves nothing', async () => {
+      await assert.rejects(network.attach(sandbox(1, '10.255.0.7')), { code: 'failed-precondition' });
+      assert.deepEqual(await network.sandboxes(), []);
+    });
+
+    test('attach to a network that the view does not hold is refused and leaves nothing', async () => {
+      await network.apply(view());
+      const spec = sandbox(1, '10.255.0.7');
+      const attachments = [{ ...spec.attachments[0]!, networkId: 'nowhere' as NetworkId }];
+      await assert.rejects(network.attach({ ...spec, attachments }), { code: 'failed-precondition' });
+      assert.deepEqual(await network.sandboxes(), []);
+    });
+
+    test('attach gives a sandbox, the same one when repeated', async () => {
+      const first = await network.attach(sandbox(1, '10.255.0.7'));
+      assert.match(first.netnsPath, new RegExp(containerId(1)));
+      assert.deepEqual(await network.attach(sandbox(1, '10.255.0.7')), first);
+      assert.deepEqual(await network.sandboxes(), [containerId(1)]);
+    });
+
+    test('an open host port is chosen and stays', async () => {
+      const spec = sandbox(2, '10.255.0.8', host(0));
+      const { hostPorts } = await network.attach(spec);
+      assert.ok(hostPorts[0]!.PublishedPort! >= 32768);
+      assert.deepEqual((await network.attach(spec)).hostPorts, hostPorts);
+      const other = await network.attach(sandbox(3, '10.255.0.9', host(0)));
+      assert.notEqual(other.hostPorts[0]!.PublishedPort, hostPorts[0]!.PublishedPort);
+    });
+
+    test('a host port is held by one sandbox, until that is detached', async () => {
+      await network.attach(sandbox(4, '10.255.0.10', host(8000)));
+      await assert.rejects(network.attach(sandbox(5, '10.255.0.11', host(8000))), {
+        code: 'already-exists',
+        message: /tcp\/8000/,
+      });
+      await network.detach(containerId(4));
+      await network.attach(sandbox(5, '10.255.0.11', host(8000)));
+    });
+
+    test('a host port that a service publishes is refused', async () => {
+      await network.apply(view({ services: [service('web', port(80, 8080))] }));
+      await assert.rejects(network.attach(sandbox(6, '10.255.0.12', host(80))), {
+        code: 'already-exists',
+        message: /service web/,
+      });
+    });
+
+    test('host ports without a way out are refused', async () => {
+      const spec = sandbox(6, '10.255.0.12', { ...host(9000), internal: true });
+      await assert.rejects(network.attach(spec), { code: 'invalid-argument' });
+    });
+
+    test('detach removes, and what is gone is no error', async () => {
+      for (const n of [1, 2, 3, 5, 5, 99]) await network.detach(containerId(n));
+      assert.deepEqual(await network.sandboxes(), []);
+    });
+
+    test('uplink names the link of an address', async () => {
+      const { name, mac, mtu } = await network.uplink(it.address);
+      assert.ok(name.length > 0 && mtu >= 576);
+      assert.match(mac, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+      await assert.rejects(network.uplink('203.0.113.99'), { code: 'not-found' });
+    });
+
+    test('an aborted apply is not made', async () => {
+      await assert.rejects(network.apply(view(), AbortSignal.abort()));
+    });
+  });
+}
