@@ -238,11 +238,16 @@ export class Lab {
   }
 
   async #start(node: NodePlan, signal?: AbortSignal): Promise<void> {
-    await startDaemon(node, this.#tools.daemon);
+    const died = (cause?: unknown) =>
+      new SkeinError('unavailable', `skeind of ${node.name} ended at its start:\n${logTail(node)}`, {
+        cause,
+      });
+    await startDaemon(node, this.#tools.daemon).catch((error: unknown) => {
+      throw died(error);
+    });
     const ready = async (): Promise<true | string> => {
       if (await this.#tools.isUp(node)) return true;
-      if (pidsOf(node).skeind === null)
-        throw new SkeinError('unavailable', `skeind of ${node.name} ended at its start:\n${logTail(node)}`);
+      if (pidsOf(node).skeind === null) throw died();
       return `skeind runs and does not answer; its log ends with:\n${logTail(node)}`;
     };
     await until(`${node.name} to answer on ${node.socket}`, ready, {
