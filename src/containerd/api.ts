@@ -49,6 +49,8 @@ export class ContainerdApi {
       name: 'containerd',
       target: `unix:${socket}`,
       headers: { 'containerd-namespace': NAMESPACE },
+      waitForReady: true, // it is back 75 ms after a restart
+      timeoutMs: 15_000,
     });
     this.#channel = channel;
     this.containers = channel.service(Containers);

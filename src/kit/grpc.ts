@@ -67,6 +67,8 @@ export interface ChannelSettings {
   readonly headers?: Readonly<Record<string, string>>;
   /** Deadline of unary calls that name none; 30 s unless given. */
   readonly timeoutMs?: number;
+  /** A peer that restarts is waited for, up to the deadline, instead of failing at once. */
+  readonly waitForReady?: boolean;
   /** In front of error texts: "containerd". */
   readonly name: string;
 }
@@ -218,7 +220,7 @@ export class GrpcChannel {
   }
 
   #metadata(options: CallOptions): Metadata {
-    const metadata = new Metadata();
+    const metadata = new Metadata({ waitForReady: this.#settings.waitForReady ?? false });
     for (const [key, value] of Object.entries({ ...this.#settings.headers, ...options.headers }))
       metadata.set(key, value);
     return metadata;

@@ -1,0 +1,206 @@
+/** What survives whose death: skeind, containerd and the shim are killed, and nothing is lost that need not be. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Containerd } from '../../src/containerd/containerd.ts';
+import type { ContainerId } from '../../src/model/ids.ts';
+import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
+
+let own: Scratch;
+let runtime: Containerd;
+
+before(async () => {
+  own = await scratch();
+  runtime = await own.open();
+  await runtime.images.load(stream(await (await testImage()).archive('app:1')));
+});
+
+after(async () => {
+  await runtime.close();
+  await own.close();
+});
+
+const shell = (script: string) => containerConfig(own.netns, { Command: ['/bin/sh', '-c', script] });
+
+async function output(id: ContainerId): Promise<string> {
+  const query = {
+    follow: true,
+    stdout: true,
+    stderr: true,
+    tail: undefined,
+    since: undefined,
+    until: undefined,
+  };
+  const chunks: Uint8Array[] = [];
+  for await (const line of runtime.logs(id, query, AbortSignal.timeout(60_000))) chunks.push(line.data);
+  return Buffer.concat(chunks).toString();
+}
+
+async function firstLine(id: ContainerId): Promise<string | undefined> {
+  const query = {
+    follow: false,
+    stdout: true,
+    stderr: true,
+    tail: undefined,
+    since: undefined,
+    until: undefined,
+  };
+  for await (const line of runtime.logs(id, query, AbortSignal.timeout(10_000)))
+    return Buffer.from(line.data).toString();
+  return undefined;
+}
+
+const counted = (n: number): string => Array.from({ length: n }, (_, i) => `${i + 1}\n`).join('');
+
+const shimOf = (pid: number): number =>
+  Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]);
+
+test('the reader is killed again and again under full output: every line is there once', async () => {
+  const config = shell('seq 400000');
+  await runtime.create(config);
+  await runtime.close();
+  const starter = await own.open();
+  const pid = await starter.start(config.id);
+  await starter.close();
+  for (let i = 0; i < 5; i++) {
+    const child = spawn(
+      process.execPath,
+      [
+        fileURLToPath(new URL('tail-child.ts', import.meta.url)),
+        own.daemon.socket,
+        join(own.root, 'data'),
+        join(own.root, 'run'),
+      ],
+      { stdio: 'inherit' },
+    );
+    await new Promise((resolve) => setTimeout(resolve, 200 + 60 * i)); // to die at different places, not to wait
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  await eventually('the container has ended', async () => !existsSync(`/proc/${pid}`));
+  runtime = await own.open();
+  assert.equal(await output(config.id), counted(400000));
+  const raw = statSync(join(own.root, 'data', 'containers', config.id, 'stdout'));
+  assert.equal(raw.size, counted(400000).length);
+  assert.ok(
+    raw.blocks * 512 < 1024 * 1024,
+    `space behind the tail is given back, ${raw.blocks * 512} bytes are held`,
+  );
+  await runtime.remove(config.id);
+});
+
+test('a container that ends while nobody is there: its output and exit code are found afterwards', async () => {
+  const config = shell('echo before; sleep 0.3; echo after; exit 9');
+  await runtime.create(config);
+  await runtime.start(config.id);
+  await runtime.close();
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  runtime = await own.open();
+  const info = await runtime.get(config.id);
+  assert.deepEqual([info?.status, info?.exitCode], ['stopped', 9]);
+  assert.equal(await output(config.id), 'before\nafter\n');
+  await runtime.remove(config.id);
+});
+
+test('containerd is killed: containers run on, it is started again, events and exit codes arrive', async () => {
+  const config = shell('seq 1000; sleep 1; seq 1000; exit 5');
+  await runtime.create(config);
+  const pid = await runtime.start(config.id);
+  await eventually('output', async () => (await firstLine(config.id)) === '1\n');
+  const following = output(config.id);
+  await firstLine(config.id); // asked after `following`, so that has begun as well
+  const before = own.daemon.pid!;
+  const signal = AbortSignal.timeout(20_000);
+  let resyncs = 0;
+  let exitCode: number | undefined;
+  for await (const event of runtime.events(signal)) {
+    if (event.type === 'resync' && resyncs++ === 0) process.kill(before, 'SIGKILL');
+    if (event.type === 'exit' && event.id === config.id) exitCode = event.exitCode;
+    if (resyncs === 1) continue;
+    // After the second resync the agent lists: either the exit was seen, or the list says so.
+    const info = await runtime.get(config.id).catch(() => undefined);
+    if (info?.status === 'running') assert.equal(info.pid, pid, 'the same process');
+    if (exitCode !== undefined || info?.status === 'stopped') {
+      exitCode ??= info?.exitCode;
+      break;
+    }
+  }
+  assert.equal(exitCode, 5);
+  assert.notEqual(own.daemon.pid, before);
+  assert.equal(await following, counted(1000) + counted(1000));
+  await runtime.remove(config.id);
+});
+
+test('a killed shim takes its container along, and that is seen', async () => {
+  const config = shell('sleep 1000');
+  await runtime.create(config);
+  const pid = await runtime.start(config.id);
+  process.kill(shimOf(pid), 'SIGKILL');
+  const info = await eventually('the end is seen', async () => {
+    const now = await runtime.get(config.id);
+    return now?.status !== 'running' && now;
+  });
+  assert.ok(['stopped', 'unknown'].includes(info.status));
+  assert.notEqual(info.status === 'stopped' ? info.exitCode : 1, 0);
+  await runtime.remove(config.id);
+  assert.equal(await runtime.get(config.id), undefined);
+});
+
+test('after a reboot a container is known and does not run; it is removed and made again', async () => {
+  const config = shell('sleep 1000');
+  await runtime.create(config);
+  const pid = await runtime.start(config.id);
+  const shim = shimOf(pid);
+  await runtime.close();
+  await own.daemon.stop();
+  for (const process_ of [shim, pid]) process.kill(process_, 'SIGKILL');
+  await eventually('all is gone', async () => !existsSync(`/proc/${pid}`) && !existsSync(`/proc/${shim}`));
+  const state = join(
+    own.root,
+    'run',
+    'containerd',
+    'state',
+    'io.containerd.runtime.v2.task',
+    'skein',
+    config.id,
+  );
+  const { runProcess } = await import('../../src/kit/process.ts');
+  await runProcess(['umount', join(state, 'rootfs')]);
+  rmSync(join(own.root, 'run'), { recursive: true, force: true });
+  const { ContainerdProcess } = await import('../../src/containerd/daemon-process.ts');
+  const { systemClock } = await import('../../src/kit/clock.ts');
+  const { silentLog } = await import('../../src/kit/log.ts');
+  const daemon = new ContainerdProcess({
+    dataRoot: join(own.root, 'data'),
+    runRoot: join(own.root, 'run'),
+    clock: systemClock,
+    log: silentLog,
+  });
+  await daemon.start();
+  await daemon.close();
+  runtime = await own.open();
+  const info = await runtime.get(config.id);
+  assert.equal(info?.status, 'unknown');
+  assert.equal(info.pid, 0);
+  await runtime.remove(config.id);
+  await runtime.create(config);
+  assert.ok((await runtime.start(config.id)) > 0);
+  await runtime.remove(config.id);
+});
+
+test('an image that is removed and collected takes nothing from its containers; leftovers of a kill are cleared', async () => {
+  await runtime.images.load(stream(await (await testImage('gone')).archive('gone:1')));
+  const config = containerConfig(own.netns, { Command: ['/bin/cat', '/data/seed'] }, { image: 'gone:1' });
+  await runtime.create(config);
+  const { deleted } = await runtime.images.remove('gone:1', { force: true });
+  assert.ok(deleted.length > 0);
+  await runtime.start(config.id);
+  assert.equal(await output(config.id), 'seed gone');
+  await runtime.remove(config.id);
+  assert.deepEqual(readdirSync(join(own.root, 'data', 'containers')), []);
+  assert.deepEqual(readdirSync(join(own.root, 'data', 'volumes')), []);
+});

@@ -1,0 +1,124 @@
+/** The OCI spec as the kernel sees it: users, limits, mounts, terminals, capabilities. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import type { Containerd } from '../../src/containerd/containerd.ts';
+import type { ContainerConfig } from '../../src/containerd/runtime.ts';
+import type { ContainerSpec } from '../../src/model/spec.ts';
+import { containerConfig, type Scratch, scratch, stream, testImage } from './scratch.ts';
+
+let own: Scratch;
+let runtime: Containerd;
+
+before(async () => {
+  own = await scratch();
+  runtime = await own.open();
+  await runtime.images.load(stream(await (await testImage()).layout('app:1')));
+});
+
+after(async () => {
+  await runtime.close();
+  await own.close();
+});
+
+/** Runs a script in a container to its end; what it printed. */
+async function run(script: string, spec: Partial<ContainerSpec> = {}, more: Partial<ContainerConfig> = {}) {
+  const config = containerConfig(own.netns, { Command: ['/bin/sh', '-c', script], ...spec }, more);
+  await runtime.create(config);
+  await runtime.start(config.id);
+  const query = {
+    follow: true,
+    stdout: true,
+    stderr: true,
+    tail: undefined,
+    since: undefined,
+    until: undefined,
+  };
+  let text = '';
+  for await (const line of runtime.logs(config.id, query, AbortSignal.timeout(20_000)))
+    text += Buffer.from(line.data).toString();
+  await runtime.remove(config.id);
+  return text;
+}
+
+test('users by name with their groups, files of the agent, environment and host name', async () => {
+  const hosts = join(own.root, 'hosts');
+  writeFileSync(hosts, '10.0.0.1 peer\n');
+  assert.equal(await run('id -u; id -G', { User: 'web', Groups: ['33'] }), '101\n102 4 33\n');
+  assert.equal(
+    await run(
+      'cat /etc/hosts; hostname; echo $A $IMAGE',
+      { Env: ['A=b'] },
+      { files: { '/etc/hosts': hosts } },
+    ),
+    '10.0.0.1 peer\nh1\nb 1\n',
+  );
+  await assert.rejects(run('true', { User: 'nobody' }), { message: /unable to find user nobody/ });
+});
+
+test('mounts: a missing source is refused; bind, tmpfs and volumes are as asked', async () => {
+  const Source = join(own.root, 'shared');
+  await assert.rejects(run('true', { Mounts: [{ Type: 'bind', Source, Target: '/x' }] }), {
+    code: 'invalid-argument',
+    message: `invalid mount config for type "bind": bind source path does not exist: ${Source}`,
+  });
+  mkdirSync(Source);
+  writeFileSync(join(Source, 'f'), 'shared\n');
+  const text = await run('cat /x/f; touch /x/g || echo refused; stat -c %a /t; mount | grep " /t "', {
+    Mounts: [
+      { Type: 'bind', Source, Target: '/x', ReadOnly: true },
+      { Type: 'tmpfs', Target: '/t', TmpfsOptions: { SizeBytes: 65536, Mode: 0o750 } },
+    ],
+  });
+  assert.match(text, /^shared\nrefused\n750\ntmpfs on \/t type tmpfs .*size=64k,mode=750/m);
+  assert.match(text, /Read-only file system/);
+  const Mounts: ContainerSpec['Mounts'] = [{ Type: 'volume', Source: 'db', Target: '/data' }];
+  assert.equal(await run('cat /data/seed; echo more > /data/new', { Mounts }), 'seed ');
+  assert.equal(await run('cat /data/new', { Mounts }), 'more\n');
+  assert.equal(readFileSync(join(own.root, 'data/volumes/db/_data/new'), 'utf8'), 'more\n');
+});
+
+test('limits reach the cgroup, ulimits are clipped to what the daemon has, ALL capabilities to those it has', async () => {
+  const config = containerConfig(
+    own.netns,
+    {},
+    {
+      limits: { MemoryBytes: 64 * 1024 * 1024, NanoCPUs: 500_000_000, Pids: 50 },
+    },
+  );
+  await runtime.create(config);
+  const pid = await runtime.start(config.id);
+  const v2 = existsSync('/sys/fs/cgroup/cgroup.controllers');
+  const path = (controller: string) => {
+    const line = readFileSync(`/proc/${pid}/cgroup`, 'utf8')
+      .split('\n')
+      .find((l) => (v2 ? l.startsWith('0::') : l.split(':')[1]?.split(',').includes(controller)));
+    return join('/sys/fs/cgroup', v2 ? '' : controller, line!.split(':')[2]!);
+  };
+  assert.match(path('memory'), new RegExp(`/skein-ctrd-[0-9a-f]+/${config.id}$`));
+  const value = (controller: string, v1: string, unified: string) =>
+    readFileSync(join(path(controller), v2 ? unified : v1), 'utf8').trim();
+  assert.equal(value('memory', 'memory.limit_in_bytes', 'memory.max'), '67108864');
+  assert.equal(value('pids', 'pids.max', 'pids.max'), '50');
+  assert.ok(['50000', '50000 100000'].includes(value('cpu', 'cpu.cfs_quota_us', 'cpu.max')));
+  await runtime.remove(config.id);
+  const limit = await run('ulimit -n', { Ulimits: [{ Name: 'nofile', Soft: 2000000, Hard: 2000000 }] });
+  assert.ok(Number(limit) > 0 && Number(limit) <= 2000000);
+  const caps = await run('cat /proc/self/status', { CapabilityAdd: ['ALL'] });
+  const daemon = /^CapBnd:.*$/m.exec(readFileSync('/proc/self/status', 'utf8'))![0];
+  assert.ok(caps.includes(daemon));
+});
+
+test('a terminal is one stream', async () => {
+  const text = await run('echo out; echo err >&2; stty size || true; echo $TERM', { TTY: true });
+  assert.match(text, /^out\r\nerr\r\n/);
+  assert.match(text, /xterm\r\n$/);
+});
+
+test('a command that is not there is told in words', async () => {
+  await assert.rejects(run('', { Command: ['/nope'] }), {
+    message: /^failed to create task for container: .*"\/nope".*no such file or directory/,
+  });
+  assert.deepEqual(await runtime.list(), []);
+});
