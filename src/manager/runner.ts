@@ -40,6 +40,8 @@ export interface RunnerOptions {
 
 const FULL_PASS_MS = 300_000;
 const CONFLICT_WAIT_MS = 50;
+const REST_FACTOR = 4;
+const MAX_REST_MS = 100;
 
 interface Line {
   readonly planner: Planner;
@@ -55,6 +57,8 @@ export class Runner {
   #unlisten: (() => void) | undefined;
   /** Halved by each conflict, so that a batch with one contended object cannot hold up the rest for ever. */
   #limit = MAX_OPS;
+  /** Time the planners took in this round, ms. */
+  #planning = 0;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -97,7 +101,17 @@ export class Runner {
     this.#loop.mark('round');
   }
 
+  /** After a long round it rests, so that a flood of small changes is planned for in few rounds, not one each. */
   async #round(): Promise<Requeue | void> {
+    const { clock } = this.#options;
+    this.#planning = 0;
+    const requeue = await this.#runLines();
+    const rest = Math.min(MAX_REST_MS, REST_FACTOR * this.#planning);
+    if (rest >= 1) await sleep(clock, rest, this.#abort.signal);
+    return requeue;
+  }
+
+  async #runLines(): Promise<Requeue | void> {
     for (const line of this.#lines) {
       if (this.#abort.signal.aborted) return;
       await this.#runLine(line);
@@ -118,6 +132,7 @@ export class Runner {
     for (const key of keys) line.due.delete(key);
     try {
       const { steps, wake } = line.planner.plan(view, keys, now);
+      this.#planning += clock.now() - now;
       for (const { key, at } of wake) line.due.set(key, at);
       await this.#write(steps, line, keys);
     } catch (error) {

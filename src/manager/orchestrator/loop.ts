@@ -1,5 +1,6 @@
 /** Orchestrate: keys are service ids; a change of a task concerns its service, of a node its tasks' services. */
-import type { Node } from '../../model/objects.ts';
+import type { Node, Task } from '../../model/objects.ts';
+import { atLeast } from '../../model/task-state.ts';
 import type { Transition, View } from '../../store/view.ts';
 import type { Planner } from '../runner.ts';
 import type { Ids } from '../task.ts';
@@ -22,8 +23,9 @@ function* orphanServices(view: View): Iterable<string> {
 
 function* keysOf(transition: Transition, view: View): Iterable<string> {
   if (transition.kind === 'service') yield transition.id;
-  else if (transition.kind === 'task') yield (transition.after ?? transition.before)!.serviceId;
-  else if (transition.kind === 'node' && isRelevant(transition.before, transition.after)) {
+  else if (transition.kind === 'task') {
+    if (isTurn(transition.before, transition.after)) yield (transition.after ?? transition.before)!.serviceId;
+  } else if (transition.kind === 'node' && isRelevant(transition.before, transition.after)) {
     for (const task of view.tasksOfNode(transition.id)) yield task.serviceId;
     for (const service of view.all('service').values()) if (service.spec.Mode.Global) yield service.id;
   }
@@ -33,3 +35,10 @@ const isRelevant = (before: Node | undefined, after: Node | undefined): boolean 
   before?.status.state !== after?.status.state ||
   before?.spec !== after?.spec ||
   before?.description !== after?.description;
+
+/** The steps of a task between assigned and running concern its agent alone. */
+function isTurn(before: Task | undefined, after: Task | undefined): boolean {
+  if (!before || !after || before.desiredState !== after.desiredState) return true;
+  const { state, health } = after.status;
+  return (state !== before.status.state && atLeast(state, 'running')) || health !== before.status.health;
+}
