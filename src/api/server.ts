@@ -163,7 +163,6 @@ function serveRequest(options: ApiServerOptions, closing: AbortSignal) {
       if (!response.headersSent) writeError(response, error);
       else response.destroy();
     }
-    discardRest(request.raw, response);
   };
 }
 
@@ -203,23 +202,6 @@ function setHeaders(response: ServerResponse, backends: Backends, skein: string)
     Pragma: 'no-cache',
   };
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-}
-
-/** How much of a refused body is read, so that the client gets to read the answer before the connection ends. */
-const MAX_DISCARD = 64 * 1024 * 1024;
-
-function discardRest(request: IncomingMessage, response: ServerResponse): void {
-  if (request.readableEnded || request.destroyed) return;
-  let size = 0;
-  request.on('error', () => {});
-  request.on('data', (chunk: Buffer) => {
-    size += chunk.length;
-    if (size > MAX_DISCARD) {
-      response.destroy();
-      request.destroy();
-    }
-  });
-  request.resume();
 }
 
 async function removeStaleSocket(path: string): Promise<void> {

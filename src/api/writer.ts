@@ -31,7 +31,32 @@ export async function writeAnswer(
 
 function writeText(response: ServerResponse, status: number, type: string, body: string): void {
   response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
-  response.end(body);
+  endAfterRequest(response, body);
+}
+
+/** How much of a body that nobody wants is read before the connection is cut. */
+const MAX_DISCARD = 1024 * 1024 * 1024;
+
+/**
+ * The answer goes out at once, but the connection may close only when the client has sent all: it would see a broken
+ * pipe instead of the reason.
+ */
+function endAfterRequest(response: ServerResponse, body: string): void {
+  const request = response.req;
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  if (request.readableEnded || request.destroyed || (!Number(length ?? 0) && encoding === undefined)) {
+    response.end(body);
+    return;
+  }
+  if (response.req.method !== 'HEAD') response.write(body);
+  let size = 0;
+  request.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > MAX_DISCARD) request.destroy();
+  });
+  request.once('end', () => response.end());
+  request.once('error', () => response.destroy());
+  request.resume();
 }
 
 export function writeError(response: ServerResponse, thrown: unknown): void {
