@@ -47,6 +47,8 @@ export function registerDemo(program: Command): void {
 /** Signals end what is under way; a second one (a terminal sends it to npm and to us) changes nothing. */
 function untilInterrupted(): AbortSignal {
   const abort = new AbortController();
+  // The terminal may go away before the lab is down.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => {
       if (!abort.signal.aborted) progress('interrupted: taking everything down');
@@ -65,11 +67,13 @@ async function runDemo(once: boolean): Promise<number> {
   mkdirSync(labFolders(NAME).data, { recursive: true });
   writePidFile(pidFile, process.pid);
   const checks = new CheckList();
+  let proven = false;
   try {
     const stage = await build(checks, signal);
     await proveAll(stage);
     title('Checks');
     print(checks.render());
+    proven = true;
     if (!once) await stay(stage);
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -77,7 +81,7 @@ async function runDemo(once: boolean): Promise<number> {
     progress('taking the lab down');
     await downLab(NAME);
   }
-  if (once && signal.aborted) return 130;
+  if (!proven) return 130;
   return checks.held ? 0 : 1;
 }
 

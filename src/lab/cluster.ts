@@ -31,36 +31,43 @@ export async function until(
   }
 }
 
-export async function initCluster(plan: LabPlan): Promise<void> {
+export async function initCluster(plan: LabPlan, signal?: AbortSignal): Promise<void> {
   const first = plan.nodes[0]!;
-  await engineOf(first).post('/swarm/init', {
+  const request = {
     ListenAddr: '0.0.0.0:2377',
     AdvertiseAddr: first.address,
     DefaultAddrPool: plan.addressPools,
     SubnetSize: plan.subnetSize,
-  });
+  };
+  await engineOf(first).post('/swarm/init', request, { ...(signal && { signal }) });
 }
 
 /** Managers one after the other, because etcd grows by one member at a time; workers all at once. */
-export async function joinAll(plan: LabPlan, progress: (text: string) => void): Promise<void> {
+export async function joinAll(
+  plan: LabPlan,
+  progress: (text: string) => void,
+  signal?: AbortSignal,
+): Promise<void> {
   const [first, ...others] = plan.nodes as [NodePlan, ...NodePlan[]];
   const { JoinTokens } = await engineOf(first).get<SwarmAnswer>('/swarm');
   for (const node of others.filter((n) => n.manager)) {
     progress(`${node.name} joins as a manager`);
-    await join(node, first, JoinTokens.Manager);
+    await join(node, first, JoinTokens.Manager, signal);
   }
   const workers = others.filter((n) => !n.manager);
   if (workers.length > 0) progress(`${workers.map((n) => n.name).join(', ')} join as workers`);
-  await Promise.all(workers.map((node) => join(node, first, JoinTokens.Worker)));
+  await Promise.all(workers.map((node) => join(node, first, JoinTokens.Worker, signal)));
 }
 
-export const join = (node: NodePlan, via: NodePlan, token: string): Promise<unknown> =>
-  engineOf(node).post('/swarm/join', {
+export function join(node: NodePlan, via: NodePlan, token: string, signal?: AbortSignal): Promise<unknown> {
+  const request = {
     ListenAddr: '0.0.0.0:2377',
     AdvertiseAddr: node.address,
     RemoteAddrs: [`${via.address}:2377`],
     JoinToken: token,
-  });
+  };
+  return engineOf(node).post('/swarm/join', request, { ...(signal && { signal }) });
+}
 
 /** Until every node is ready in the eyes of the first. */
 export function awaitReady(plan: LabPlan, signal?: AbortSignal): Promise<void> {

@@ -133,9 +133,8 @@ export class Lab {
     await Promise.all(plan.nodes.map((node) => this.#start(node, signal)));
     if (!plan.cluster) return;
     progress(`forming a cluster on ${plan.nodes[0]!.address}`);
-    await initCluster(plan);
-    signal?.throwIfAborted();
-    await joinAll(plan, progress);
+    await initCluster(plan, signal);
+    await joinAll(plan, progress, signal);
     await awaitReady(plan, signal);
   }
 
