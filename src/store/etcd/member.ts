@@ -11,18 +11,7 @@
  * INVARIANT: a member that has data is only ever started from its data. Bootstrapping it again would make a second
  * cluster that believes it is the first.
  */
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  rmSync,
-} from 'node:fs';
-import { statSync, truncateSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
@@ -30,6 +19,7 @@ import { ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/
 import type { Log } from '../../kit/log.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { EtcdClient } from './client.ts';
+import { cutAbove, findOwner, isListening, tailOf } from './member-process.ts';
 import {
   memberArgv,
   memberEnv,
@@ -181,7 +171,7 @@ export class EtcdMember {
         silent = await this.#exclusive(() => this.#check(silent));
         failures = 0;
       } catch (error) {
-        if (REMOVED.test(this.#logTail())) return 'removed';
+        if (REMOVED.test(tailOf(this.#file('etcd.log')))) return 'removed';
         failures += 1;
         this.#log.error('etcd does not come up, will try again', { failures, err: error });
       }
@@ -191,10 +181,10 @@ export class EtcdMember {
 
   /** One look at the process; returns how many looks in a row found it silent. */
   async #check(silent: number): Promise<number> {
-    this.#trimLog();
+    cutAbove(this.#file('etcd.log'), MAX_LOG_BYTES);
     if (this.pid === undefined) {
       if (!this.hasData) return 0; // stopped and wiped, or not started yet
-      if (REMOVED.test(this.#logTail()))
+      if (REMOVED.test(tailOf(this.#file('etcd.log'))))
         throw new SkeinError('failed-precondition', 'this member was removed from its cluster');
       this.#log.warn('etcd has ended, starting it again');
       await this.#run({ kind: 'existing' }, this.timing, 'answering');
@@ -244,7 +234,10 @@ export class EtcdMember {
     for (;;) {
       if (until === 'serving' ? await this.serves() : await this.#answers()) return;
       if (this.pid === undefined)
-        throw new SkeinError('unavailable', `etcd ended while starting: ${this.#logTail().slice(-600)}`);
+        throw new SkeinError(
+          'unavailable',
+          `etcd ended while starting: ${tailOf(this.#file('etcd.log')).slice(-600)}`,
+        );
       if (this.#options.clock.now() > end)
         throw new SkeinError('unavailable', `etcd did not serve within ${START_MS / 1000} s`);
       await sleep(this.#options.clock, 25);
@@ -280,50 +273,4 @@ export class EtcdMember {
   #file(name: string): string {
     return join(this.#dir, name);
   }
-
-  /** The last 4 KB of the log. */
-  #logTail(): string {
-    try {
-      const fd = openSync(this.#file('etcd.log'), 'r');
-      try {
-        const size = statSync(this.#file('etcd.log')).size;
-        const tail = Buffer.alloc(Math.min(size, 4096));
-        readSync(fd, tail, 0, tail.length, size - tail.length);
-        return tail.toString();
-      } finally {
-        closeSync(fd);
-      }
-    } catch {
-      return '';
-    }
-  }
-
-  /** etcd appends, so that its file may be cut under it. */
-  #trimLog(): void {
-    const file = this.#file('etcd.log');
-    if (existsSync(file) && statSync(file).size > MAX_LOG_BYTES) truncateSync(file, 0);
-  }
-}
-
-function isListening(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = connect(socket, () => {
-      connection.destroy();
-      resolve(true);
-    }).on('error', () => resolve(false));
-  });
-}
-
-/** The process whose arguments name this data directory. */
-function findOwner(dataDir: string): number | undefined {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const argv = readFileSync(`/proc/${entry}/cmdline`, 'utf8').split('\0');
-      if (argv[argv.indexOf('--data-dir') + 1] === dataDir) return Number(entry);
-    } catch {
-      // ended while we looked
-    }
-  }
-  return undefined;
 }
