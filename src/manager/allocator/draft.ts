@@ -12,6 +12,8 @@ export interface Draft {
   readonly now: number;
   readonly ids: Ids;
   readonly addresses: Map<NetworkId, Set<number>>;
+  /** Networks found to have no free address: the next one who asks is told without another search. */
+  readonly full: Set<NetworkId>;
   readonly ports: Map<string, ServiceId>;
   readonly macs: Set<string>;
   readonly states: Map<NetworkId, NetworkState>;

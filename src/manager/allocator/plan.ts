@@ -39,6 +39,7 @@ export function planAllocation(
     now,
     ids,
     addresses: new Map(),
+    full: new Set(),
     ports: new Map(),
     macs: new Set(),
     states: new Map(),
@@ -64,10 +65,11 @@ export function planAllocation(
 function address(draft: Draft, networkId: NetworkId): InterfaceAddress | undefined {
   const state = draft.view.get('network', networkId)?.state;
   const pool = draft.book.pool(networkId);
-  if (!state || !pool) return undefined;
+  if (!state || !pool || draft.full.has(networkId)) return undefined;
   const taken = draft.addresses.get(networkId) ?? new Set();
   draft.addresses.set(networkId, taken);
   const ip = pool.next(draft.now, taken);
+  if (!ip) draft.full.add(networkId);
   return ip && interfaceAddress(ip, prefixLength(state.subnet));
 }
 

@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { timestamp } from '../../kit/clock.ts';
+import type { Node, Service, Task } from '../../model/objects.ts';
+import type { RestartPolicy, ServiceSpec } from '../../model/spec.ts';
+import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
+import type { Step } from '../step.ts';
+import { planServices } from './plan.ts';
+
+const SECOND = 1000;
+const at = (seconds: number) => timestamp(T0 + seconds * SECOND);
+
+/** A step in words: what stops, what starts in which slot with which desired state. */
+function words(step: Step): string {
+  if (step.kind === 'change-slot') {
+    const stop = step.stop.map((t) => `${step.desired} ${t.id}`);
+    const start = step.start
+      ? [
+          `start ${step.start.slot || step.start.nodeId} ${step.start.desiredState} v${step.start.specVersion}`,
+        ]
+      : [];
+    return [...stop, ...start].join(', ');
+  }
+  if (step.kind === 'release-task') return `release ${step.task.id}`;
+  if (step.kind === 'set-update-status' || step.kind === 'rollback-service') return `${step.status.state}`;
+  return step.kind;
+}
+
+interface Case {
+  readonly service?: Partial<Service>;
+  readonly spec?: Partial<ServiceSpec>;
+  readonly nodes?: Node[];
+  readonly tasks?: Task[];
+  readonly seconds?: number;
+}
+
+function plan(c: Case): { steps: string[]; wake: number[] } {
+  const view = viewOf(
+    { kind: 'service', object: service({ spec: spec(c.spec), ...c.service }) },
+    ...(c.nodes ?? [node('n1'), node('n2')]).map((object) => ({ kind: 'node', object }) as const),
+    ...(c.tasks ?? []).map((object) => ({ kind: 'task', object }) as const),
+  );
+  const { steps, wake } = planServices(view, ['svc'], T0 + (c.seconds ?? 0) * SECOND, counterIds());
+  return { steps: steps.map(words), wake: wake.map((w) => (w.at - T0) / SECOND) };
+}
+
+const down = node('n1', { status: { ...node('n1').status, state: 'down' } });
+const drained = node('n1', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
+const failed = (patch: Partial<Task> = {}) => task('a', { status: status('failed'), ...patch });
+const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
+  spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], RestartPolicy },
+});
+const replicated = (Replicas: number): Partial<ServiceSpec> => ({ Mode: { Replicated: { Replicas } } });
+const v2: Partial<Service> = {
+  specVersion: 2,
+  spec: spec({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } }),
+};
+const fresh = (id: string, patch: Partial<Task> = {}) =>
+  task(id, {
+    specVersion: 2,
+    spec: { ContainerSpec: { Image: 'web:2' }, Networks: [] },
+    createdAt: at(1),
+    ...patch,
+  });
+const order = (Order: 'start-first' | 'stop-first'): Partial<Service> => ({
+  ...v2,
+  spec: { ...v2.spec!, UpdateConfig: { Parallelism: 1, Order } },
+});
+const updating = { state: 'updating', startedAt: at(0), message: 'update in progress' } as const;
+
+const CASES: [string, Case, string[]][] = [
+  [
+    'missing tasks are made in free slots',
+    { spec: replicated(3), tasks: [task('a', { slot: 2 })] },
+    ['start 1 running v1', 'start 3 running v1'],
+  ],
+  ['what is right is left alone', { tasks: [task('a')] }, []],
+  [
+    'scaled down: what does not run goes first',
+    { spec: replicated(1), tasks: [task('a', { status: status('preparing') }), task('b', { slot: 2 })] },
+    ['remove a'],
+  ],
+  [
+    'scaled down: the fuller node gives',
+    {
+      spec: replicated(2),
+      tasks: [task('a'), task('b', { slot: 2 }), task('c', { slot: 3, nodeId: 'n2' as never })],
+    },
+    ['remove b'],
+  ],
+  ['failed: replaced, to run after the delay', { tasks: [failed()] }, ['shutdown a, start 1 ready v1']],
+  [
+    'failed without a delay: runs at once',
+    {
+      spec: { TaskTemplate: { ContainerSpec: { Image: 'web:1' }, RestartPolicy: { Delay: 0 } } },
+      tasks: [failed(policy({ Delay: 0 }))],
+    },
+    ['shutdown a, start 1 running v1'],
+  ],
+  [
+    'completed under on-failure: done',
+    { tasks: [failed({ ...policy({ Condition: 'on-failure' }), status: status('complete') })] },
+    ['shutdown a'],
+  ],
+  [
+    'no attempts left: done',
+    {
+      tasks: [
+        failed({ ...policy({ MaxAttempts: 1 }), desiredState: 'shutdown' }),
+        failed({ ...policy({ MaxAttempts: 1 }), id: 'b' as never, createdAt: at(1) }),
+      ],
+    },
+    ['shutdown b'],
+  ],
+  [
+    'node down: replaced with the delay',
+    { nodes: [down, node('n2')], tasks: [task('a')] },
+    ['shutdown a, start 1 ready v1'],
+  ],
+  ['node gone: replaced', { nodes: [node('n2')], tasks: [task('a')] }, ['shutdown a, start 1 ready v1']],
+  [
+    'drained, stop-first: replaced when stopped',
+    { nodes: [drained, node('n2')], tasks: [task('a')] },
+    ['shutdown a, start 1 ready v1'],
+  ],
+  [
+    'drained, start-first: the new one first',
+    {
+      spec: { UpdateConfig: { Parallelism: 1, Order: 'start-first' } },
+      nodes: [drained, node('n2')],
+      tasks: [task('a')],
+    },
+    ['start 1 running v1'],
+  ],
+  [
+    'drained, start-first: then the old one goes',
+    {
+      spec: { UpdateConfig: { Parallelism: 1, Order: 'start-first' } },
+      nodes: [drained, node('n2')],
+      tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1) })],
+    },
+    ['shutdown a'],
+  ],
+  [
+    'two in one slot: the one that is further stays',
+    { tasks: [task('a', { status: status('preparing') }), task('b')] },
+    ['shutdown a'],
+  ],
+  [
+    'outdated, stop-first',
+    { service: order('stop-first'), tasks: [task('a')] },
+    ['shutdown a, start 1 ready v2', 'updating'],
+  ],
+  [
+    'outdated, start-first',
+    { service: order('start-first'), tasks: [task('a')] },
+    ['start 1 running v2', 'updating'],
+  ],
+  [
+    'start-first: the old one goes when the new one is up',
+    {
+      service: { ...order('start-first'), updateStatus: updating },
+      tasks: [task('a'), fresh('b')],
+      seconds: 1,
+    },
+    ['shutdown a'],
+  ],
+  [
+    'start-first: not while it starts',
+    {
+      service: { ...order('start-first'), updateStatus: updating },
+      tasks: [task('a'), fresh('b', { status: status('starting') })],
+    },
+    [],
+  ],
+  [
+    'start-first: nor while it is not healthy',
+    {
+      service: { ...order('start-first'), updateStatus: updating },
+      tasks: [task('a'), fresh('b', { status: status('running', { health: 'starting' }) })],
+    },
+    [],
+  ],
+  [
+    'a paused update does nothing',
+    { service: { ...v2, updateStatus: { state: 'paused', message: '' } }, tasks: [task('a')] },
+    [],
+  ],
+  [
+    'stable for the time of the monitor: completed',
+    { service: { ...v2, updateStatus: updating }, tasks: [fresh('b')], seconds: 5 },
+    ['completed'],
+  ],
+  [
+    'an early end pauses',
+    {
+      service: { ...v2, updateStatus: updating },
+      tasks: [
+        fresh('b', { desiredState: 'shutdown', status: status('failed') }),
+        fresh('c', { createdAt: at(2) }),
+      ],
+      seconds: 3,
+    },
+    ['paused'],
+  ],
+  [
+    'global: one on each ready node, none on a drained one',
+    {
+      spec: { Mode: { Global: {} } },
+      nodes: [drained, node('n2'), node('n3')],
+      tasks: [task('a', { slot: 0 })],
+    },
+    ['shutdown a', 'start n2 running v1', 'start n3 running v1'],
+  ],
+  [
+    'global: constraints count',
+    {
+      spec: {
+        Mode: { Global: {} },
+        TaskTemplate: {
+          ContainerSpec: { Image: 'web:1' },
+          Placement: { Constraints: ['node.hostname!=n1'] },
+        },
+      },
+    },
+    ['start n2 running v1'],
+  ],
+];
+
+for (const [name, given, steps] of CASES) test(name, () => assert.deepEqual(plan(given).steps, steps));
+
+test('a replacement is released when its delay is over, counted from its creation', () => {
+  const tasks = [
+    failed({ desiredState: 'shutdown' }),
+    task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(1) }),
+  ];
+  assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
+  assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
+});
+
+test('a replacement waits for its predecessor to stop, but not for ever', () => {
+  const tasks = [
+    task('a', { desiredState: 'shutdown' }),
+    task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(1) }),
+  ];
+  assert.deepEqual(plan({ tasks, seconds: 5 }), { steps: [], wake: [71] });
+  assert.deepEqual(plan({ tasks, seconds: 71 }).steps, ['release b']);
+});
+
+test('parallelism and delay bound how many slots are under way', () => {
+  const UpdateConfig = { Parallelism: 2, Delay: 10e9 };
+  const of = { ...v2, updateStatus: updating, spec: { ...v2.spec!, ...replicated(4), UpdateConfig } };
+  const old = [2, 3, 4].map((slot) => task(`o${slot}`, { slot }));
+  assert.deepEqual(plan({ service: of, tasks: [fresh('n1'), ...old], seconds: 3 }), {
+    steps: ['shutdown o2, start 2 ready v2'],
+    wake: [10],
+  });
+});

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { VirtualClock } from '../kit/clock.ts';
+import { silentLog } from '../kit/log.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ServiceId } from '../model/ids.ts';
+import { Cache } from '../store/cache.ts';
+import { MemoryStore } from '../store/memory.ts';
+import { batchesOf, type Planner, Runner } from './runner.ts';
+import { draftOf } from './step.ts';
+import { service, task } from './testing/builders.ts';
+
+/** Marks every service 'completed' once; counts how often it was asked. */
+class Marker implements Planner {
+  readonly name = 'marker';
+  plans = 0;
+  reset: Planner['reset'] = (view) => view.all('service').keys();
+  changed: Planner['changed'] = (transition) => (transition.kind === 'service' ? [transition.id] : []);
+  plan: Planner['plan'] = (view, keys) => {
+    this.plans += 1;
+    const services = [...keys]
+      .map((key) => view.get('service', key as ServiceId)!)
+      .filter((s) => !s.updateStatus);
+    const status = { state: 'completed', message: 'marked' } as const;
+    return { steps: services.map((s) => ({ kind: 'set-update-status', service: s, status })), wake: [] };
+  };
+}
+
+async function rig(count: number) {
+  const clock = new VirtualClock();
+  const store = new MemoryStore({ clock });
+  const view = new Cache();
+  const end = new AbortController();
+  for (let i = 0; i < count; i++) {
+    const object = {
+      ...draftOf<'service'>(service()),
+      id: `s${i}` as ServiceId,
+      spec: { ...service().spec, Name: `s${i}` },
+    };
+    await store.transact([{ op: 'create', kind: 'service', object }]);
+  }
+  const following = view.follow(store, { clock, signal: end.signal });
+  await clock.advance(1);
+  const fence = store.claim('leader', 'a')!;
+  const marker = new Marker();
+  const deposed: number[] = [];
+  const runner = (transact: MemoryStore['transact']) =>
+    new Runner({
+      store: { transact, snapshot: () => store.snapshot() },
+      view,
+      clock,
+      log: silentLog,
+      planners: [marker],
+      fence,
+      onDeposed: () => deposed.push(clock.now()),
+    }).start();
+  const stop = async (r: Runner) => {
+    await r.stop();
+    end.abort();
+    await clock.advance(5000);
+    await following;
+  };
+  const marked = () => [...view.all('service').values()].filter((s) => s.updateStatus).length;
+  return { clock, store, view, fence, marker, deposed, runner, stop, marked };
+}
+
+test('someone else writes first: planned again from what the view shows then', async () => {
+  const { clock, store, runner, stop, marked } = await rig(3);
+  let conflicts = 0;
+  const r = runner(async (ops, fence) => {
+    if (conflicts++ < 5) throw new SkeinError('out-of-sequence', 'update out of sequence');
+    return store.transact(ops, fence);
+  });
+  await clock.advance(1000);
+  assert.equal(marked(), 3);
+  await stop(r);
+});
+
+test('a write of unknown fate that went through is not done twice', async () => {
+  const { clock, store, runner, stop, marked } = await rig(3);
+  const writes: number[] = [];
+  const r = runner(async (ops, fence) => {
+    writes.push(await store.transact(ops, fence));
+    if (writes.length === 1) throw new SkeinError('deadline-exceeded', 'no answer');
+    return writes.at(-1)!;
+  });
+  await clock.advance(2000);
+  assert.equal(marked(), 3);
+  assert.equal(writes.length, 1);
+  await stop(r);
+});
+
+test('another leader: told once, nothing more is written', async () => {
+  const { clock, store, fence, deposed, runner, stop, marked } = await rig(3);
+  store.resign(fence);
+  store.claim('leader', 'b');
+  const r = runner((ops, f) => store.transact(ops, f));
+  await clock.advance(10_000);
+  assert.equal(deposed.length, 1);
+  assert.equal(marked(), 0);
+  await stop(r);
+});
+
+test('large plans are cut into transactions that the store takes', async () => {
+  const { clock, store, runner, stop, marked, marker } = await rig(450);
+  const sizes: number[] = [];
+  const r = runner((ops, f) => (sizes.push(ops.length), store.transact(ops, f)));
+  await clock.advance(1000);
+  assert.equal(marked(), 450);
+  assert.deepEqual(sizes, [200, 200, 50]);
+  assert.ok(marker.plans <= 5);
+  await stop(r);
+});
+
+test('one step is never torn apart, one object never written twice in a plan', () => {
+  const [a, b] = [task('a'), task('b')];
+  const stop = (...tasks: ReturnType<typeof task>[]) => ({
+    kind: 'change-slot' as const,
+    stop: tasks,
+    desired: 'shutdown' as const,
+    start: undefined,
+  });
+  const { batches, skipped } = batchesOf([stop(a, b), stop(b)], 0, 1);
+  assert.deepEqual(
+    batches.map((ops) => ops.length),
+    [2],
+  );
+  assert.ok(skipped);
+});
