@@ -80,6 +80,7 @@ export class Containerd implements ContainerRuntime {
   readonly #host: HostLimits;
   readonly #tailers = new Map<ContainerId, Promise<Tailer>>();
   readonly #ending = new Map<ContainerId, Promise<void>>();
+  readonly #deleting = new Map<ContainerId, Promise<void>>();
   readonly #users = new Map<string, UserDatabase>();
   readonly #stop = new AbortController();
   #watching: Promise<void> = Promise.resolve();
@@ -336,7 +337,25 @@ export class Containerd implements ContainerRuntime {
       await unless('not-found', this.#api.tasks.wait({ containerId: id }, { timeoutMs: END_TIMEOUT_MS }));
     }
     await this.#ending.get(id);
-    await unless('not-found', this.#api.tasks.delete({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS }));
+    await this.#deleteTask(id);
+  }
+
+  /** One deletion at a time: the shim ends with it, and a second one would find it gone in the middle of its work. */
+  #deleteTask(id: ContainerId): Promise<void> {
+    const running = this.#deleting.get(id);
+    if (running) return running;
+    const work = (async () => {
+      try {
+        await unless(
+          'not-found',
+          this.#api.tasks.delete({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS }),
+        );
+      } catch (error) {
+        if (await this.#task(id)) throw error;
+      }
+    })().finally(() => this.#deleting.delete(id));
+    this.#deleting.set(id, work);
+    return work;
   }
 
   #tail(id: ContainerId, streams: readonly StreamName[]): Promise<Tailer> {
@@ -365,11 +384,20 @@ export class Containerd implements ContainerRuntime {
   /** Starts a tailer for every container with output to read, and finishes what ended in the meantime. */
   async #adopt(): Promise<void> {
     for (const info of await this.list()) {
-      await this.#files.create(info.id, streamsOf(info.config), []);
-      await this.#tail(info.id, streamsOf(info.config));
-      if (info.status === 'stopped') await this.#end(info.id, info);
-      else if (info.status === 'unknown') await this.#finishTail(info.id);
+      try {
+        await this.#adoptOne(info);
+      } catch (error) {
+        // One damaged container must not keep the node from starting.
+        this.#options.log.error('container could not be adopted', { 'container.id': info.id, err: error });
+      }
     }
+  }
+
+  async #adoptOne(info: ContainerInfo): Promise<void> {
+    await this.#files.create(info.id, streamsOf(info.config), []);
+    await this.#tail(info.id, streamsOf(info.config));
+    if (info.status === 'stopped') await this.#end(info.id, info);
+    else if (info.status === 'unknown') await this.#finishTail(info.id);
   }
 
   async #watch(): Promise<void> {
@@ -412,7 +440,7 @@ export class Containerd implements ContainerRuntime {
   async #endOnce(id: ContainerId, exit: Exit): Promise<void> {
     if (!this.#tailers.has(id)) return; // being removed, or none of ours
     await this.#files.setExit(id, exit);
-    await unless('not-found', this.#api.tasks.delete({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS }));
+    await this.#deleteTask(id);
     await this.#finishTail(id);
   }
 

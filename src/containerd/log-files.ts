@@ -16,7 +16,7 @@ export interface LogCap {
   readonly maxFiles: number;
 }
 
-const READ_BYTES = 1024 * 1024;
+const READ_BYTES = 256 * 1024;
 const PREFIX = 'records-';
 const fileName = (sequence: number): string => `${PREFIX}${String(sequence).padStart(6, '0')}`;
 

@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { systemClock } from '../kit/clock.ts';
+import { silentLog } from '../kit/log.ts';
+import { queryLogs } from './log-query.ts';
+import { cutLines, decodeRecord, encodeRecord, formatTime, MAX_DATA, parseTime } from './log-record.ts';
+import { Tailer } from './tailer.ts';
+
+function folder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'skein-tail-'));
+  for (const stream of ['stdout', 'stderr']) writeFileSync(join(path, stream), '');
+  return path;
+}
+
+const tailer = (path: string, punched: number[] = [], maxFileBytes = 1 << 20) =>
+  new Tailer({
+    folder: path,
+    streams: ['stdout', 'stderr'],
+    cap: { maxFileBytes, maxFiles: 3 },
+    clock: systemClock,
+    log: silentLog,
+    punch: (_, length) => punched.push(length),
+  });
+
+async function read(path: string, source?: Tailer, tail?: number): Promise<string[]> {
+  const query = {
+    follow: source !== undefined,
+    stdout: true,
+    stderr: true,
+    since: undefined,
+    until: undefined,
+    tail,
+  };
+  const lines: string[] = [];
+  for await (const line of queryLogs(path, query, () => source, AbortSignal.timeout(10_000)))
+    lines.push(Buffer.from(line.data).toString());
+  return lines;
+}
+
+test('lines in any pieces come out whole, in pieces only where they are too long', () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(fc.string(), fc.constant('x'.repeat(MAX_DATA + 5)))), (texts) => {
+      const chunk = Buffer.from(texts.join('\n'));
+      const lines = cutLines(chunk, true);
+      return Buffer.concat(lines).equals(chunk) && lines.every((line) => line.length <= MAX_DATA);
+    }),
+  );
+  assert.deepEqual(cutLines(Buffer.from('a\nb'), false).map(String), ['a\n']);
+});
+
+test('a record is read back as written, and a torn one is none', () => {
+  const record = { stream: 'stderr', time: 123n, end: 2 ** 40, data: Buffer.from('x\n') } as const;
+  const bytes = encodeRecord(record);
+  assert.deepEqual(decodeRecord(bytes, 0)?.record, record);
+  for (let length = 0; length < bytes.length; length++)
+    assert.equal(decodeRecord(bytes.subarray(0, length), 0), undefined);
+});
+
+test('times keep their nanoseconds', () => {
+  assert.equal(formatTime(parseTime('2026-01-02T03:04:05.123456789Z')!), '2026-01-02T03:04:05.123456789Z');
+  assert.equal(formatTime(parseTime('1767323045.000000001')!), '2026-01-02T03:04:05.000000001Z');
+  assert.equal(parseTime('yesterday'), undefined);
+});
+
+test('a follower sees what is written before and during, and ends when the container has', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stdout'), 'one\ntwo');
+  const tail = await tailer(path).start();
+  const following = read(path, tail);
+  appendFileSync(join(path, 'stdout'), ' three\n');
+  appendFileSync(join(path, 'stderr'), 'rest');
+  await tail.finish();
+  assert.deepEqual((await following).sort(), ['one\n', 'rest', 'two three\n']);
+  assert.deepEqual(await read(path, undefined, 1), ['rest']);
+});
+
+test('a tailer that takes over repeats nothing and skips nothing, torn end of the file or not', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stdout'), 'a\nb\n');
+  const first = await tailer(path).start();
+  while ((await read(path)).length < 2) await new Promise((resolve) => setImmediate(resolve));
+  await first.stop();
+  appendFileSync(join(path, 'records-000001'), Buffer.from([0, 0, 0, 9, 0, 1])); // killed in the middle of a write
+  writeFileSync(join(path, 'records-000002'), 'SKL'); // killed in the middle of a rotation
+  appendFileSync(join(path, 'stdout'), 'c\n');
+  const second = await tailer(path).start();
+  await second.finish();
+  assert.deepEqual(await read(path), ['a\n', 'b\n', 'c\n']);
+});
+
+test('records are bounded on disk; the newest are kept, and space behind them is given back', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  const line = `${'x'.repeat(99)}\n`;
+  appendFileSync(join(path, 'stdout'), `${line.repeat(50_000)}last\n`);
+  const punched: number[] = [];
+  const tail = await tailer(path, punched, 300_000).start();
+  await tail.finish();
+  const records = readdirSync(path).filter((name) => name.startsWith('records-'));
+  assert.equal(records.length, 3);
+  const total = records.reduce((sum, name) => sum + statSync(join(path, name)).size, 0);
+  assert.ok(total < 3 * 300_000 + 3 * 400_000, `${total} bytes`);
+  assert.equal((await read(path)).at(-1), 'last\n');
+  assert.ok(punched.at(-1)! >= 5_000_000 - 4096 && punched.every((length) => length % 4096 === 0));
+});
