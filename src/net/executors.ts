@@ -8,6 +8,7 @@ import type { Protocol } from '../model/spec.ts';
 import type { Step, StepKind } from './diff-plan.ts';
 import type { PortChanges } from './nft-diff-plan.ts';
 import { removeBaseText, replaceBaseText, tableText } from './nft-text.ts';
+import { forgetUdp } from './conntrack.ts';
 import { TABLE } from './nft-names.ts';
 import * as nf from './nfnetlink.ts';
 import type { Message } from './netlink.ts';
@@ -182,46 +183,33 @@ function baseText(step: StepOf<'nft.base'>): string {
 
 function programPorts(places: Places, changes: PortChanges): void {
   places.filter.request(nf.transaction(portMessages(changes)));
-  if (changes.forgetUdp.size > 0) nf.forgetUdp(places.filter, changes.forgetUdp);
+  if (changes.forgetUdp.size > 0) forgetUdp(places.filter, changes.forgetUdp);
 }
 
 function portMessages(changes: PortChanges): Message[] {
-  const rule = ([chain, modulus]: [string, number]) =>
-    nf.addPortRule(chain, chain.slice(0, chain.indexOf('-')) as Protocol, modulus);
-  const slots = [...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), ...targetOf(target) }));
-  const gone = changes.deleteSlots.map(slotOf);
+  const rule = ([chain, modulus]: [string, number]) => nf.addPortRule(chain, portOf(chain, '-'), modulus);
   return [
     ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), rule(entry)]),
     ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), rule(entry)]),
-    ...byProtocol(gone).flatMap(([protocol, keys]) => nf.deleteSlots(protocol, keys)),
-    ...byProtocol(slots).flatMap(([protocol, keys]) => nf.addSlots(protocol, keys)),
-    ...nf.deletePublished(changes.deletePublished.map(portOf)),
+    ...nf.deleteSlots(changes.deleteSlots.map(slotOf)),
+    ...nf.addSlots([...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), ...targetOf(target) }))),
+    ...nf.deletePublished(changes.deletePublished.map((key) => portOf(key))),
     ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ ...portOf(key), chain }))),
     ...changes.deleteChains.flatMap((chain) => [nf.flushChain(chain), nf.deleteChain(chain)]),
   ];
 }
 
 function slotOf(key: string): nf.SlotKey {
-  const [protocol, port, slot] = key.split('/');
-  return { protocol: protocol as Protocol, port: Number(port), slot: Number(slot) };
+  return { ...portOf(key), slot: Number(key.split('/')[2]) };
 }
 
-function portOf(key: string): { protocol: Protocol; port: number } {
-  const [protocol, port] = key.split('/');
+/** `tcp/80`, or the chain's name `tcp-80`. */
+function portOf(key: string, separator = '/'): nf.PortName {
+  const [protocol, port] = key.split(separator);
   return { protocol: protocol as Protocol, port: Number(port) };
 }
 
 function targetOf(target: string): { address: Ipv4; to: number } {
   const [address, port] = target.split(':');
   return { address: address as Ipv4, to: Number(port) };
-}
-
-function byProtocol<T extends { readonly protocol: Protocol }>(items: readonly T[]): [Protocol, T[]][] {
-  const groups = new Map<Protocol, T[]>();
-  for (const item of items) {
-    const group = groups.get(item.protocol);
-    if (group) group.push(item);
-    else groups.set(item.protocol, [item]);
-  }
-  return [...groups];
 }

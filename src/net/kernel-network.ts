@@ -26,7 +26,7 @@ import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
-import { dumpAddresses, dumpLinks, dumpNeighbours, dumpRoutes } from './rtnetlink.ts';
+import { dumpAddresses, dumpLinks, dumpNeighbours, dumpRoutes } from './rtnetlink-read.ts';
 import { planRecord } from './sandbox-plan.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { ZERO_MAC } from './state.ts';

@@ -1,6 +1,6 @@
 /** The nftables table as the text that nft reads: what golden files hold, and how the fixed part is loaded. */
 import { ruleComment, chainOf, type NftTable } from './nft-plan.ts';
-import { portMark, PROTOCOLS, slotsMap, TABLE } from './nft-names.ts';
+import { portMark, PROTOCOLS, slotsMap, slotsMaps, TABLE } from './nft-names.ts';
 import type { BaseChain, Match, PublishedPort, Rule, Verdict } from './state.ts';
 import type { Protocol } from '../model/spec.ts';
 
@@ -40,8 +40,8 @@ const commented = (rule: Rule): string => `${ruleText(rule)} comment "${ruleComm
 const baseHead = (chain: BaseChain): string =>
   `type ${chain.type} hook ${chain.hook} priority ${chain.priority}; policy accept;`;
 
-const slotsText = (protocol: Protocol, elements: readonly string[]): string[] => [
-  `  map ${slotsMap(protocol)} {`,
+const slotsText = (map: string, protocol: Protocol, elements: readonly string[]): string[] => [
+  `  map ${map} {`,
   `    typeof ${protocol} dport . numgen inc mod 2 : ip daddr . ${protocol} dport;`,
   ...elementsText(elements),
   '  }',
@@ -54,7 +54,7 @@ function portRule(port: PublishedPort): string {
   const { protocol, backends } = port;
   const comment = `comment "${portMark(backends.length)}"`;
   if (backends.length > 0)
-    return `dnat ip to ${protocol} dport . numgen inc mod ${backends.length} map @${slotsMap(protocol)} ${comment}`;
+    return `dnat ip to ${protocol} dport . numgen inc mod ${backends.length} map @${slotsMap(protocol, port.port)} ${comment}`;
   return protocol === 'tcp'
     ? `reject with tcp reset ${comment}`
     : `meta l4proto ${protocol} reject with icmp port-unreachable ${comment}`;
@@ -65,13 +65,15 @@ export function tableText(table: NftTable): string {
   const ports = [...table.ports.values()].sort(
     (a, b) => PROTOCOLS.indexOf(a.protocol) - PROTOCOLS.indexOf(b.protocol) || a.port - b.port,
   );
-  const slotsOf = (protocol: Protocol) =>
+  const slotsOf = (map: string) =>
     ports
-      .filter((p) => p.protocol === protocol)
+      .filter((p) => slotsMap(p.protocol, p.port) === map)
       .flatMap((p) => p.backends.map((b, slot) => `${p.port} . ${slot} : ${b.address} . ${b.port}`));
   return [
     `table ip ${TABLE} {`,
-    ...PROTOCOLS.flatMap((protocol) => slotsText(protocol, slotsOf(protocol))),
+    ...PROTOCOLS.flatMap((protocol) =>
+      slotsMaps(protocol).flatMap((map) => slotsText(map, protocol, slotsOf(map))),
+    ),
     ...ports.flatMap((port) => [`  chain ${chainOf(port)} {`, `    ${portRule(port)}`, '  }']),
     '  map published {',
     '    type inet_proto . inet_service : verdict;',

@@ -3,7 +3,9 @@
  * namespace, other tables) are not in it, so no difference can ever be about them.
  */
 import { interfaceAddress } from '../kit/cidr.ts';
-import { dumpChains, dumpPublished, dumpRules, dumpSlots } from './nfnetlink.ts';
+import { isCode } from '../model/errors.ts';
+import type { NetlinkSocket } from './netlink.ts';
+import { dumpChains, dumpPublished, dumpRules, dumpSlots } from './nfnetlink-read.ts';
 import { isOurs } from './link-names.ts';
 import { markOf } from './nft-plan.ts';
 import { PROTOCOLS } from './nft-names.ts';
@@ -15,7 +17,7 @@ import {
   dumpNeighbours,
   dumpRoutes,
   type ObservedLink,
-} from './rtnetlink.ts';
+} from './rtnetlink-read.ts';
 import {
   emptyNft,
   type KernelState,
@@ -110,8 +112,17 @@ function kindOf(link: ObservedLink): LinkKind {
   return { kind: 'other', type: link.kind };
 }
 
+/** A table without the maps that this version has (another version's, or a stranger's) is made anew as a whole. */
 function observeNft(places: Places): NftState {
-  const socket = places.filter;
+  try {
+    return readNft(places.filter);
+  } catch (error) {
+    if (isCode(error, 'not-found')) return emptyNft;
+    throw error;
+  }
+}
+
+function readNft(socket: NetlinkSocket): NftState {
   const chains = dumpChains(socket);
   if (chains.length === 0) return emptyNft;
   const comments = new Map<string, string[]>(chains.map(({ name }) => [name, []]));

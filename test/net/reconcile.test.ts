@@ -80,11 +80,15 @@ const drifts: Record<string, () => unknown> = {
   'a rule deleted': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'postrouting'),
   'a foreign rule in our chain': () => lab.exec(root, 'nft', 'add', 'rule', 'ip', 'skein', 'forward', 'drop'),
   'a port chain emptied': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80'),
-  'a backend element deleted': () => lab.exec(root, 'nft', 'delete element ip skein slots-tcp { 80 . 1 }'),
+  'a backend element deleted': () => lab.exec(root, 'nft', 'delete element ip skein slots-tcp-0 { 80 . 1 }'),
   'a backend element added': () =>
-    lab.exec(root, 'nft', 'add element ip skein slots-tcp { 80 . 9 : 10.9.9.9 . 1 }'),
+    lab.exec(root, 'nft', 'add element ip skein slots-tcp-0 { 80 . 9 : 10.9.9.9 . 1 }'),
   'a published port deleted': () => lab.exec(root, 'nft', 'delete element ip skein published { tcp . 80 }'),
   'the table deleted': () => lab.exec(root, 'nft', 'delete', 'table', 'ip', 'skein'),
+  'a table of another layout': () => {
+    for (const line of ['delete table', 'add table']) lab.exec(root, 'nft', `${line} ip skein`);
+    lab.exec(root, 'nft', 'add chain ip skein prerouting { type nat hook prerouting priority -100 ; }');
+  },
   'a remote FDB entry deleted': () =>
     lab.exec(fabric, 'bridge', 'fdb', 'del', macFor('10.255.0.8'), 'dev', 'vx-4096', 'self'),
   'a remote FDB entry that leads elsewhere': () =>

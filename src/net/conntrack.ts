@@ -1,0 +1,52 @@
+/** Connection tracking, as far as the mesh must change it. */
+import { attr, attributes, ENOENT, type Message, type NetlinkSocket, readIp } from './netlink.ts';
+import { head, NFPROTO_IPV4, protocolNumber } from './nfnetlink.ts';
+
+const SUBSYSTEM_CONNTRACK = 1;
+const CT_GET = 1;
+const CT_DELETE = 2;
+const CTA_TUPLE_ORIG = 1;
+const CTA_TUPLE_REPLY = 2;
+const CTA_TUPLE_IP = 1;
+const CTA_TUPLE_PROTO = 2;
+const CTA_IP_V4_SRC = 1;
+const CTA_PROTO_NUM = 1;
+const CTA_PROTO_SRC_PORT = 2;
+
+/**
+ * Forgets the UDP flows that were translated to `address:port`: without a handshake the kernel would send the rest
+ * of a flow to a backend that is gone until the flow is silent for its whole timeout.
+ *
+ * Cost: one pass over the node's connection table, only when a UDP backend leaves.
+ */
+export function forgetUdp(socket: NetlinkSocket, backends: ReadonlySet<string>): number {
+  const doomed: Message[] = [];
+  for (const { body } of socket.dump(
+    (SUBSYSTEM_CONNTRACK << 8) | CT_GET,
+    head(NFPROTO_IPV4),
+    'list conntrack',
+  )) {
+    const found = attributes(body, 4);
+    const reply = tupleSource(found.get(CTA_TUPLE_REPLY));
+    if (reply?.protocol !== protocolNumber.udp || !backends.has(reply.source)) continue;
+    doomed.push({
+      type: (SUBSYSTEM_CONNTRACK << 8) | CT_DELETE,
+      flags: 0,
+      what: `forget the UDP flow to ${reply.source}`,
+      ignore: [ENOENT],
+      body: Buffer.concat([head(NFPROTO_IPV4), attr(CTA_TUPLE_ORIG | 0x8000, found.get(CTA_TUPLE_ORIG)!)]),
+    });
+  }
+  socket.request(doomed);
+  return doomed.length;
+}
+
+function tupleSource(tuple: Buffer | undefined): { protocol: number; source: string } | undefined {
+  if (!tuple) return undefined;
+  const parts = attributes(tuple);
+  const ip = attributes(parts.get(CTA_TUPLE_IP) ?? Buffer.alloc(0)).get(CTA_IP_V4_SRC);
+  const protocol = attributes(parts.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0));
+  const port = protocol.get(CTA_PROTO_SRC_PORT);
+  if (!ip || !port) return undefined;
+  return { protocol: protocol.get(CTA_PROTO_NUM)?.[0] ?? 0, source: `${readIp(ip)}:${port.readUInt16BE()}` };
+}
