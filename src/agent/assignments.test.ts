@@ -54,3 +54,34 @@ test('a view handed out does not change any more', () => {
   assert.deepEqual([...before.peers.keys()], ['n' as NodeId]);
   assert.deepEqual([...assignments.networkView()!.peers.keys()], ['m' as NodeId]);
 });
+
+test('a service is joined from its parts on each network; this node is no peer of itself', () => {
+  const { assignments } = watched();
+  const part = (networkId: string, ports: unknown[]): Record<string, Item> => ({
+    [`service/s/${networkId}`]: {
+      kind: 'service',
+      value: {
+        serviceId: 's',
+        name: 's',
+        ingressPorts: ports,
+        virtualIps: [{ networkId, address: '10.0.0.2' }],
+      },
+    } as unknown as Item,
+  });
+  const self = { self: { kind: 'self', value: { nodeId: 'n' } } as unknown as Item };
+  assignments.replace(5, {
+    ...part('ingress', [80]),
+    ...part('mine', []),
+    ...peer('n'),
+    ...peer('m'),
+    ...self,
+  });
+  const [service] = assignments.networkView()!.services.values();
+  assert.deepEqual(service?.ingressPorts, [80]);
+  assert.equal(service?.virtualIps.length, 2);
+  assert.deepEqual([...assignments.networkView()!.peers.keys()], ['m']);
+  const before = assignments.networkView()!;
+  assignments.apply(6, {}, ['service/s/mine']);
+  assert.equal(assignments.networkView()!.services.get('s' as never)?.virtualIps.length, 1);
+  assert.equal(assignments.networkView()!.peers, before.peers);
+});

@@ -44,6 +44,8 @@ const NONE: Kinds = {
 export class Assignments {
   #revision: number | undefined;
   #kinds: Kinds = NONE;
+  /** Joined from the items when asked for, and again only after they changed. */
+  #joined: Joined | undefined;
   readonly #listeners = new Set<(change: AssignmentsChange) => void>();
 
   /** Store revision up to which this is complete; undefined before the first snapshot. */
@@ -58,13 +60,15 @@ export class Assignments {
   /** Undefined before the first snapshot. */
   networkView(): NetworkView | undefined {
     if (this.#revision === undefined) return undefined;
+    const self = this.#kinds.self.get('');
+    this.#joined = joined(this.#kinds, self, this.#joined);
     return {
       revision: this.#revision,
-      self: this.#kinds.self.get(''),
-      peers: this.#kinds.peer as ReadonlyMap<NodeId, PeerItem>,
+      self,
+      peers: this.#joined.peers,
       networks: this.#kinds.network as ReadonlyMap<NetworkId, NetworkItem>,
       endpoints: this.#kinds.endpoint,
-      services: this.#kinds.service as ReadonlyMap<ServiceId, ServiceItem>,
+      services: this.#joined.services,
     };
   }
 
@@ -109,6 +113,48 @@ export class Assignments {
     if (tasks.size === 0 && !network) return;
     for (const listener of this.#listeners) listener({ tasks: [...tasks], network });
   }
+}
+
+interface Joined {
+  readonly of: Kinds;
+  readonly self: NodeId | undefined;
+  readonly peers: ReadonlyMap<NodeId, PeerItem>;
+  readonly services: ReadonlyMap<ServiceId, ServiceItem>;
+}
+
+/** Peers without this node; each service as one, of its parts on the networks it is sent for. */
+function joined(of: Kinds, self: SelfItem | undefined, last: Joined | undefined): Joined {
+  const same = last && last.self === self?.nodeId;
+  return {
+    of,
+    self: self?.nodeId,
+    peers: same && last.of.peer === of.peer ? last.peers : othersThan(self?.nodeId, of.peer),
+    services: last?.of.service === of.service ? last.services : joinServices(of.service),
+  };
+}
+
+function othersThan(self: NodeId | undefined, peers: Kinds['peer']): ReadonlyMap<NodeId, PeerItem> {
+  const others = new Map<NodeId, PeerItem>();
+  for (const peer of peers.values()) if (peer.nodeId !== self) others.set(peer.nodeId, peer);
+  return others;
+}
+
+function joinServices(parts: Kinds['service']): ReadonlyMap<ServiceId, ServiceItem> {
+  const services = new Map<ServiceId, ServiceItem>();
+  for (const part of parts.values()) {
+    const known = services.get(part.serviceId);
+    services.set(
+      part.serviceId,
+      known
+        ? {
+            ...part,
+            ingressPorts: [...known.ingressPorts, ...part.ingressPorts],
+            virtualIps: [...known.virtualIps, ...part.virtualIps],
+          }
+        : part,
+    );
+  }
+  return services;
 }
 
 function splitKey(key: string): [Item['kind'], string] {

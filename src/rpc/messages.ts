@@ -34,7 +34,11 @@ export type TaskItem = Pick<
   readonly status: TaskStatus;
 };
 
-/** Item keys: `self`, `task/ID`, `peer/NODE`, `network/ID`, `endpoint/NETWORK/TASK|node-NODE`, `service/ID`. */
+/**
+ * Item keys: `self`, `task/ID`, `peer/NODE` (all nodes, the own one too), `network/ID`,
+ * `endpoint/NETWORK/TASK|node-NODE`, `service/ID/NETWORK` (what the service is on that network: its VIP there, and
+ * on the ingress network its published ports). `Assignments` joins the parts.
+ */
 export type Item =
   | { readonly kind: 'self'; readonly value: SelfItem }
   | { readonly kind: 'task'; readonly value: TaskItem }

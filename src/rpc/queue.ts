@@ -34,9 +34,9 @@ export class Queue<T> implements AsyncIterable<T> {
     return true;
   }
 
-  /** Whether one more value may be pushed without being over the limit. */
-  get roomy(): boolean {
-    return !this.#end && this.#size < this.#limit;
+  /** What is queued now, in what `sizeOf` gives. */
+  get size(): number {
+    return this.#size;
   }
 
   /** What is queued is still given out, then the iteration ends, with the error if there is one. */

@@ -17,7 +17,8 @@ import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { ClusterId, NodeId } from '../model/ids.ts';
-import { Encoded, encodeFrame, encodeOutcome, frames, parseFrame } from './frame.ts';
+import type { Encoded } from './frame.ts';
+import { encodeFrame, encodeOutcome, frames, parseFrame } from './frame.ts';
 import {
   type Caller,
   type InputOf,

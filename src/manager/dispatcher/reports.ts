@@ -1,0 +1,137 @@
+/**
+ * Status reports of the agents, written in batches. The last report of a task stands for those before it.
+ *
+ * INVARIANTS
+ * - A status never goes back, and only the node that a task is on may report on it.
+ * - A report is written, superseded, or refused for good; an unavailable store only delays it.
+ */
+import type { Clock } from '../../kit/clock.ts';
+import type { Log } from '../../kit/log.ts';
+import { isCode } from '../../model/errors.ts';
+import type { NodeId, TaskId } from '../../model/ids.ts';
+import type { Task, TaskStatus } from '../../model/objects.ts';
+import { isBefore } from '../../model/task-state.ts';
+import type { Fence, Op, Store } from '../../store/store.ts';
+import type { View } from '../../store/view.ts';
+
+export interface Report {
+  readonly nodeId: NodeId;
+  readonly status: TaskStatus;
+}
+
+export interface ReportsOptions {
+  readonly store: Pick<Store, 'get' | 'transact'>;
+  readonly view: Pick<View, 'get'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly fence: Fence | undefined;
+}
+
+const BATCH_MS = 50;
+const BATCH_SIZE = 100;
+const RETRY_MS = 250;
+
+/** The task with the report in it; undefined when there is nothing to write. */
+export function accept(task: Task | undefined, { nodeId, status }: Report): Task | undefined {
+  if (!task || task.nodeId !== nodeId || isBefore(status.state, task.status.state)) return undefined;
+  if (status.state === task.status.state && status.timestamp < task.status.timestamp) return undefined;
+  const next = { ...status, container: status.container };
+  return JSON.stringify(next) === JSON.stringify(task.status) ? undefined : { ...task, status: next };
+}
+
+export class Reports {
+  readonly #options: ReportsOptions;
+  #pending = new Map<TaskId, Report>();
+  #cancel: (() => void) | undefined;
+  #writing: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(options: ReportsOptions) {
+    this.#options = options;
+  }
+
+  add(nodeId: NodeId, reports: readonly { readonly id: TaskId; readonly status: TaskStatus }[]): void {
+    for (const { id, status } of reports) {
+      const task = this.#options.view.get('task', id);
+      if (task && task.nodeId !== nodeId)
+        this.#options.log.warn('a node reported on a task that is not its own', {
+          'node.id': nodeId,
+          'task.id': id,
+        });
+      else this.#pending.set(id, { nodeId, status });
+    }
+    if (this.#pending.size >= BATCH_SIZE) this.#start();
+    else this.#schedule(BATCH_MS);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel?.();
+    await this.#writing;
+  }
+
+  #schedule(ms: number): void {
+    if (this.#stopped || this.#writing) return;
+    this.#cancel ??= this.#options.clock.after(ms, () => this.#start());
+  }
+
+  #start(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+    if (this.#stopped || this.#writing || this.#pending.size === 0) return;
+    this.#writing = this.#write().then((wait) => {
+      this.#writing = undefined;
+      if (this.#pending.size >= BATCH_SIZE && wait === 0) this.#start();
+      else if (this.#pending.size > 0) this.#schedule(wait || BATCH_MS);
+    });
+  }
+
+  /** Writes one batch; resolves to how long to wait before the next. */
+  async #write(): Promise<number> {
+    const batch = [...this.#pending].slice(0, BATCH_SIZE);
+    for (const [id] of batch) this.#pending.delete(id);
+    const { store, view, fence, log } = this.#options;
+    try {
+      await this.#transact(batch.map(([id, report]) => accept(view.get('task', id), report)));
+      return 0;
+    } catch (error) {
+      if (isCode(error, 'out-of-sequence')) return this.#oneByOne(batch, store, fence);
+      if (isCode(error, 'failed-precondition')) return 0; // another leads; the agents report to it again
+      log.warn('cannot write status reports, will try again', { err: error });
+      this.#giveBack(batch);
+      return RETRY_MS;
+    }
+  }
+
+  /** The view was behind: each task is read again, so that one contended task does not hold up the others. */
+  async #oneByOne(
+    batch: readonly (readonly [TaskId, Report])[],
+    store: ReportsOptions['store'],
+    fence: Fence | undefined,
+  ): Promise<number> {
+    const left: (readonly [TaskId, Report])[] = [];
+    for (const entry of batch) {
+      try {
+        const task = accept(await store.get('task', entry[0]), entry[1]);
+        if (task) await store.transact([update(task)], fence);
+      } catch (error) {
+        if (isCode(error, 'failed-precondition')) return 0;
+        left.push(entry);
+      }
+    }
+    this.#giveBack(left);
+    return left.length > 0 ? RETRY_MS : 0;
+  }
+
+  /** A newer report that came meanwhile wins. */
+  #giveBack(batch: readonly (readonly [TaskId, Report])[]): void {
+    for (const [id, report] of batch) if (!this.#pending.has(id)) this.#pending.set(id, report);
+  }
+
+  async #transact(tasks: readonly (Task | undefined)[]): Promise<void> {
+    const ops = tasks.filter((task) => task !== undefined).map(update);
+    if (ops.length > 0) await this.#options.store.transact(ops, this.#options.fence);
+  }
+}
+
+const update = (task: Task): Op => ({ op: 'update', kind: 'task', object: task, version: task.version });
