@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { matches, parseFilters } from './filters.ts';
+
+const parse = (value: unknown) =>
+  parseFilters(typeof value === 'string' ? value : JSON.stringify(value), ['a', 'b']);
+
+test('both forms of filters mean the same', () => {
+  assert.deepEqual(parse({ a: ['x', 'y'] }).get('a'), ['x', 'y']);
+  assert.deepEqual(parse({ a: { x: true, y: true, z: false } }).get('a'), ['x', 'y']);
+  for (const none of ['', '{}', 'null']) assert.equal(parse(none).has('a'), false);
+});
+
+test('what is not a filter is refused by name', () => {
+  for (const [value, message] of [
+    [{ c: ['x'] }, "invalid filter 'c'"],
+    ['{', 'invalid filter: not a JSON object of names and values'],
+    [[], 'invalid filter: not a JSON object of names and values'],
+    [{ a: 'x' }, "invalid filter 'a': its values must be a list of strings"],
+    [{ a: [1] }, "invalid filter 'a': its values must be a list of strings"],
+  ] as const)
+    assert.throws(() => parse(value), { code: 'invalid-argument', message });
+  assert.throws(() => parse({ a: ['x'] }).flag('a'), { message: "invalid filter 'a=[x]'" });
+});
+
+test('values of one filter are alternatives, labels are all demanded', () => {
+  const filters = parse({ a: ['x', 'y'], b: ['k', 'l=v=w'] });
+  assert.equal(
+    filters.any('a', (v) => v === 'y'),
+    true,
+  );
+  assert.equal(
+    filters.any('a', (v) => v === 'z'),
+    false,
+  );
+  assert.equal(filters.labels('b', { k: '', l: 'v=w' }), true);
+  assert.equal(filters.labels('b', { k: '' }), false);
+  assert.equal(filters.labels('b', null), false);
+});
+
+test('names match in part, or at their ends', () => {
+  assert.deepEqual(
+    ['web', '^web$', '^web', 'b.1$', 'x', '^eb'].map((wanted) => matches(wanted, 'web.1')),
+    [true, false, true, true, false, false],
+  );
+});
