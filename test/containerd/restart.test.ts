@@ -56,6 +56,12 @@ async function firstLine(id: ContainerId): Promise<string | undefined> {
 
 const counted = (n: number): string => Array.from({ length: n }, (_, i) => `${i + 1}\n`).join('');
 
+function recordedBytes(id: ContainerId): number {
+  const folder = join(own.root, 'data', 'containers', id);
+  const records = readdirSync(folder).filter((name) => name.startsWith('records-'));
+  return records.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
+}
+
 const shimOf = (pid: number): number =>
   Number(/^PPid:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]);
 
@@ -66,6 +72,7 @@ test('the reader is killed again and again under full output: every line is ther
   const starter = await own.open();
   const pid = await starter.start(config.id);
   await starter.close();
+  const killedAt: number[] = [];
   for (let i = 0; i < 5; i++) {
     const child = spawn(
       process.execPath,
@@ -77,10 +84,16 @@ test('the reader is killed again and again under full output: every line is ther
       ],
       { stdio: 'inherit' },
     );
-    await new Promise((resolve) => setTimeout(resolve, 200 + 60 * i)); // to die at different places, not to wait
+    while (recordedBytes(config.id) < 1_500_000 * (i + 1))
+      await new Promise((resolve) => setTimeout(resolve, 1));
     child.kill('SIGKILL');
     await once(child, 'exit');
+    killedAt.push(recordedBytes(config.id));
   }
+  assert.ok(
+    killedAt.some((bytes) => bytes > 100 && bytes < 400000 * 21),
+    `one of them died half-way: ${killedAt.join(' ')}`,
+  );
   await eventually('the container has ended', async () => !existsSync(`/proc/${pid}`));
   runtime = await own.open();
   assert.equal(await output(config.id), counted(400000));
