@@ -1,0 +1,140 @@
+/**
+ * agent/: makes one node agree with what the manager wants of it. The session (rpc) fills `Assignments`; the network
+ * loop makes the kernel agree with the view, the worker makes containerd agree with the tasks, the reporter says how
+ * it went. daemon/ builds one `Agent` for each membership in a cluster.
+ *
+ * If it lies: a task reported running that is not takes requests to nowhere; a revision said applied that is not lets
+ * a drained container be stopped under its connections.
+ * One task more on this node costs its own steps and an entry of the full pass; a task elsewhere costs one endpoint.
+ */
+import { readFile } from 'node:fs/promises';
+import type { ContainerRuntime } from '../containerd/runtime.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import type { HashText } from '../model/names.ts';
+import type { LogRecord, LogRequest } from '../rpc/messages.ts';
+import type { Assignments } from './assignments.ts';
+import { readLogs } from './logs.ts';
+import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
+import { Reporter, type StatusSink } from './reporter.ts';
+import { TaskFiles } from './task-files.ts';
+import { Worker } from './worker.ts';
+
+export interface AgentOptions {
+  readonly runtime: ContainerRuntime;
+  readonly network: AuditedNetwork;
+  readonly assignments: Assignments;
+  readonly sink: StatusSink;
+  readonly dataRoot: string;
+  readonly hostname: string;
+  /** SHA-256 as 64 hexadecimal digits. */
+  readonly hash: HashText;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly resolvConf?: () => Promise<string>;
+  readonly concurrency?: number;
+}
+
+const REOPEN_MS = 1_000;
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #reporter: Reporter;
+  readonly #networkLoop: NetworkLoop;
+  readonly #worker: Worker;
+  readonly #abort = new AbortController();
+  #unsubscribe: (() => void) | undefined;
+  #events: Promise<void> = Promise.resolve();
+  #complete = false;
+
+  constructor(options: AgentOptions) {
+    const { runtime, network, assignments, sink, dataRoot, hostname, hash, clock, log } = options;
+    this.#options = options;
+    this.#reporter = new Reporter(sink);
+    this.#networkLoop = new NetworkLoop({
+      network,
+      view: () => assignments.networkView(),
+      applied: (revision) => sink.applied(revision),
+      onApplied: () => this.#markTasks(),
+      clock,
+      log,
+    });
+    this.#worker = new Worker({
+      runtime,
+      network,
+      networkLoop: this.#networkLoop,
+      assignments,
+      reporter: this.#reporter,
+      files: new TaskFiles(dataRoot),
+      hash,
+      node: () => ({ id: assignments.networkView()?.self?.nodeId, hostname }),
+      resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
+      clock,
+      log,
+      ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
+    });
+  }
+
+  start(): this {
+    this.#unsubscribe = this.#options.assignments.onChange(({ tasks, network }) => {
+      if (network) this.#networkLoop.mark();
+      for (const id of tasks) this.#worker.markTask(id);
+      this.#lookAtAll();
+    });
+    this.#networkLoop.start();
+    this.#worker.start();
+    this.#events = this.#watch();
+    this.#lookAtAll();
+    return this;
+  }
+
+  /** Lets go; containers, sandboxes and the kernel's network stay as they are. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    this.#unsubscribe?.();
+    await Promise.all([this.#worker.stop(), this.#networkLoop.stop(), this.#events]);
+  }
+
+  /** All statuses reported in this life, for a session that starts anew. */
+  statuses(): ReturnType<Reporter['all']> {
+    return this.#reporter.all();
+  }
+
+  logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord> {
+    return readLogs(this.#options.runtime, this.#options.hash, request, signal);
+  }
+
+  #markTasks(): void {
+    for (const item of this.#options.assignments.tasks.values())
+      if (item.status.state !== 'running') this.#worker.markTask(item.id);
+  }
+
+  /** Once, after the first snapshot: only now is it known what is not wanted. */
+  #lookAtAll(): void {
+    if (this.#complete || this.#options.assignments.revision === undefined) return;
+    this.#complete = true;
+    this.#markAll();
+  }
+
+  #markAll(): void {
+    this.#worker.markAll().catch((error: unknown) => {
+      this.#options.log.warn('containers could not be listed; the full pass will', { err: error });
+    });
+  }
+
+  async #watch(): Promise<void> {
+    const { runtime, clock, log } = this.#options;
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        for await (const event of runtime.events(signal)) {
+          if (event.type === 'resync') this.#markAll();
+          else this.#worker.mark(event.id);
+        }
+      } catch (error) {
+        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
+      }
+      await sleep(clock, REOPEN_MS, signal);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/** From a task and this node's names to the container's config, sandbox and files. Pure. */
+import type { ContainerConfig } from '../containerd/runtime.ts';
+import type { ContainerId } from '../model/ids.ts';
+import { containerName } from '../model/names.ts';
+import type { ContainerSpec, MountSpec } from '../model/spec.ts';
+import type { NetworkView } from '../model/network-view.ts';
+import type { SandboxSpec } from '../net/network.ts';
+import type { TaskItem } from '../rpc/messages.ts';
+import { expandTemplate, type NodeNames } from './template.ts';
+
+/** The label by which this agent knows its containers. */
+export const TASK_LABEL = 'com.docker.swarm.task.id';
+
+export function containerConfig(
+  task: TaskItem,
+  node: NodeNames,
+  place: {
+    readonly id: ContainerId;
+    readonly netnsPath: string;
+    readonly files: Readonly<Record<string, string>>;
+  },
+): ContainerConfig {
+  return {
+    id: place.id,
+    name: containerName(task),
+    image: task.spec.ContainerSpec.Image,
+    spec: expandSpec(task, node),
+    limits: task.spec.Resources?.Limits,
+    hostname: hostnameOf(task, node, place.id),
+    netnsPath: place.netnsPath,
+    files: place.files,
+    labels: {
+      ...task.spec.ContainerSpec.Labels,
+      'com.docker.swarm.node.id': node.id ?? '',
+      'com.docker.swarm.service.id': task.serviceId,
+      'com.docker.swarm.service.name': task.serviceName,
+      'com.docker.swarm.task': '',
+      [TASK_LABEL]: task.id,
+      'com.docker.swarm.task.name': containerName(task),
+    },
+  };
+}
+
+export const hostnameOf = (task: TaskItem, node: NodeNames, id: ContainerId): string =>
+  expandTemplate(task.spec.ContainerSpec.Hostname ?? '', task, node) || id.slice(0, 12);
+
+function expandSpec(task: TaskItem, node: NodeNames): ContainerSpec {
+  const spec = task.spec.ContainerSpec;
+  const expand = (text: string) => expandTemplate(text, task, node);
+  return {
+    ...spec,
+    ...(spec.Env && { Env: spec.Env.map(expand) }),
+    ...(spec.Mounts && { Mounts: spec.Mounts.map((mount) => expandMount(mount, expand)) }),
+  };
+}
+
+const expandMount = (mount: MountSpec, expand: (text: string) => string): MountSpec => ({
+  ...mount,
+  Target: expand(mount.Target),
+  ...(mount.Source !== undefined && { Source: expand(mount.Source) }),
+});
+
+export function sandboxSpec(task: TaskItem, id: ContainerId, view: NetworkView): SandboxSpec {
+  const networks = task.attachments.map((a) => view.networks.get(a.networkId));
+  return {
+    id,
+    attachments: task.attachments.map(({ networkId, address, mac }) => ({ networkId, address, mac })),
+    hostPorts: (task.endpointSpec.Ports ?? []).filter((port) => port.PublishMode === 'host'),
+    internal: networks.length > 0 && networks.every((network) => network?.internal === true),
+  };
+}
+
+/** Content of the files that the agent keeps for a container, by target path. */
+export function fileContents(
+  task: TaskItem,
+  node: NodeNames,
+  id: ContainerId,
+  nodeResolvConf: string,
+): Readonly<Record<string, string>> {
+  const hostname = hostnameOf(task, node, id);
+  return {
+    '/etc/hostname': `${hostname}\n`,
+    '/etc/hosts': hostsFile(task, hostname),
+    '/etc/resolv.conf': resolvConf(task.spec.ContainerSpec, nodeResolvConf),
+  };
+}
+
+function hostsFile(task: TaskItem, hostname: string): string {
+  // A host of the spec is "ADDRESS NAME...", as the CLI sends it.
+  return [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    ...(task.spec.ContainerSpec.Hosts ?? []).map((line) => line.trim().split(/\s+/).join('\t')),
+    ...task.attachments.map((a) => `${a.address.split('/')[0]}\t${hostname}`),
+    '',
+  ].join('\n');
+}
+
+/** The node's own file, less resolvers on its loopback: nobody listens there in the container's namespace. */
+function resolvConf(spec: ContainerSpec, nodeFile: string): string {
+  const { Nameservers = [], Search = [], Options = [] } = spec.DNSConfig ?? {};
+  const lines = nodeFile.split('\n').map((line) => line.trim());
+  const inherited = (word: string, own: readonly string[]) =>
+    own.length > 0 ? [] : lines.filter((line) => line.startsWith(`${word} `));
+  return [
+    ...Nameservers.map((server) => `nameserver ${server}`),
+    ...inherited('nameserver', Nameservers).filter((line) => !/^nameserver\s+(127\.|::1)/.test(line)),
+    ...(Search.length > 0 ? [`search ${Search.join(' ')}`] : inherited('search', Search)),
+    ...(Options.length > 0 ? [`options ${Options.join(' ')}`] : inherited('options', Options)),
+    '',
+  ].join('\n');
+}

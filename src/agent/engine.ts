@@ -1,0 +1,150 @@
+/**
+ * This node's containers and images for the Engine API (`EngineBackend` of api/, by shape: agent does not import api).
+ * Reads containerd each time and keeps nothing; works outside a cluster too.
+ */
+import type {
+  ContainerInfo,
+  ContainerRuntime,
+  ImageStore,
+  LogLine,
+  LogQuery,
+} from '../containerd/runtime.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ContainerId, InterfaceAddress, NetworkId, TaskId } from '../model/ids.ts';
+import { containerIdOf, type HashText } from '../model/names.ts';
+import type { NetworkItem } from '../model/network-view.ts';
+import type { NodeDescription } from '../model/objects.ts';
+import { isTerminal } from '../model/task-state.ts';
+import type { TaskItem } from '../rpc/messages.ts';
+import type { Assignments } from './assignments.ts';
+import type { HostFacts } from './node-facts.ts';
+
+export interface EngineOptions {
+  readonly runtime: ContainerRuntime;
+  /** Of the cluster this node is in now, if any. */
+  readonly assignments: () => Assignments | undefined;
+  readonly hash: HashText;
+  readonly id: string;
+  readonly dataRoot: string;
+  readonly skeinVersion: string;
+  readonly description: () => NodeDescription;
+  readonly host: HostFacts;
+}
+
+export interface NetworkContainer {
+  readonly containerId: ContainerId | undefined;
+  readonly taskId: TaskId | undefined;
+  readonly name: string;
+  readonly mac: string;
+  readonly address: string;
+}
+
+export interface ContainerNetwork {
+  readonly networkId: NetworkId;
+  readonly name: string;
+  readonly address: InterfaceAddress;
+  readonly mac: string;
+  readonly gateway: string;
+  readonly aliases: readonly string[];
+}
+
+export class AgentEngine {
+  readonly #options: EngineOptions;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+  }
+
+  get images(): ImageStore {
+    return this.#options.runtime.images;
+  }
+
+  containers(): Promise<readonly ContainerInfo[]> {
+    return this.#options.runtime.list();
+  }
+
+  /** By id, name or id prefix, in this order. */
+  async container(ref: string): Promise<ContainerInfo> {
+    const wanted = ref.replace(/^\//, '');
+    const all = await this.containers();
+    const exact = all.find((c) => c.id === wanted) ?? all.find((c) => c.name === wanted);
+    if (exact) return exact;
+    const matches = wanted === '' ? [] : all.filter((c) => c.id.startsWith(wanted));
+    if (matches.length === 1) return matches[0]!;
+    if (matches.length > 1)
+      throw new SkeinError('invalid-argument', `Multiple IDs found with provided prefix: ${wanted}`);
+    throw new SkeinError('not-found', `No such container: ${ref}`);
+  }
+
+  logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
+    return this.#options.runtime.logs(id, query, signal);
+  }
+
+  async networkContainers(id: NetworkId): Promise<readonly NetworkContainer[]> {
+    const view = this.#options.assignments()?.networkView();
+    if (!view) return [];
+    const here = [...view.endpoints.values()].filter(
+      (e) => e.networkId === id && e.nodeId === view.self?.nodeId,
+    );
+    const length = view.networks.get(id)?.subnet.split('/')[1] ?? '32';
+    const tasks = here.map(
+      (e): NetworkContainer => ({
+        containerId: e.taskId && containerIdOf(e.taskId, this.#options.hash),
+        taskId: e.taskId,
+        name: e.name,
+        mac: e.mac,
+        address: `${e.address}/${length}`,
+      }),
+    );
+    const ingress = view.networks.get(id)?.ingress ? view.self?.ingress : undefined;
+    if (!ingress || here.some((e) => e.taskId === undefined)) return tasks;
+    return [
+      ...tasks,
+      {
+        containerId: undefined,
+        taskId: undefined,
+        name: 'ingress-endpoint',
+        mac: ingress.mac,
+        address: `${ingress.address}/${length}`,
+      },
+    ];
+  }
+
+  async containerNetworks(id: ContainerId): Promise<readonly ContainerNetwork[]> {
+    const item = this.#itemOf(id);
+    const networks = this.#options.assignments()?.networkView()?.networks;
+    if (!item || !networks || isTerminal(item.status.state)) return [];
+    return item.attachments.map((a) => ({
+      networkId: a.networkId,
+      name: networks.get(a.networkId)?.name ?? '',
+      address: a.address,
+      mac: a.mac,
+      gateway: networks.get(a.networkId)?.gateway ?? '',
+      aliases: a.aliases,
+    }));
+  }
+
+  async networks(): Promise<readonly NetworkItem[]> {
+    return [...(this.#options.assignments()?.networkView()?.networks.values() ?? [])];
+  }
+
+  async info() {
+    const { id, dataRoot, skeinVersion, description, host, runtime } = this.#options;
+    const { containerd, revision, runc } = await runtime.version();
+    return {
+      id,
+      description: description(),
+      dataRoot,
+      skeinVersion,
+      containerd: { version: containerd, revision },
+      runc,
+      ...host,
+    };
+  }
+
+  #itemOf(id: ContainerId): TaskItem | undefined {
+    const tasks = this.#options.assignments()?.tasks.values() ?? [];
+    for (const item of tasks) if (containerIdOf(item.id, this.#options.hash) === id) return item;
+    return undefined;
+  }
+}

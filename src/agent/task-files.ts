@@ -1,0 +1,56 @@
+/**
+ * What the agent keeps on disk of a container, under `<dataRoot>/tasks/<container id>/`: the files mounted into it,
+ * and the mark that it was started once, by which a reboot is told from a container that was never finished.
+ */
+import { access, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { ContainerId } from '../model/ids.ts';
+
+const STARTED = 'started';
+
+export class TaskFiles {
+  readonly #root: string;
+
+  constructor(dataRoot: string) {
+    this.#root = join(dataRoot, 'tasks');
+  }
+
+  /** Writes `contents` (by target path); paths on this node by target path. */
+  async write(id: ContainerId, contents: Readonly<Record<string, string>>): Promise<Record<string, string>> {
+    const folder = join(this.#root, id);
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    const paths: Record<string, string> = {};
+    for (const [target, text] of Object.entries(contents)) {
+      paths[target] = join(folder, basename(target));
+      await writeFile(paths[target], text, { mode: 0o644 });
+    }
+    return paths;
+  }
+
+  async markStarted(id: ContainerId): Promise<void> {
+    await mkdir(join(this.#root, id), { recursive: true, mode: 0o755 });
+    await writeFile(join(this.#root, id, STARTED), '', { flush: true });
+  }
+
+  async isStarted(id: ContainerId): Promise<boolean> {
+    return exists(join(this.#root, id, STARTED));
+  }
+
+  async has(id: ContainerId): Promise<boolean> {
+    return exists(join(this.#root, id));
+  }
+
+  async list(): Promise<readonly ContainerId[]> {
+    return (await readdir(this.#root).catch(() => [] as string[])) as ContainerId[];
+  }
+
+  async remove(id: ContainerId): Promise<void> {
+    await rm(join(this.#root, id), { recursive: true, force: true });
+  }
+}
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );

@@ -1,0 +1,188 @@
+/**
+ * What to do next for one task: from what the manager wants and what containerd and the kernel say, to one step.
+ * Pure. Called again after every step with reality read anew, so a killed agent goes on where the last one was; a
+ * wrong step here starts a container twice or leaves one behind.
+ *
+ * INVARIANTS
+ * - A report never goes back in state: `status` is the highest known, of the manager or of this agent.
+ * - A container is started at most once: `started` is on disk before the first attempt.
+ * - Without an item everything of the container is removed; the worker asks only after the first snapshot.
+ */
+import { timestamp } from '../kit/clock.ts';
+import type { ContainerId } from '../model/ids.ts';
+import type { TaskStatus } from '../model/objects.ts';
+import type { ContainerSpec, PortSpec } from '../model/spec.ts';
+import { isAfter, isBefore, isTerminal, type TaskState } from '../model/task-state.ts';
+import type { ContainerInfo } from '../containerd/runtime.ts';
+import type { TaskItem } from '../rpc/messages.ts';
+
+export type Step =
+  | { readonly kind: 'report'; readonly status: TaskStatus }
+  | { readonly kind: 'pull-image' }
+  | { readonly kind: 'cancel-pull' }
+  | { readonly kind: 'attach-sandbox' }
+  | { readonly kind: 'create-container' }
+  | { readonly kind: 'start-container' }
+  | { readonly kind: 'signal-stop'; readonly signal: string }
+  | { readonly kind: 'kill-container' }
+  | { readonly kind: 'remove-container' }
+  | { readonly kind: 'detach-sandbox' }
+  | { readonly kind: 'remove-files' }
+  /** Nothing until something changes, or until `until` (ms). */
+  | { readonly kind: 'wait'; readonly until: number | undefined };
+
+/** What this agent knows beside containerd and the kernel; all but `started` is lost with the process. */
+export interface Notes {
+  /** The container was started once, be it before a reboot. */
+  readonly started: boolean;
+  readonly pulling: boolean;
+  /** Something that will not get better by itself went wrong. */
+  readonly failure: { readonly state: 'failed' | 'rejected'; readonly err: string } | undefined;
+  /** When the stop signal was sent (ms). */
+  readonly stopSince: number | undefined;
+}
+
+export interface Observed {
+  readonly id: ContainerId;
+  readonly container: ContainerInfo | undefined;
+  /** The kernel has it. */
+  readonly sandbox: boolean;
+  /** Attached, or attached again, by this process: its path and ports are known. */
+  readonly attached: { readonly hostPorts: readonly PortSpec[] } | undefined;
+  readonly files: boolean;
+  /** Looked up only while there is no container. */
+  readonly imagePresent: boolean;
+  /** The networks of the task are in the view that was last applied. */
+  readonly networksReady: boolean;
+  readonly notes: Notes;
+}
+
+const DEFAULT_GRACE_MS = 10_000;
+const idle: Step = { kind: 'wait', until: undefined };
+
+/** `status` is the latest known of the task. */
+export function planTask(
+  item: TaskItem | undefined,
+  status: TaskStatus | undefined,
+  seen: Observed,
+  imageStopSignal: string | undefined,
+  now: number,
+): Step {
+  if (!item || !status) return planRemoval(seen, imageStopSignal, now);
+  if (isTerminal(status.state)) return planEnded(seen, imageStopSignal, now);
+  const say = (state: TaskState, message: string, err = ''): Step => report(seen, state, message, err, now);
+  if (isAfter(item.desiredState, 'complete')) return planStop(status, seen, imageStopSignal, say, now);
+  if (isBefore(status.state, 'accepted')) return say('accepted', 'accepted');
+  const { failure } = seen.notes;
+  if (failure) return say(failure.state, failure.state === 'failed' ? 'started' : 'preparing', failure.err);
+  return planRun(item, status, seen, say);
+}
+
+type Say = (state: TaskState, message: string, err?: string) => Step;
+
+function planRun(item: TaskItem, status: TaskStatus, seen: Observed, say: Say): Step {
+  const { container } = seen;
+  switch (container?.status) {
+    case undefined:
+      if (isAfter(status.state, 'ready') || seen.notes.started)
+        return say('failed', 'started', 'the container is gone: it was removed outside Skein');
+      return planPrepare(status, seen, say);
+    case 'unknown':
+      if (seen.notes.started) return say('failed', 'started', 'the node restarted while the task ran');
+      return { kind: 'remove-container' }; // half made
+    case 'created':
+      return planStart(item, status, seen, say);
+    case 'running':
+    case 'paused':
+      if (!seen.sandbox) return say('failed', 'started', 'the network namespace of the container is gone');
+      if (status.state === 'running') return idle;
+      return seen.attached ? say('running', 'started') : { kind: 'attach-sandbox' };
+    case 'stopped':
+      return container!.exitCode === 0
+        ? say('complete', 'finished')
+        : say('failed', 'started', `task: non-zero exit (${container!.exitCode})`);
+  }
+}
+
+function planPrepare(status: TaskStatus, seen: Observed, say: Say): Step {
+  if (isBefore(status.state, 'preparing')) return say('preparing', 'preparing');
+  if (seen.notes.pulling) return idle;
+  if (!seen.imagePresent) return { kind: 'pull-image' };
+  if (!seen.networksReady) return idle;
+  if (!seen.attached || !seen.sandbox) return { kind: 'attach-sandbox' };
+  return { kind: 'create-container' };
+}
+
+function planStart(item: TaskItem, status: TaskStatus, seen: Observed, say: Say): Step {
+  // Its process stands in a namespace that is no more; nothing has run yet, so it is made anew.
+  if (!seen.sandbox) return { kind: 'remove-container' };
+  if (isBefore(status.state, 'ready')) return say('ready', 'prepared');
+  if (isBefore(item.desiredState, 'running')) return idle;
+  if (isBefore(status.state, 'starting')) return say('starting', 'starting');
+  if (!seen.attached) return seen.networksReady ? { kind: 'attach-sandbox' } : idle;
+  return { kind: 'start-container' };
+}
+
+function planStop(
+  status: TaskStatus,
+  seen: Observed,
+  imageSignal: string | undefined,
+  say: Say,
+  now: number,
+): Step {
+  if (seen.notes.pulling) return { kind: 'cancel-pull' };
+  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  return say('shutdown', 'shutdown', isBefore(status.state, 'accepted') ? '' : status.err);
+}
+
+/** The container stays for its logs; all else of it goes. One that never ran has no logs. */
+function planEnded(seen: Observed, imageSignal: string | undefined, now: number): Step {
+  if (seen.notes.pulling) return { kind: 'cancel-pull' };
+  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  if (seen.container?.status === 'created' || isHalfMade(seen)) return { kind: 'remove-container' };
+  if (seen.sandbox) return { kind: 'detach-sandbox' };
+  return idle; // its files stay until the item goes: they tell that it was started
+}
+
+function planRemoval(seen: Observed, imageSignal: string | undefined, now: number): Step {
+  if (seen.notes.pulling) return { kind: 'cancel-pull' };
+  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  if (seen.container) return { kind: 'remove-container' };
+  if (seen.sandbox) return { kind: 'detach-sandbox' };
+  if (seen.files) return { kind: 'remove-files' };
+  return idle;
+}
+
+const isRunning = ({ container }: Observed): boolean =>
+  container?.status === 'running' || container?.status === 'paused';
+const isHalfMade = ({ container, notes }: Observed): boolean =>
+  container?.status === 'unknown' && !notes.started;
+
+/** After a restart of the agent the signal is sent once more, with the full grace: nobody remembers when it was. */
+function stopContainer(seen: Observed, imageSignal: string | undefined, now: number): Step {
+  const spec = seen.container!.config.spec;
+  const since = seen.notes.stopSince;
+  if (since === undefined)
+    return { kind: 'signal-stop', signal: spec.StopSignal || imageSignal || 'SIGTERM' };
+  const until = since + graceMs(spec);
+  return now < until ? { kind: 'wait', until } : { kind: 'kill-container' };
+}
+
+export const graceMs = (spec: ContainerSpec): number =>
+  spec.StopGracePeriod === undefined ? DEFAULT_GRACE_MS : spec.StopGracePeriod / 1e6;
+
+function report(seen: Observed, state: TaskState, message: string, err: string, now: number): Step {
+  const { container, attached } = seen;
+  return {
+    kind: 'report',
+    status: {
+      timestamp: timestamp(now),
+      state,
+      message,
+      err,
+      container: container && { containerId: seen.id, pid: container.pid, exitCode: container.exitCode },
+      ports: state === 'running' ? (attached?.hostPorts ?? []) : [],
+      health: 'none',
+    },
+  };
+}

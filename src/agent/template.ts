@@ -1,0 +1,37 @@
+/** `{{.Service.Name}}` and its like in hostname, environment and mounts: exactly the placeholders listed, no language. */
+import { SkeinError } from '../model/errors.ts';
+import { slotName } from '../model/names.ts';
+import type { NodeId } from '../model/ids.ts';
+import type { TaskItem } from '../rpc/messages.ts';
+
+export interface NodeNames {
+  readonly id: NodeId | undefined;
+  readonly hostname: string;
+}
+
+const PLACEHOLDER = /\{\{\s*(.*?)\s*\}\}/gs;
+const LABEL = /^(?:index\s+\.Service\.Labels\s+"([^"]*)"|\.Service\.Labels\.([\w-]+))$/;
+
+/** Throws `invalid-argument` on a placeholder that is not one of ours. */
+export function expandTemplate(text: string, task: TaskItem, node: NodeNames): string {
+  if (!text.includes('{{')) return text;
+  const values: Readonly<Record<string, string>> = {
+    '.Service.ID': task.serviceId,
+    '.Service.Name': task.serviceName,
+    '.Node.ID': node.id ?? '',
+    '.Node.Hostname': node.hostname,
+    '.Task.ID': task.id,
+    '.Task.Name': `${slotName(task)}.${task.id}`,
+    '.Task.Slot': task.slot === 0 ? (node.id ?? '') : String(task.slot),
+  };
+  return text.replace(PLACEHOLDER, (_, expression: string) => {
+    const label = LABEL.exec(expression);
+    if (label) return task.serviceLabels[label[1] ?? label[2]!] ?? '';
+    if (Object.hasOwn(values, expression)) return values[expression]!;
+    throw new SkeinError(
+      'invalid-argument',
+      `expanding template "${text}" failed: "${expression}" is none of .Service.ID, .Service.Name, .Service.Labels.KEY, ` +
+        '.Node.ID, .Node.Hostname, .Task.ID, .Task.Name, .Task.Slot',
+    );
+  });
+}
