@@ -22,6 +22,8 @@ export class Book {
   readonly #pools = new Map<NetworkId, AddressPool>();
   readonly #ports = new Map<string, ServiceId>();
   readonly #macs = new Map<string, string>();
+  /** Grows whenever something is given back. */
+  releases = 0;
 
   rebuild(view: View, now: number): void {
     const quarantined = new Map(this.#pools);
@@ -88,6 +90,11 @@ export class Book {
         this.#ports.delete(portKey(port, port.PublishedPort!));
     for (const port of ingressPorts(after?.endpoint?.ports))
       this.#ports.set(portKey(port, port.PublishedPort!), id);
+    const kept = new Set(
+      ingressPorts(after?.endpoint?.ports).map((port) => portKey(port, port.PublishedPort!)),
+    );
+    if (ingressPorts(before?.endpoint?.ports).some((port) => !kept.has(portKey(port, port.PublishedPort!))))
+      this.releases += 1;
   }
 
   #stands(owner: string, before: readonly Stand[], after: readonly Stand[], now: number): void {
@@ -95,8 +102,11 @@ export class Book {
     const key = (s: Stand) => `${s.networkId}/${s.address}`;
     const kept = new Set(after.map(key));
     const had = new Set(before.map(key));
-    for (const s of before)
-      if (!kept.has(key(s))) this.#pools.get(s.networkId)?.release(addressOf(s.address), owner, now);
+    for (const s of before) {
+      if (kept.has(key(s))) continue;
+      this.#pools.get(s.networkId)?.release(addressOf(s.address), owner, now);
+      this.releases += 1;
+    }
     for (const s of after)
       if (!had.has(key(s))) this.#pools.get(s.networkId)?.hold(addressOf(s.address), owner);
   }

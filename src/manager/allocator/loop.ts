@@ -1,7 +1,7 @@
 /** Allocate: keys name the object that may need something. What got nothing asks again when something is freed. */
 import type { Transition, View } from '../../store/view.ts';
 import type { Planner } from '../runner.ts';
-import { hasEnded, type Ids, isWanted } from '../task.ts';
+import { type Ids, isWanted } from '../task.ts';
 import { Book } from './book.ts';
 import { planAllocation } from './plan.ts';
 
@@ -17,9 +17,10 @@ export function allocate(ids: Ids): Planner {
       return allKeys(view);
     },
     *changed(transition, view, now) {
+      const { releases } = book;
       book.follow(transition, now);
       yield* keysOf(transition, view);
-      if (frees(transition)) yield* refused;
+      if (book.releases !== releases || transition.kind === 'network') yield* refused;
     },
     plan(view, keys, now) {
       const plan = planAllocation(view, book, keys, now, ids);
@@ -45,27 +46,17 @@ function* keysOf(transition: Transition, view: View): Iterable<string> {
   } else if (kind === 'service') {
     if (after && (transition.before?.spec !== transition.after?.spec || !transition.after?.endpoint))
       yield `service/${id}`;
+    // Its tasks wait for its endpoint.
+    for (const task of view.tasksOfService(transition.id))
+      if (task.status.state === 'new') yield `task/${task.id}`;
   } else if (kind === 'network') {
     yield `network/${id}`;
-    // The ingress network concerns every node.
+    // The ingress network concerns every node and every published service.
     if ((after ?? before)?.spec && (transition.after ?? transition.before)!.spec.Ingress)
-      for (const node of view.all('node').keys()) yield `node/${node}`;
+      for (const kind of ['node', 'service'] as const)
+        for (const each of view.all(kind).keys()) yield `${kind}/${each}`;
   }
 }
 
 const needsLook = ({ before, after }: Extract<Transition, { kind: 'node' }>): boolean =>
   !before || before.attachments.length === 0 || before.attachments !== after?.attachments;
-
-/** Something that may let a refused object have its turn. */
-function frees(transition: Transition): boolean {
-  const { before, after } = transition;
-  if (transition.kind === 'task')
-    return (
-      transition.before !== undefined &&
-      !hasEnded(transition.before) &&
-      (!transition.after || hasEnded(transition.after))
-    );
-  if (transition.kind === 'service')
-    return !after || transition.before?.endpoint !== transition.after?.endpoint;
-  return transition.kind === 'network' ? true : transition.kind === 'node' && (!before || !after);
-}

@@ -3,13 +3,13 @@
  * filtered once for all of them. Called by the schedule loop of the leader; tasks of global services come with their
  * node and are only checked.
  */
-import type { NodeId, TaskId } from '../../model/ids.ts';
+import type { TaskId } from '../../model/ids.ts';
 import type { Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import type { Plan, Step } from '../step.ts';
 import { isWanted } from '../task.ts';
 import { type Candidate, Pipeline } from './filters.ts';
-import { count, emptyLoad, type Ledger, type Load } from './ledger.ts';
+import { count, type Ledger, type Load } from './ledger.ts';
 import { Spread } from './spread.ts';
 
 export interface SchedulePlan extends Plan {
@@ -21,8 +21,8 @@ interface Draft {
   readonly view: View;
   readonly ledger: Ledger;
   readonly now: number;
-  /** Loads as they will be; copied from the ledger when first needed. */
-  readonly loads: Map<NodeId, Load>;
+  /** What this plan has counted in the ledger's loads, to be taken back at its end: copying all would cost more. */
+  readonly counted: { readonly load: Load; readonly task: Task }[];
   readonly steps: Step[];
   readonly refused: Set<string>;
 }
@@ -31,7 +31,7 @@ export const isPending = (task: Task | undefined): task is Task =>
   task?.status.state === 'pending' && isWanted(task);
 
 export function planSchedule(view: View, ledger: Ledger, keys: Iterable<string>, now: number): SchedulePlan {
-  const draft: Draft = { view, ledger, now, loads: new Map(), steps: [], refused: new Set() };
+  const draft: Draft = { view, ledger, now, counted: [], steps: [], refused: new Set() };
   const tasks = [...keys].map((key) => view.get('task', key as TaskId)).filter(isPending);
   const oldestFirst = tasks.sort((a, b) =>
     a.createdAt < b.createdAt
@@ -46,16 +46,8 @@ export function planSchedule(view: View, ledger: Ledger, keys: Iterable<string>,
     (t) => `${t.serviceId}/${t.specVersion}`,
   );
   for (const group of groups.values()) placeGroup(draft, group);
+  for (const { load, task } of draft.counted) count(load, task, -1);
   return { steps: draft.steps, wake: [], refused: draft.refused };
-}
-
-function loadOf(draft: Draft, node: NodeId): Load {
-  const known = draft.loads.get(node);
-  if (known) return known;
-  const { cpus, memory, tasks, byService, ports } = draft.ledger.load(node) ?? emptyLoad();
-  const load = { cpus, memory, tasks, byService: new Map(byService), ports: new Map(ports) };
-  draft.loads.set(node, load);
-  return load;
 }
 
 function checkFixed(draft: Draft, task: Task): void {
@@ -63,7 +55,7 @@ function checkFixed(draft: Draft, task: Task): void {
   if (!node) return refuse(draft, task, 'no suitable node');
   const pipeline = new Pipeline(task);
   // The task is already counted on its node; it must not stand in its own way.
-  const load = loadOf(draft, node.id);
+  const load = draft.ledger.load(node.id);
   count(load, task, -1);
   const fits = pipeline.passes({ node, load });
   count(load, task, 1);
@@ -75,7 +67,7 @@ function placeGroup(draft: Draft, group: readonly Task[]): void {
   const first = group[0]!;
   const pipeline = new Pipeline(first);
   const all = [...draft.view.all('node').values()].map(
-    (node): Candidate => ({ node, load: loadOf(draft, node.id) }),
+    (node): Candidate => ({ node, load: draft.ledger.load(node.id) }),
   );
   const spread = new Spread(
     first,
@@ -87,6 +79,7 @@ function placeGroup(draft: Draft, group: readonly Task[]): void {
     if (!found) refuse(draft, task, pipeline.explain());
     else {
       count(found.load, task, 1);
+      draft.counted.push({ load: found.load, task });
       draft.steps.push({ kind: 'assign-task', task, nodeId: found.node.id });
     }
   }

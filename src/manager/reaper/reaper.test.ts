@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { timestamp } from '../../kit/clock.ts';
+import type { Cluster, Node, Task } from '../../model/objects.ts';
+import { cluster, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
+import { planReap } from './plan.ts';
+
+const HOUR = 3600_000;
+
+function reaped(tasks: Task[], nodes: Node[] = [node('n1')], hours = 0, of = service(), limit = 5): string[] {
+  const view = viewOf(
+    {
+      kind: 'cluster',
+      object: cluster({ spec: { Orchestration: { TaskHistoryRetentionLimit: limit } } as Cluster['spec'] }),
+    },
+    { kind: 'service', object: of },
+    ...nodes.map((object) => ({ kind: 'node', object }) as const),
+    ...tasks.map((object) => ({ kind: 'task', object }) as const),
+  );
+  const { steps } = planReap(view, ['svc'], T0 + hours * HOUR);
+  return steps.map((step) => ('task' in step ? `${step.kind} ${step.task.id}` : step.kind));
+}
+
+const old = (id: string, n: number, patch: Partial<Task> = {}) =>
+  task(id, {
+    desiredState: 'shutdown',
+    status: status('failed'),
+    createdAt: timestamp(T0 - (10 - n) * 1000),
+    ...patch,
+  });
+
+test('a slot keeps five tasks, the running one among them; the oldest go', () => {
+  const history = [1, 2, 3, 4, 5, 6].map((n) => old(`o${n}`, n));
+  assert.deepEqual(reaped([...history, task('now')]), ['delete-task o1', 'delete-task o2']);
+});
+
+test('history is as long as restarts must be counted', () => {
+  const of = service({
+    spec: spec({ TaskTemplate: { ContainerSpec: { Image: 'x' }, RestartPolicy: { MaxAttempts: 8 } } }),
+  });
+  assert.deepEqual(
+    reaped(
+      [1, 2, 3, 4, 5, 6].map((n) => old(`o${n}`, n)),
+      [node('n1')],
+      0,
+      of,
+    ),
+    [],
+  );
+});
+
+test('removed tasks go once they are down, never assigned ones at once', () => {
+  const removed = (id: string, state: 'running' | 'shutdown' | 'pending') =>
+    task(id, { desiredState: 'remove', status: status(state) });
+  assert.deepEqual(reaped([removed('a', 'running'), removed('b', 'shutdown'), removed('c', 'pending')]), [
+    'delete-task b',
+    'delete-task c',
+  ]);
+});
+
+test('tasks of a node that is gone are orphaned at once, of one that is down after a day', () => {
+  const down = node('n1', { status: { ...node('n1').status, state: 'down' } });
+  assert.deepEqual(reaped([task('a')], []), ['orphan-task a']);
+  assert.deepEqual(reaped([task('a')], [down], 23), []);
+  assert.deepEqual(reaped([task('a')], [down], 24), ['orphan-task a']);
+});
+
+test('the predecessor of a task that waits for its delay stays', () => {
+  const history = [1, 2, 3, 4, 5, 6].map((n) => old(`o${n}`, n));
+  const next = task('next', { desiredState: 'ready', status: status('new') });
+  assert.deepEqual(
+    reaped([...history, next], [node('n1')], 0, service(), 0),
+    [1, 2, 3, 4, 5].map((n) => `delete-task o${n}`),
+  );
+});
