@@ -306,6 +306,14 @@ describe('on the wire', () => {
     assert.match(await raw(head + 'x'.repeat(size)), /^HTTP\/1\.1 413 [^]*request body too large/);
   });
 
+  test('an oversized body without a length is refused as well', async () => {
+    const size = 20 * 1024 * 1024;
+    const head =
+      'POST /swarm/init HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n';
+    const body = `${size.toString(16)}\r\n${'x'.repeat(size)}\r\n0\r\n\r\n`;
+    assert.match(await raw(head + body), /^HTTP\/1\.1 413 [^]*request body too large/);
+  });
+
   test('a large archive that is refused at once still gets its reason', async () => {
     const size = 30 * 1024 * 1024;
     backends.runtime.fail('load', new SkeinError('invalid-argument', 'not an image archive'));

@@ -1,0 +1,65 @@
+/** The node's own containers and images, over FakeRuntime. */
+import type { FakeRuntime } from '../containerd/fake.ts';
+import type { LogLine, LogQuery } from '../containerd/runtime.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ContainerId, NetworkId } from '../model/ids.ts';
+import { containerName } from '../model/names.ts';
+import type { EngineBackend, EngineInfo } from './backend.ts';
+import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
+
+export class FakeEngine implements EngineBackend {
+  readonly images: FakeRuntime['images'];
+  readonly #runtime: FakeRuntime;
+  readonly #cluster: FakeCluster;
+
+  constructor(runtime: FakeRuntime, cluster: FakeCluster) {
+    this.#runtime = runtime;
+    this.images = runtime.images;
+    this.#cluster = cluster;
+  }
+
+  containers() {
+    return this.#runtime.list();
+  }
+
+  async container(ref: string) {
+    const found = (await this.#runtime.list()).find((c) => c.id.startsWith(ref) || c.name === ref);
+    if (!found) throw new SkeinError('not-found', `No such container: ${ref}`);
+    return found;
+  }
+
+  logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
+    return this.#runtime.logs(id, query, signal);
+  }
+
+  async networkContainers(id: NetworkId) {
+    const { view, selfId } = this.#cluster;
+    return [...view.tasksOfNetwork(id)]
+      .filter((task) => task.nodeId === selfId)
+      .map((task) => {
+        const stand = task.attachments.find((a) => a.networkId === id)!;
+        return {
+          containerId: task.status.container?.containerId,
+          taskId: task.id,
+          name: containerName(task),
+          mac: stand.mac,
+          address: stand.address,
+        };
+      });
+  }
+
+  async info(): Promise<EngineInfo> {
+    return {
+      id: 'AAAA:BBBB:CCCC:DDDD:EEEE:FFFF:GGGG:HHHH:IIII:JJJJ:KKKK:LLLL',
+      description: fakeDescription('host1'),
+      dataRoot: '/var/lib/skein',
+      skeinVersion: '0.1.0',
+      containerd: { version: '1.6.20', revision: 'abc' },
+      runc: '1.1.5',
+      kernelVersion: '6.1.0',
+      operatingSystem: 'Debian GNU/Linux 12 (bookworm)',
+      osVersion: '12',
+      cgroupVersion: '2',
+    };
+  }
+}
