@@ -68,15 +68,22 @@ export class EngineClient {
     const response = await this.open(method, path, options);
     const chunks: Buffer[] = [];
     let size = 0;
-    for await (const chunk of response as AsyncIterable<Buffer>) {
-      size += chunk.length;
-      if (size > MAX_BODY) throw new SkeinError('resource-exhausted', `${method} ${path}: answer too large`);
-      chunks.push(chunk);
+    try {
+      for await (const chunk of response as AsyncIterable<Buffer>) {
+        size += chunk.length;
+        if (size > MAX_BODY)
+          throw new SkeinError('resource-exhausted', `${method} ${path}: answer too large`);
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      if (error instanceof SkeinError) throw error;
+      const code = options.signal?.aborted ? 'canceled' : 'unavailable';
+      throw new SkeinError(code, `${method} ${path}: the answer broke off`, { cause: error });
     }
     return { status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) };
   }
 
-  /** The answer as a stream, for logs and events. The signal ends it. */
+  /** The answer as a stream, for logs and events. The signal or `timeoutMs` ends it, whole. */
   open(method: string, path: string, options: CallOptions = {}): Promise<IncomingMessage> {
     const { body } = options;
     const payload =

@@ -48,7 +48,7 @@ function namesFor({ lab }: Stage, ingress: readonly IngressFact[], replicas: rea
   };
 }
 
-/** What the reference capture says of each hop, as values of this cluster; undefined where it leaves it open. */
+/** What the reference capture says of each hop, as values of this cluster: the endpoint carries its node's uplink MAC. */
 function expectedHops(
   stage: Stage,
   connection: Connection,
@@ -61,7 +61,7 @@ function expectedHops(
   const mac = ingress.flatMap((fact) => fact.containers).find((c) => c.address === ip)?.mac ?? '';
   const forward = [
     [client.address, client.mac, node.address, node.mac],
-    [endpoint.address, endpoint.mac, ip, mac],
+    [endpoint.address, node.mac, ip, mac],
   ] as const;
   return connection.kind === 'same host' ? forward : [...forward, [ip, mac, endpoint.address, endpoint.mac]];
 }
