@@ -20,6 +20,15 @@ import type { ContainerId } from '../model/ids.ts';
 import { create as message, toBinary } from '@bufbuild/protobuf';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import { ContainerFiles, type Exit } from './container-files.ts';
+import {
+  CONFIG_EXTENSION,
+  exitOf,
+  isoTime,
+  ociError,
+  record,
+  statusOf,
+  streamsOf,
+} from './container-record.ts';
 import { EventHub } from './event-hub.ts';
 import type { Container } from './gen/containers_pb.js';
 import { OptionsSchema } from './gen/runc-options_pb.js';
@@ -30,7 +39,7 @@ import type { ImageUser } from './image-removal.ts';
 import { Images, type LocalImage } from './images.ts';
 import type { LogCap } from './log-files.ts';
 import { queryLogs } from './log-query.ts';
-import { formatTime, type StreamName } from './log-record.ts';
+import type { StreamName } from './log-record.ts';
 import { fillVolume, removeVolume, resolveMounts } from './mounts.ts';
 import { type HostLimits, ociSpec } from './oci-spec.ts';
 import { punchHole } from './punch-hole.ts';
@@ -63,8 +72,6 @@ export interface ContainerdOptions {
   readonly host?: HostLimits;
 }
 
-const RUNTIME = 'io.containerd.runc.v2';
-const CONFIG_EXTENSION = 'skein.config';
 const DEFAULT_LOG_CAP: LogCap = { maxFileBytes: 10 * 1024 * 1024, maxFiles: 3 };
 const SIGKILL = 9;
 const END_TIMEOUT_MS = 10_000;
@@ -450,57 +457,3 @@ export class Containerd implements ContainerRuntime {
 }
 
 const unique = (): string => randomBytes(8).toString('hex');
-
-const streamsOf = (config: ContainerConfig): StreamName[] =>
-  config.spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
-
-const isoTime = (time: { seconds: bigint; nanos: number } | undefined): string =>
-  time ? formatTime(time.seconds * 1_000_000_000n + BigInt(time.nanos)) : '';
-
-function record(
-  config: ContainerConfig,
-  spec: object,
-  image: LocalImage,
-  options: { typeUrl: string; value: Uint8Array },
-) {
-  const json = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)));
-  return {
-    id: config.id,
-    image: image.id,
-    runtime: { name: RUNTIME, options },
-    spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: json(spec) },
-    snapshotter: SNAPSHOTTER,
-    snapshotKey: config.id,
-    extensions: { [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) } },
-  };
-}
-
-function statusOf(task: Process | undefined): ContainerInfo['status'] {
-  switch (task?.status) {
-    case Status.CREATED:
-      return 'created';
-    case Status.RUNNING:
-      return 'running';
-    case Status.PAUSED:
-    case Status.PAUSING:
-      return 'paused';
-    case Status.STOPPED:
-      return 'stopped';
-    default:
-      return 'unknown';
-  }
-}
-
-const exitOf = (task: Process | undefined): Exit | undefined =>
-  task?.status === Status.STOPPED
-    ? { exitCode: task.exitStatus, exitedAt: isoTime(task.exitedAt) }
-    : undefined;
-
-/** What a person reads in `service ps`: containerd's text behind Docker's words, without the name of the call. */
-function ociError(thrown: unknown, context: string): SkeinError {
-  const error = SkeinError.from(thrown);
-  const detail = /^containerd: Tasks\.\w+: (.*)$/s.exec(error.message)?.[1];
-  return detail === undefined
-    ? error
-    : new SkeinError(error.code, `${context}: ${detail}`, { cause: thrown });
-}

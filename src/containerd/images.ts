@@ -54,6 +54,7 @@ export interface ImagesOptions {
 const ID = /^(?:sha256:)?([0-9a-f]{1,64})$/;
 /** Images by digest never change; old entries make room. */
 const CACHE = 500;
+const MAX_CONFIG = 8 * 1024 * 1024;
 
 export class Images implements ImageStore {
   readonly #options: ImagesOptions;
@@ -175,9 +176,14 @@ export class Images implements ImageStore {
       );
       return { ...top, platforms };
     }
-    const chunks: Uint8Array[] = [];
     const { body } = await session.blob(parseManifest(remote.bytes).config.digest, 0, signal);
-    for await (const chunk of body) chunks.push(chunk);
+    const chunks: Uint8Array[] = [];
+    let size = 0;
+    for await (const chunk of body) {
+      size += chunk.length;
+      if (size > MAX_CONFIG) throw new SkeinError('invalid-argument', 'image configuration is too large');
+      chunks.push(chunk);
+    }
     const { architecture, os } = parseConfig(Buffer.concat(chunks));
     return { ...top, platforms: [{ architecture, os }] };
   }

@@ -136,6 +136,11 @@ async function fetchOnce(
   async function* counted(): AsyncIterable<Uint8Array> {
     for await (const chunk of body) {
       current += chunk.length;
+      if (current > blob.size)
+        throw new SkeinError(
+          'invalid-argument',
+          `${blob.digest}: the registry sends more than the ${blob.size} bytes it named`,
+        );
       onBytes(current);
       yield chunk;
     }

@@ -1,0 +1,65 @@
+/** Between containerd's words and ours: the record of a container, the state of its task, the texts of its errors. Pure. */
+import { SkeinError } from '../model/errors.ts';
+import { SNAPSHOTTER } from './api.ts';
+import type { Exit } from './container-files.ts';
+import { type Process, Status } from './gen/task-types_pb.js';
+import type { LocalImage } from './images.ts';
+import { formatTime, type StreamName } from './log-record.ts';
+import type { ContainerConfig, ContainerInfo } from './runtime.ts';
+
+const RUNTIME = 'io.containerd.runc.v2';
+export const CONFIG_EXTENSION = 'skein.config';
+
+export const streamsOf = (config: ContainerConfig): StreamName[] =>
+  config.spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
+
+export const isoTime = (time: { seconds: bigint; nanos: number } | undefined): string =>
+  time ? formatTime(time.seconds * 1_000_000_000n + BigInt(time.nanos)) : '';
+
+export function record(
+  config: ContainerConfig,
+  spec: object,
+  image: LocalImage,
+  options: { typeUrl: string; value: Uint8Array },
+) {
+  const json = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)));
+  return {
+    id: config.id,
+    image: image.id,
+    runtime: { name: RUNTIME, options },
+    spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: json(spec) },
+    snapshotter: SNAPSHOTTER,
+    snapshotKey: config.id,
+    extensions: { [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) } },
+  };
+}
+
+export function statusOf(task: Process | undefined): ContainerInfo['status'] {
+  switch (task?.status) {
+    case Status.CREATED:
+      return 'created';
+    case Status.RUNNING:
+      return 'running';
+    case Status.PAUSED:
+    case Status.PAUSING:
+      return 'paused';
+    case Status.STOPPED:
+      return 'stopped';
+    default:
+      return 'unknown';
+  }
+}
+
+export const exitOf = (task: Process | undefined): Exit | undefined =>
+  task?.status === Status.STOPPED
+    ? { exitCode: task.exitStatus, exitedAt: isoTime(task.exitedAt) }
+    : undefined;
+
+/** What a person reads in `service ps`: containerd's text behind Docker's words, without the name of the call. */
+export function ociError(thrown: unknown, context: string): SkeinError {
+  const error = SkeinError.from(thrown);
+  const detail = /^containerd: Tasks\.\w+: (.*)$/s.exec(error.message)?.[1];
+  return detail === undefined
+    ? error
+    : new SkeinError(error.code, `${context}: ${detail}`, { cause: thrown });
+}
