@@ -1,11 +1,11 @@
 /** The cluster's control in memory: one change of the view per call, and every task runs at once. */
+import { createHash } from 'node:crypto';
 import type { FakeRuntime } from '../containerd/fake.ts';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type {
   Cidr,
   ClusterId,
-  ContainerId,
   InterfaceAddress,
   Ipv4,
   Mac,
@@ -15,7 +15,7 @@ import type {
   TaskId,
   Vni,
 } from '../model/ids.ts';
-import { containerName } from '../model/names.ts';
+import { containerIdOf, containerName } from '../model/names.ts';
 import type { Cluster, Meta, Network, Node, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
@@ -23,6 +23,7 @@ import type { Cache } from '../store/cache.ts';
 import type { Change } from '../store/store.ts';
 import type { ClusterBackend } from './backend.ts';
 
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const GIB = 1024 ** 3;
 export const fakeDescription = (hostname: string): NonNullable<Node['description']> => ({
   hostname,
@@ -181,7 +182,7 @@ export class FakeCluster implements ClusterBackend {
   #task(service: Service, slot: number, nodeId: NodeId): Task {
     const id = this.#id<TaskId>('task');
     const meta = this.#meta();
-    const containerId = id.padEnd(64, 'c').replaceAll(/[^0-9a-f]/g, 'a') as ContainerId;
+    const containerId = containerIdOf(id, sha256);
     return {
       id,
       serviceId: service.id,
