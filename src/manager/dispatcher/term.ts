@@ -117,12 +117,10 @@ export class Term {
     return this.#sessions.get(nodeId)?.queue.push(encoded(message)) ?? false;
   }
 
-  /** The node says goodbye: no waiting for heartbeats. */
+  /** The node says goodbye: no waiting for heartbeats. It ends its session itself, once it has the answer. */
   async leave(nodeId: NodeId): Promise<void> {
     this.#drains.forgetNode(nodeId);
     await this.nodes.down(nodeId, 'the node has left the cluster', true);
-    const session = this.#sessions.get(nodeId);
-    if (session) this.close(session);
   }
 
   #stop(off: () => void): void {

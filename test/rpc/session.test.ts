@@ -1,0 +1,318 @@
+/** Agent and manager over real TLS on loopback: join, session, redirect to the leader, logs, and breaks. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Assignments } from '../../src/agent/assignments.ts';
+import {
+  type Identity,
+  IdentityFile,
+  join,
+  newRequest,
+  renew,
+  renewalTime,
+} from '../../src/agent/identity.ts';
+import { Session } from '../../src/agent/session.ts';
+import { systemClock } from '../../src/kit/clock.ts';
+import { silentLog } from '../../src/kit/log.ts';
+import type { ClusterId, NodeId, TaskId } from '../../src/model/ids.ts';
+import type { NodeDescription, TaskStatus } from '../../src/model/objects.ts';
+import {
+  issueNode,
+  type KeyAndCertificate,
+  newEtcdRoot,
+  newSwarmRoot,
+} from '../../src/manager/ca/authority.ts';
+import { Issuer } from '../../src/manager/ca/issuer.ts';
+import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
+import { LogBroker } from '../../src/manager/logs/broker.ts';
+import { newJoinToken } from '../../src/rpc/join-token.ts';
+import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
+import { RpcServer } from '../../src/rpc/server.ts';
+import { Cache } from '../../src/store/cache.ts';
+import { MemoryStore } from '../../src/store/memory.ts';
+import type { Draft } from '../../src/store/store.ts';
+
+const deps = { now: () => Date.now(), random: randomBytes };
+const clusterId = 'thecluster' as ClusterId;
+const description = {
+  hostname: 'h',
+  platform: { architecture: 'x86_64', os: 'linux' },
+  resources: { nanoCpus: 1, memoryBytes: 1 },
+  engine: { version: '1', labels: {}, plugins: [] },
+  uplinkMac: '02:00:00:00:00:01',
+} as unknown as NodeDescription;
+
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 10_000; !(await holds()); ) {
+    if (Date.now() > deadline) assert.fail(`not within 10 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+const stop = new AbortController();
+const folder = mkdtempSync(joinPath(tmpdir(), 'skein-session-'));
+const store = new MemoryStore({ clock: systemClock });
+const view = new Cache();
+let root: KeyAndCertificate;
+let tokens: { worker: string; manager: string };
+
+/** A manager as the daemon wires it. */
+async function startManager(nodeId: string, leader: () => ManagerAddress | undefined) {
+  const { key, csr } = await newRequest();
+  const subject = { nodeId: nodeId as NodeId, role: 'manager' as const, clusterId };
+  const certificate = await issueNode(root, csr, subject, 3600_000, deps);
+  const common = { store, view, clock: systemClock, log: silentLog };
+  const dispatcher = new Dispatcher({ ...common, leader });
+  const broker = new LogBroker({
+    view,
+    clock: systemClock,
+    random: randomBytes,
+    send: (n, m) => dispatcher.send(n, m),
+  });
+  const issuer = new Issuer({ ...common, random: randomBytes, managers: () => [] });
+  const server = new RpcServer({
+    credentials: { key, certificate, ca: root.certificate },
+    clusterId,
+    isMember: (id) => view.get('node', id) !== undefined,
+    clock: systemClock,
+    log: silentLog,
+    handlers: {
+      'ca.root': () => issuer.root(),
+      'ca.issue': (params, call) => issuer.issue(params, call),
+      'dispatcher.session': (params, call) => dispatcher.session(params, call),
+      'logs.publish': (params, call) => broker.publish(params, call),
+      'node.leave': async (_params, call) => {
+        await dispatcher.leave(call.peer!.nodeId);
+        return {};
+      },
+    },
+  });
+  const { port } = await server.listen('127.0.0.1', 0);
+  return { dispatcher, broker, server, addr: `127.0.0.1:${port}` };
+}
+type Manager = Awaited<ReturnType<typeof startManager>>;
+
+let leader: Manager;
+let follower: Manager;
+
+before(async () => {
+  root = await newSwarmRoot(deps);
+  const etcd = await newEtcdRoot(deps);
+  tokens = {
+    worker: newJoinToken(root.certificate, randomBytes),
+    manager: newJoinToken(root.certificate, randomBytes),
+  };
+  const object = {
+    id: clusterId,
+    spec: { CAConfig: {}, Dispatcher: { HeartbeatPeriod: 1e9 } },
+    dataPathPort: 4789,
+    joinTokens: tokens,
+    ca: { ...root, etcdCertificate: etcd.certificate, etcdKey: etcd.key },
+  } as unknown as Draft<'cluster'>;
+  await store.transact([{ op: 'create', kind: 'cluster', object }]);
+  void view.follow(store, { clock: systemClock, signal: stop.signal });
+  await view.reached(2);
+  leader = await startManager('m1', () => undefined);
+  follower = await startManager('m2', () => ({ nodeId: 'm1' as NodeId, addr: leader.addr }));
+  void leader.dispatcher.lead(undefined, stop.signal);
+});
+
+after(async () => {
+  stop.abort();
+  await leader.server.close();
+  await follower.server.close();
+  rmSync(folder, { recursive: true });
+});
+
+interface Agent {
+  readonly identity: Identity;
+  readonly assignments: Assignments;
+  readonly session: Session;
+  readonly canceled: string[];
+  end(): Promise<void>;
+}
+
+async function startAgent(managers: string[]): Promise<Agent> {
+  const joined = await join({ addrs: managers, token: tokens.worker, clock: systemClock });
+  const identity = { ...joined, managers: managers.map((addr) => ({ nodeId: '' as NodeId, addr })) };
+  const assignments = new Assignments();
+  const abort = new AbortController();
+  const canceled: string[] = [];
+  const session = new Session({
+    identity: () => identity,
+    saveManagers: () => {},
+    assignments,
+    describe: async () => ({ description, dataPathAddr: '192.0.2.1' }),
+    logs: async function* (request, signal): AsyncGenerator<LogRecord> {
+      for (const taskId of request.tasks)
+        for (let i = 0; i < 3; i++) yield { taskId, stream: 'stdout', time: `${i}`, data: 'eA==' };
+      if (!request.follow) return;
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      canceled.push(...request.tasks);
+    },
+    clock: systemClock,
+    log: silentLog,
+    random: () => 0.5,
+  });
+  assignments.onChange(({ network }) => network && session.applied(assignments.revision!));
+  const running = session.run(abort.signal);
+  return {
+    identity,
+    assignments,
+    session,
+    canceled,
+    async end() {
+      abort.abort();
+      await running;
+    },
+  };
+}
+
+const task = (id: string, nodeId: string): Draft<'task'> =>
+  ({
+    id,
+    serviceId: 's',
+    slot: 1,
+    nodeId,
+    spec: { ContainerSpec: { Image: 'i' } },
+    specVersion: 1,
+    serviceName: 's',
+    serviceLabels: {},
+    endpointSpec: {},
+    desiredState: 'running',
+    status: status('assigned'),
+    attachments: [],
+    registryAuth: undefined,
+    jobIteration: undefined,
+  }) as unknown as Draft<'task'>;
+
+const status = (state: TaskStatus['state']): TaskStatus => ({
+  timestamp: new Date().toISOString(),
+  state,
+  message: '',
+  err: '',
+  container: undefined,
+  ports: [],
+  health: 'none',
+});
+
+test('a worker joins by token, is sent on to the leader, and runs what it is given', async () => {
+  const agent = await startAgent([follower.addr]);
+  const id = agent.identity.nodeId;
+  await until('node ready', async () => (await store.get('node', id))?.status.state === 'ready');
+  await store.transact([{ op: 'create', kind: 'task', object: task('t1', id) }]);
+  await until('task assigned', () => agent.assignments.tasks.has('t1' as TaskId));
+  agent.session.report('t1' as TaskId, status('running'));
+  const stored = async () => (await store.get('task', 't1' as TaskId))?.status.state;
+  await until('status stored', async () => (await stored()) === 'running');
+  // The connection breaks; what happens meanwhile is not lost.
+  leader.server.disconnect(id);
+  agent.session.report('t1' as TaskId, status('failed'));
+  await until('status stored after the break', async () => (await stored()) === 'failed');
+  await agent.end();
+});
+
+test('a wrong root is refused before anything is said to it, a wrong token by the manager', async () => {
+  const foreign = newJoinToken((await newSwarmRoot(deps)).certificate, randomBytes);
+  const attempt = (token: string) => join({ addrs: [leader.addr], token, clock: systemClock });
+  await assert.rejects(attempt(foreign), /remote CA does not match fingerprint/);
+  await assert.rejects(
+    attempt(newJoinToken(root.certificate, randomBytes)),
+    /A valid join token is necessary/,
+  );
+  await assert.rejects(attempt('nonsense'), /invalid join token/);
+});
+
+test('an address without a manager is passed over', async () => {
+  const identity = await join({
+    addrs: ['127.0.0.1:1', leader.addr],
+    token: tokens.manager,
+    clock: systemClock,
+  });
+  assert.equal(identity.role, 'manager');
+  await assert.rejects(join({ addrs: ['127.0.0.1:1'], token: tokens.worker, clock: systemClock }), {
+    code: 'unavailable',
+  });
+});
+
+test('the identity is kept with its key for its owner only, and renewed in the middle of its life', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until('session', () => agent.session.connected);
+  const file = new IdentityFile(joinPath(folder, 'id', 'identity.json'));
+  assert.equal(file.read(), undefined);
+  file.write(agent.identity);
+  assert.equal(statSync(joinPath(folder, 'id', 'identity.json')).mode & 0o777, 0o600);
+  assert.deepEqual(file.read(), agent.identity);
+  const renewed = await renew(agent.session.client!, agent.identity);
+  assert.equal(renewed.nodeId, agent.identity.nodeId);
+  assert.notEqual(renewed.credentials.certificate, agent.identity.credentials.certificate);
+  const day = 86400_000;
+  for (const [random, from, to] of [
+    [0, 44, 46],
+    [0.999, 70, 73],
+  ] as const) {
+    const days = (renewalTime(renewed.credentials.certificate, () => random) - Date.now()) / day;
+    assert.ok(days > from && days < to, `${days} days`);
+  }
+  file.remove();
+  assert.equal(file.read(), undefined);
+  await agent.end();
+});
+
+const query = { tail: undefined, since: undefined, until: undefined, stdout: true, stderr: true };
+
+test('logs of many nodes are one stream; a node without a session ends its part', async () => {
+  const [a, b] = [await startAgent([leader.addr]), await startAgent([leader.addr])];
+  await until('sessions', () => a.session.connected && b.session.connected);
+  await store.transact([
+    { op: 'create', kind: 'task', object: task('la', a.identity.nodeId) },
+    { op: 'create', kind: 'task', object: task('lb', b.identity.nodeId) },
+    { op: 'create', kind: 'task', object: task('lx', 'nowhere') },
+  ]);
+  await until('view', () => view.get('task', 'lx' as TaskId) !== undefined);
+  const lines: string[] = [];
+  const tasks = () => ['la', 'lb', 'lx'] as TaskId[];
+  const { signal } = new AbortController();
+  for await (const { taskId, time } of leader.broker.read({ ...query, follow: false }, { tasks }, signal))
+    lines.push(`${taskId}${time}`);
+  assert.deepEqual(lines.sort(), ['la0', 'la1', 'la2', 'lb0', 'lb1', 'lb2']);
+  await a.end();
+  await b.end();
+});
+
+test('following takes up new tasks, and its end reaches the agents', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until('session', () => agent.session.connected);
+  const known: TaskId[] = [];
+  const abort = new AbortController();
+  const seen = new Set<string>();
+  const reading = (async () => {
+    const source = { tasks: () => known };
+    for await (const { taskId } of leader.broker.read({ ...query, follow: true }, source, abort.signal))
+      seen.add(taskId);
+  })();
+  for (const id of ['f1', 'f2'] as TaskId[]) {
+    known.push(id);
+    await store.transact([{ op: 'create', kind: 'task', object: task(id, agent.identity.nodeId) }]);
+    await until(`lines of ${id}`, () => seen.has(id));
+  }
+  abort.abort();
+  await reading;
+  await until('canceled at the agent', () => agent.canceled.length === 2);
+  await agent.end();
+});
+
+test('leaving is told at once', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until(
+    'ready',
+    async () => (await store.get('node', agent.identity.nodeId))?.status.state === 'ready',
+  );
+  await agent.session.client!.call('node.leave', {});
+  const node = await store.get('node', agent.identity.nodeId);
+  assert.equal(node?.status.state, 'down');
+  await agent.end();
+});
