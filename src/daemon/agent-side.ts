@@ -1,0 +1,127 @@
+/** The agent's half of a node, for as long as it is a member of a cluster. Wiring and nothing else. */
+import { Agent } from '../agent/agent.ts';
+import { Assignments } from '../agent/assignments.ts';
+import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
+import { Session } from '../agent/session.ts';
+import type { ContainerRuntime } from '../containerd/runtime.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { NodeDescription } from '../model/objects.ts';
+import { KernelNetwork } from '../net/kernel-network.ts';
+import type { Folders } from './folders.ts';
+import type { Membership } from './membership-file.ts';
+import type { Tools } from './tools.ts';
+
+export interface AgentSideOptions {
+  readonly folders: Folders;
+  readonly membership: Membership;
+  readonly hostname: string;
+  readonly runtime: ContainerRuntime;
+  readonly identity: () => Identity;
+  /** Keeps a changed identity (renewed, other managers) and tells who else uses it. */
+  readonly adopt: (identity: Identity) => void;
+  readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
+  readonly tools: Tools;
+}
+
+export class AgentSide {
+  readonly assignments = new Assignments();
+  readonly session: Session;
+  readonly #options: AgentSideOptions;
+  readonly #network: KernelNetwork;
+  readonly #agent: Agent;
+  readonly #stop = new AbortController();
+  #running: Promise<unknown>[] = [];
+
+  static async open(options: AgentSideOptions): Promise<AgentSide> {
+    const { folders, membership, tools } = options;
+    const network = await KernelNetwork.open({
+      runRoot: folders.runRoot,
+      log: tools.log.with({ part: 'network' }),
+      vtep: membership.dataPathAddr,
+      clock: tools.clock,
+    });
+    return new AgentSide(options, network);
+  }
+
+  private constructor(options: AgentSideOptions, network: KernelNetwork) {
+    this.#options = options;
+    this.#network = network;
+    const { folders, membership, tools } = options;
+    const { clock, hash } = tools;
+    const log = tools.log.with({ part: 'agent' });
+    const dataPathAddr = membership.dataPathAddr;
+    this.session = new Session({
+      identity: options.identity,
+      saveManagers: (managers) => options.adopt({ ...options.identity(), managers }),
+      assignments: this.assignments,
+      describe: async () => ({ description: await options.describe(network, dataPathAddr), dataPathAddr }),
+      logs: (request, signal) => this.#agent.logs(request, signal),
+      clock,
+      log,
+      random: Math.random,
+    });
+    this.#agent = new Agent({
+      runtime: options.runtime,
+      network,
+      assignments: this.assignments,
+      sink: {
+        status: (id, status) => this.session.report(id, status),
+        applied: (revision) => this.session.applied(revision),
+      },
+      dataRoot: folders.dataRoot,
+      hostname: options.hostname,
+      hash,
+      clock,
+      log,
+    });
+  }
+
+  start(): void {
+    const { identity, adopt, tools } = this.#options;
+    const { signal } = this.#stop;
+    this.#agent.start();
+    this.#running = [
+      this.session.run(signal),
+      keepRenewed({
+        clock: tools.clock,
+        log: tools.log,
+        random: Math.random,
+        signal,
+        current: identity,
+        renew: () => {
+          const { client } = this.session;
+          if (!client) throw new SkeinError('unavailable', 'no session with a manager at the moment');
+          return renew(client, identity(), signal);
+        },
+        adopt: (fresh) => {
+          adopt(fresh);
+          this.session.reconnect();
+        },
+      }),
+    ];
+  }
+
+  /** Lets go; containers and the kernel's network stay as they are. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled([...this.#running, this.#agent.stop()]);
+    await this.#network.close();
+  }
+
+  /** After `stop`, when the node leaves its cluster: no container, sandbox, link or rule of it remains. */
+  static async remove(
+    options: Pick<AgentSideOptions, 'folders' | 'membership' | 'runtime' | 'tools'>,
+  ): Promise<void> {
+    for (const { id } of await options.runtime.list()) await options.runtime.remove(id);
+    const network = await KernelNetwork.open({
+      runRoot: options.folders.runRoot,
+      log: options.tools.log,
+      vtep: options.membership.dataPathAddr,
+    });
+    try {
+      await network.clear();
+    } finally {
+      await network.close();
+    }
+  }
+}

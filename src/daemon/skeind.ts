@@ -1,0 +1,131 @@
+/**
+ * skeind: the one place where everything is wired. Starts containerd (or finds it running), opens the API, and is again
+ * the member of a cluster that it was. A signal ends skeind and nothing else: containers, containerd, etcd and every
+ * rule in the kernel stay.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { hostname as systemHostname } from 'node:os';
+import { AgentEngine } from '../agent/engine.ts';
+import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
+import type { Backends } from '../api/backend.ts';
+import { createApiServer } from '../api/server.ts';
+import { Containerd } from '../containerd/containerd.ts';
+import { ContainerdProcess } from '../containerd/daemon-process.ts';
+import { systemClock } from '../kit/clock.ts';
+import { isRunning, writePidFile } from '../kit/detached.ts';
+import type { Log } from '../kit/log.ts';
+import { SkeinError } from '../model/errors.ts';
+import { type Mac, newId } from '../model/ids.ts';
+import type { KernelNetwork } from '../net/kernel-network.ts';
+import { foldersOf } from './folders.ts';
+import { localAddresses } from './local-addresses.ts';
+import { type Settings, socketPath } from './settings.ts';
+import { Swarm } from './swarm.ts';
+import type { Tools } from './tools.ts';
+import { SKEIN_VERSION } from './version.ts';
+
+const NO_MAC = '00:00:00:00:00:00' as Mac;
+
+export async function runDaemon(settings: Settings, log: Log): Promise<void> {
+  const daemon = await Skeind.start(settings, log);
+  await endSignal();
+  log.info('skeind ends; containers, containerd and etcd stay');
+  await daemon.stop();
+}
+
+const endSignal = (): Promise<void> =>
+  new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.once(signal, () => resolve());
+  });
+
+class Skeind {
+  readonly #stops: (() => Promise<void>)[] = [];
+
+  static async start(settings: Settings, log: Log): Promise<Skeind> {
+    const daemon = new Skeind();
+    try {
+      await daemon.#start(settings, log);
+      return daemon;
+    } catch (error) {
+      await daemon.stop();
+      throw error;
+    }
+  }
+
+  /** In the reverse order of the start. */
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.reverse()) await stop();
+    this.#stops.length = 0;
+  }
+
+  async #start(settings: Settings, log: Log): Promise<void> {
+    const folders = foldersOf(settings);
+    const { dataRoot, runRoot } = folders;
+    const tools: Tools = { clock: systemClock, log, random: randomBytes, hash: sha256 };
+    const { clock } = tools;
+    mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
+    mkdirSync(runRoot, { recursive: true, mode: 0o711 });
+    claim(folders.pidFile, dataRoot);
+
+    const containerd = new ContainerdProcess({ dataRoot, runRoot, clock, log });
+    await containerd.start();
+    this.#stops.push(() => containerd.close());
+    const runtime = await Containerd.open({
+      socket: containerd.socket,
+      dataRoot,
+      runRoot,
+      cgroupParent: settings.cgroupParent,
+      insecureRegistries: settings.insecureRegistries,
+      clock,
+      log,
+    });
+    this.#stops.push(() => runtime.close());
+
+    const hostname = settings.hostname ?? systemHostname();
+    const describe = (uplinkMac: Mac) =>
+      describeNode({ hostname, engineVersion: SKEIN_VERSION, engineLabels: settings.labels, uplinkMac });
+    const swarm = new Swarm({
+      folders,
+      listenAddr: settings.listenAddr,
+      hostname,
+      runtime,
+      localAddresses,
+      describe: async (network: KernelNetwork, address) => describe((await network.uplink(address)).mac),
+      tools,
+    });
+    this.#stops.push(() => swarm.close());
+    const engine = new AgentEngine({
+      runtime,
+      assignments: () => swarm.agent?.assignments,
+      hash: sha256,
+      id: await engineId(dataRoot, () => newId(randomBytes)),
+      dataRoot,
+      skeinVersion: SKEIN_VERSION,
+      description: () => describe(NO_MAC),
+      host: await readHostFacts(),
+    });
+    await swarm.resume();
+
+    const backends: Backends = {
+      swarm,
+      engine,
+      cluster: () => swarm.control,
+      role: () => swarm.role,
+    };
+    const api = await createApiServer({ backends, log: log.with({ part: 'api' }), version: SKEIN_VERSION });
+    this.#stops.push(() => api.close());
+    await api.listen(socketPath(settings), { ...(settings.socketGroup && { group: settings.socketGroup }) });
+    log.info('skeind serves', { socket: socketPath(settings), version: SKEIN_VERSION });
+  }
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/** Two daemons on one data root would fight over every container; the second one is told so. */
+function claim(pidFile: string, dataRoot: string): void {
+  const other = isRunning(pidFile);
+  if (other !== undefined && other !== process.pid)
+    throw new SkeinError('failed-precondition', `skeind runs already (pid ${other}) on ${dataRoot}`);
+  writePidFile(pidFile, process.pid);
+}
