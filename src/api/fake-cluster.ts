@@ -87,7 +87,7 @@ export class FakeCluster implements ClusterBackend {
   }
 
   #id<T extends string>(kind: string): T {
-    return `${kind}${++this.#ids}`.padEnd(25, '0') as T;
+    return `${kind}${++this.#ids}x`.padEnd(25, '0') as T;
   }
 
   #node(id: NodeId, role: NodeRole, n: number): Node {
