@@ -19,6 +19,7 @@ import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { create as message, toBinary } from '@bufbuild/protobuf';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
+import { removeCgroup } from './cgroup.ts';
 import { ContainerFiles, type Exit } from './container-files.ts';
 import {
   CONFIG_EXTENSION,
@@ -236,6 +237,7 @@ export class Containerd implements ContainerRuntime {
     this.#tailers.delete(id);
     await (await tailer?.catch(() => undefined))?.stop();
     await unless('not-found', this.#api.snapshots.remove({ snapshotter: SNAPSHOTTER, key: id }));
+    await removeCgroup(this.#options.cgroupParent, id);
     for (const volume of await this.#files.anonymous(id)) await removeVolume(this.#volumes, volume);
     await this.#files.remove(id);
     await unless('not-found', this.#api.containers.delete({ id }));
