@@ -9,24 +9,26 @@
  * - Nothing of others is touched: links by name (link-names.ts), one nftables table, sandboxes by their folder.
  * - Operations run one at a time, in the order they were asked for. No namespace switch spans an `await`.
  *
- * Scale: an apply compares maps of all endpoints of the node's networks in memory (about 10 ms at 5,000) and programs
- * what differs; an attach does not depend on how much else there is.
+ * Scale: a change of endpoints and services costs two passes that compare identities (`delta-plan.ts`) and what it
+ * programs; any other change plans and compares everything in memory. An attach does not depend on what else there is.
  */
-import { addressOf, interfaceAddress, parseCidr } from '../kit/cidr.ts';
+import { addressOf } from '../kit/cidr.ts';
 import { type Clock, sleep, systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
-import { isCode, SkeinError } from '../model/errors.ts';
-import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
+import { isCode } from '../model/errors.ts';
+import type { Cidr, ContainerId, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { diff, type Step, type StepKind, type Wanted } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
-import { chooseGateway, DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
+import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
 import { GATEWAY_LINK, isPortOf } from './link-names.ts';
 import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
-import { dumpAddresses, dumpLinks, dumpNeighbours, dumpRoutes } from './rtnetlink-read.ts';
+import { readFacts, readUplink, type Uplink } from './local-facts.ts';
+import { type DeltaPlan, planDelta } from './delta-plan.ts';
+import { dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
 import { planRecord } from './sandbox-plan.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { ZERO_MAC } from './state.ts';
@@ -68,6 +70,8 @@ export class KernelNetwork implements NodeNetwork {
   #view: NetworkView | undefined;
   #facts: Facts | undefined;
   #known: Desired | undefined;
+  /** The view that `#known` follows. */
+  #knownView: NetworkView | undefined;
   #last: ApplyReport | undefined;
   /** Removed, but their links may still be on their way out. */
   readonly #leaving = new Set<ContainerId>();
@@ -153,12 +157,8 @@ export class KernelNetwork implements NodeNetwork {
     return [...new Set([...this.#places.sandboxes(), ...this.#records.all.map((r) => r.spec.id)])].sort();
   }
 
-  async uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }> {
-    const socket = this.#places.route('root');
-    const index = dumpAddresses(socket).find((a) => a.ip === address)?.index;
-    const link = dumpLinks(socket).find((l) => l.index === index);
-    if (!link) throw new SkeinError('not-found', `no link of this node has the address ${address}`);
-    return { name: link.name, mac: link.mac, mtu: link.mtu };
+  async uplink(address: string): Promise<Uplink> {
+    return readUplink(this.#places.route('root'), address);
   }
 
   async close(): Promise<void> {
@@ -193,15 +193,31 @@ export class KernelNetwork implements NodeNetwork {
   #reconcileOnce(view: NetworkView): ApplyReport {
     const facts = this.#currentFacts();
     const readBack = this.#known === undefined;
+    const { steps, settle } = this.#delta(view, facts) ?? this.#whole(view, facts);
+    this.#run(steps);
+    settle();
+    this.#knownView = view;
+    return { readBack, ...countSteps(steps) };
+  }
+
+  /** Only endpoints and services changed: the common case, and the one that must be quick. */
+  #delta(view: NetworkView, facts: Facts): DeltaPlan | undefined {
+    if (!this.#known || !this.#knownView) return undefined;
+    // A host port may step aside for a published one and come back: the whole plan knows which.
+    if (this.#records.all.some((r) => r.hostPorts.length > 0)) return undefined;
+    return planDelta(this.#knownView, view, this.#known, facts);
+  }
+
+  #whole(view: NetworkView, facts: Facts): DeltaPlan {
     // A sandbox whose namespace is gone has no container either (reboot): the agent detaches it.
     const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
     const desired = planNode(view, alive, facts);
-    const observed = this.#known ?? this.#observeAll(desired, alive);
-    const steps = diff(desired, observed);
-    this.#run(steps);
-    for (const { spec } of alive) this.#places.forget(spec.id);
-    this.#known = desired;
-    return { readBack, ...countSteps(steps) };
+    const steps = diff(desired, this.#known ?? this.#observeAll(desired, alive));
+    const settle = () => {
+      for (const { spec } of alive) this.#places.forget(spec.id);
+      this.#known = desired;
+    };
+    return { steps, settle };
   }
 
   #observeAll(desired: Desired, alive: readonly SandboxRecord[]) {
@@ -240,7 +256,10 @@ export class KernelNetwork implements NodeNetwork {
     this.#records.delete(id);
     if (this.#known) dropSandbox(this.#known, id);
     if (record?.gateway && this.#hasGateway()) this.#run([forgetNeighbour(addressOf(record.gateway))]);
-    if (record && record.hostPorts.length > 0 && this.#view) await this.#reconcile(this.#view);
+    if (record && record.hostPorts.length > 0 && this.#view) {
+      this.#knownView = undefined;
+      await this.#reconcile(this.#view);
+    }
   }
 
   /** The sandbox's links outside it: ports of the fabric's bridges. */
@@ -262,36 +281,15 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   #currentFacts(): Facts {
-    if (this.#facts) return this.#facts;
-    const socket = this.#places.route('root');
-    const links = dumpLinks(socket);
-    const addresses = dumpAddresses(socket);
-    const uplink = links.find((l) => l.index === addresses.find((a) => a.ip === this.#options.vtep)?.index);
-    if (!uplink)
-      throw new SkeinError(
-        'failed-precondition',
-        `no link of this node has the address ${this.#options.vtep}`,
-      );
-    return (this.#facts = {
-      uplinkMtu: uplink.mtu,
-      vtep: this.#options.vtep,
-      gateway: this.#gateway(links.find((l) => l.name === GATEWAY_LINK)?.index),
-    });
-  }
-
-  #gateway(bridge: number | undefined): InterfaceAddress {
-    const socket = this.#places.route('root');
-    const present = dumpAddresses(socket).find((a) => a.index === bridge);
-    const routes = dumpRoutes(socket).filter((r) => r.destination.length > 0 && r.index !== bridge);
-    return chooseGateway({
-      wanted: this.#options.gatewaySubnet ?? DEFAULT_GATEWAY_SUBNET,
-      sandboxes: this.#records.all.flatMap((r) => (r.gateway ? [r.gateway] : [])),
-      present: present && interfaceAddress(present.ip, present.length),
-      occupied: [
-        ...routes.map((r) => parseCidr(`${r.destination.ip}/${r.destination.length}`)),
-        ...[...(this.#view?.networks.values() ?? [])].map((n) => n.subnet),
-      ],
-    });
+    const { vtep, gatewaySubnet = DEFAULT_GATEWAY_SUBNET } = this.#options;
+    const gateways = this.#records.all.flatMap((r) => (r.gateway ? [r.gateway] : []));
+    const subnets = [...(this.#view?.networks.values() ?? [])].map((n) => n.subnet);
+    return (this.#facts ??= readFacts(this.#places.route('root'), {
+      vtep,
+      gatewaySubnet,
+      gateways,
+      subnets,
+    }));
   }
 }
 

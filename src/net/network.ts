@@ -1,5 +1,10 @@
 /**
- * What the agent needs of the kernel's network, in one interface with a fake beside the real thing.
+ * The network of one node: namespaces, bridges, VXLAN, the ingress endpoint, the routing mesh and the containers' way
+ * out. Decided by pure planners (`plan.ts`, `nft-plan.ts`, `diff-plan.ts`, `delta-plan.ts`), done by executors over
+ * netlink in process (`executors.ts`), kept in agreement by `KernelNetwork`. The agent calls it; `trace/` borrows its
+ * typed plans and its way into namespaces. If it lies about what the kernel holds, packets go to the wrong task.
+ *
+ * This file is what the agent needs of it, in one interface with a fake beside the real thing.
  *
  * `apply` and `attach` are level-triggered: each reads the kernel, compares and changes only what differs, so each
  * may be repeated, and may be killed between any two steps.

@@ -182,7 +182,7 @@ function planVeth(
   state.fdbEntry({ place: port.place, link: port.name, mac: inner.mac, vtep: undefined });
 }
 
-function planRemoteEndpoints(state: StateBuilder, view: NetworkView): void {
+export function planRemoteEndpoints(state: StateBuilder, view: NetworkView): void {
   for (const endpoint of view.endpoints.values()) {
     const network = view.networks.get(endpoint.networkId);
     const vtep = view.peers.get(endpoint.nodeId)?.vtep;

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { NetworkId, ServiceId } from '../model/ids.ts';
+import type { EndpointItem, NetworkView } from '../model/network-view.ts';
+import { endpoint, INGRESS, network, peer, port, service, view } from './builders.ts';
+import { facts } from './cases.ts';
+import { planDelta } from './delta-plan.ts';
+import { diff } from './diff-plan.ts';
+import { type Desired, planNode } from './plan.ts';
+
+const SERVICES = [
+  service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' })),
+  service('dns', port(5353, 53, { Protocol: 'udp' })),
+];
+
+/** A view is a list of (task, node, address, network, service, in rotation) and the services that exist. */
+const views = fc
+  .record({
+    tasks: fc.uniqueArray(
+      fc.record({
+        task: fc.integer({ min: 0, max: 9 }),
+        node: fc.constantFrom('a', 'b', 'c'),
+        address: fc.integer({ min: 10, max: 20 }),
+        net: fc.constantFrom('ingress', 'mynet'),
+        service: fc.constantFrom('web', 'dns', undefined),
+        inRotation: fc.boolean(),
+      }),
+      { selector: (t) => t.task, maxLength: 8 },
+    ),
+    services: fc.subarray(SERVICES),
+  })
+  .map(({ tasks, services }): NetworkView => {
+    const used = new Set<string>();
+    const endpoints = tasks.flatMap((t): EndpointItem[] => {
+      const address = t.net === 'ingress' ? `10.255.0.${t.address}` : `10.0.1.${t.address}`;
+      if (used.has(address)) return [];
+      used.add(address);
+      const over = {
+        networkId: (t.net === 'ingress' ? INGRESS : 'mynet') as NetworkId,
+        serviceId: t.service as ServiceId | undefined,
+        inRotation: t.inRotation,
+      };
+      return [endpoint(t.node, `t${t.task}`, address, over)];
+    });
+    return view({
+      networks: [network('ingress'), network('mynet')],
+      peers: [peer('b', '192.0.2.5'), peer('c', '192.0.2.6')],
+      endpoints,
+      services,
+    });
+  });
+
+const plain = (d: Desired) => ({
+  fdb: d.fdb,
+  neighbours: d.neighbours,
+  nft: d.nft,
+  ports: d.table.ports,
+  links: d.links,
+});
+
+test('a chain of deltas ends where the whole plan does, by the same steps', () => {
+  fc.assert(
+    fc.property(fc.array(views, { minLength: 2, maxLength: 6 }), (chain) => {
+      const known = planNode(chain[0]!, [], facts);
+      for (let i = 1; i < chain.length; i++) {
+        const whole = planNode(chain[i]!, [], facts);
+        const delta = planDelta(chain[i - 1]!, chain[i]!, known, facts);
+        assert.ok(delta);
+        const byText = (steps: readonly unknown[]) => steps.map((s) => inspectStep(s)).sort();
+        assert.deepEqual(byText(delta.steps), byText(diff(whole, planNode(chain[i - 1]!, [], facts))));
+        delta.settle();
+        assert.deepEqual(plain(known), plain(whole));
+      }
+    }),
+  );
+});
+
+/** A step as text; maps and sets in the order of their keys. */
+const inspectStep = (step: unknown): string =>
+  JSON.stringify(step, (_, value: unknown) =>
+    value instanceof Map
+      ? [...value].sort()
+      : value instanceof Set
+        ? [...value].sort()
+        : Array.isArray(value)
+          ? [...value].sort()
+          : value,
+  );
+
+test('a change of a network, a peer or this node is no delta', () => {
+  const one = view({ peers: [peer('b', '192.0.2.5')] });
+  const known = planNode(one, [], facts);
+  for (const other of [
+    view({ peers: [] }),
+    view({ peers: [peer('b', '192.0.2.9')] }),
+    view({ peers: [peer('b', '192.0.2.5')], networks: [network('ingress', { mtu: 1400 })] }),
+    view({ peers: [peer('b', '192.0.2.5')], ingress: '10.255.0.3' }),
+  ])
+    assert.equal(planDelta(one, other, known, facts), undefined);
+});
