@@ -174,6 +174,7 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   #forget(): void {
+    for (const { spec } of this.#records.all) this.#places.forget(spec.id);
     this.#known = undefined;
     this.#facts = undefined;
   }

@@ -1,7 +1,7 @@
 /** Packets through the real kernel: the overlay between two nodes, and the routing mesh in front of it. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { ServiceId } from '../../src/model/ids.ts';
+import type { Mac, ServiceId } from '../../src/model/ids.ts';
 import type { EndpointItem } from '../../src/model/network-view.ts';
 import { endpoint, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
 import type { KernelNetwork } from '../../src/net/kernel-network.ts';
@@ -16,14 +16,18 @@ const services = [
   service('empty', port(81, 8080), port(54, 8080, { Protocol: 'udp' })),
 ];
 
+/** As in the reference capture, an ingress endpoint carries the MAC of its node's uplink. */
+const uplinks: Partial<Record<'a' | 'b', Mac>> = {};
+
 const viewOf = (node: 'a' | 'b', over: Partial<Record<Task, Partial<EndpointItem>>> = {}) =>
   view({
     node,
     ingress: node === 'a' ? '10.255.0.2' : '10.255.0.3',
+    ingressMac: uplinks[node]!,
     peers: [peer(node === 'a' ? 'b' : 'a', ADDRESS[node === 'a' ? 'b' : 'a'])],
     endpoints: [
-      endpoint('a', undefined, '10.255.0.2'),
-      endpoint('b', undefined, '10.255.0.3'),
+      endpoint('a', undefined, '10.255.0.2', { mac: uplinks.a! }),
+      endpoint('b', undefined, '10.255.0.3', { mac: uplinks.b! }),
       ...(Object.keys(TASKS) as Task[]).map((task) =>
         endpoint(TASKS[task][0], task, TASKS[task][1], { serviceId: WEB, ...over[task] }),
       ),
@@ -40,6 +44,8 @@ before(async () => {
   lab = new TwoNodes();
   a = await lab.open('a');
   b = await lab.open('b');
+  uplinks.a = (await a.uplink(ADDRESS.a)).mac;
+  uplinks.b = (await b.uplink(ADDRESS.b)).mac;
   await a.apply(viewOf('a'));
   await b.apply(viewOf('b'));
   for (const [n, task] of (Object.keys(TASKS) as Task[]).entries()) {
