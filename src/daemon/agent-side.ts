@@ -64,10 +64,7 @@ export class AgentSide {
       runtime: options.runtime,
       network,
       assignments: this.assignments,
-      sink: {
-        status: (id, status) => this.session.report(id, status),
-        applied: (revision) => this.session.applied(revision),
-      },
+      sink: this.session,
       dataRoot: folders.dataRoot,
       hostname: options.hostname,
       hash,
