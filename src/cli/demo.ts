@@ -13,7 +13,7 @@ import { downLab, Lab } from '../lab/lab.ts';
 import { labFolders } from '../lab/plan.ts';
 import { hasProgram, requireHost } from '../lab/requirements.ts';
 import { CheckList } from './demo/checks.ts';
-import { nodeStates, type Replica, replicasOf, taskFacts } from './demo/facts.ts';
+import { nodeStates, type Replica, replicasOf, type TaskFact, taskFacts } from './demo/facts.ts';
 import { provePackets } from './demo/packets.ts';
 import {
   proveIngress,
@@ -112,8 +112,14 @@ async function createService(lab: Lab, image: string, signal: AbortSignal): Prom
     const config = `${lab.plan.dataFolder}/docker`;
     mkdirSync(config, { recursive: true });
     const env = { ...process.env, DOCKER_HOST: `unix://${engine.socket}`, DOCKER_CONFIG: config };
-    const { stdout, stderr } = await runProcess(command, { env, signal, timeoutMs: 120_000 });
-    print(`${stdout}${stderr}`.trim());
+    const { stdout, stderr } = await runProcess(command, { env, signal, timeoutMs: 60_000 }).catch(
+      async (error: unknown) => {
+        if (!signal.aborted) print(`tasks: ${describeTasks(await taskFacts(engine, SERVICE))}`);
+        throw error;
+      },
+    );
+    // Without a terminal the CLI prints its progress line again and again.
+    print([...new Set(`${stdout}${stderr}`.trim().split('\n'))].join('\n'));
   } else {
     print('(no docker CLI here: the same through the API)');
     const Ports = [{ Protocol: 'tcp', TargetPort: TARGET, PublishedPort: PUBLISHED, PublishMode: 'ingress' }];
@@ -128,10 +134,13 @@ async function createService(lab: Lab, image: string, signal: AbortSignal): Prom
   const running = async (): Promise<true | string> => {
     const tasks = await taskFacts(engine, SERVICE);
     if (tasks.filter((task) => task.state === 'running').length === REPLICAS) return true;
-    return `tasks: ${tasks.map((task) => `${task.state}${task.error && ` (${task.error})`}`).join(', ')}`;
+    return `tasks: ${describeTasks(tasks)}`;
   };
   await until(`${REPLICAS} running tasks`, running, { timeoutMs: 60_000, signal });
 }
+
+const describeTasks = (tasks: readonly TaskFact[]): string =>
+  tasks.map((task) => `${task.state}${task.error && ` (${task.error})`}`).join(', ') || 'none';
 
 async function proveAll(stage: Stage): Promise<void> {
   const { lab, checks, signal } = stage;

@@ -48,7 +48,7 @@ function startDemo(...args: string[]): Demo {
   };
 }
 
-test('the demo proves everything and leaves nothing', { timeout: 120_000 }, async () => {
+test('the demo proves everything and leaves nothing', { timeout: 180_000 }, async () => {
   const before = await machineState(NAME);
   const demo = startDemo('--once');
   assert.equal(await demo.ended, 0, demo.output());
@@ -73,7 +73,7 @@ for (const moment of [
   'loading the image',
   '== Three replicas',
 ])
-  test(`Ctrl-C at "${moment}" leaves nothing`, { timeout: 120_000 }, async () => {
+  test(`Ctrl-C at "${moment}" leaves nothing`, { timeout: 180_000 }, async () => {
     const before = await machineState(NAME);
     const demo = startDemo();
     await demo.printed(moment);
@@ -83,7 +83,7 @@ for (const moment of [
     assert.deepEqual(await machineState(NAME), before);
   });
 
-test('it stays until Ctrl-C and says how to go on', { timeout: 120_000 }, async () => {
+test('it stays until Ctrl-C and says how to go on', { timeout: 180_000 }, async () => {
   const before = await machineState(NAME);
   const demo = startDemo();
   await demo.printed('Ctrl-C ends it');
