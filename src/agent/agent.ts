@@ -95,11 +95,6 @@ export class Agent {
     await Promise.all([this.#worker.stop(), this.#networkLoop.stop(), this.#events]);
   }
 
-  /** All statuses reported in this life, for a session that starts anew. */
-  statuses(): ReturnType<Reporter['all']> {
-    return this.#reporter.all();
-  }
-
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord> {
     return readLogs(this.#options.runtime, this.#options.hash, request, signal);
   }

@@ -71,7 +71,7 @@ export class NetworkLoop {
 
   async #apply(signal: AbortSignal): Promise<void> {
     const view = this.#options.view();
-    if (!view || view.revision === this.#view?.revision) return;
+    if (!view || (this.#view && isSame(view, this.#view))) return;
     await this.#options.network.apply(view, signal);
     this.#view = view;
     this.#options.applied(view.revision);
@@ -84,3 +84,12 @@ export class NetworkLoop {
     this.#options.log.debug('network audited', { report });
   }
 }
+
+/** Maps of the assignments are never changed in place, so that each is the same or another. */
+const isSame = (a: NetworkView, b: NetworkView): boolean =>
+  a.revision === b.revision &&
+  a.self === b.self &&
+  a.peers === b.peers &&
+  a.networks === b.networks &&
+  a.endpoints === b.endpoints &&
+  a.services === b.services;

@@ -8,17 +8,17 @@ import type { TaskStatus } from '../model/objects.ts';
 import { isAfter, isBefore } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 
-/** Takes statuses to the manager; keeps the latest of each task over a broken connection. */
+/** The session: takes statuses to the manager, and says the latest of each task again after a broken connection. */
 export interface StatusSink {
-  status(id: TaskId, status: TaskStatus): void;
+  report(id: TaskId, status: TaskStatus): void;
   applied(revision: number): void;
 }
 
 export class Reporter {
-  readonly #sink: Pick<StatusSink, 'status'>;
+  readonly #sink: Pick<StatusSink, 'report'>;
   readonly #latest = new Map<TaskId, TaskStatus>();
 
-  constructor(sink: Pick<StatusSink, 'status'>) {
+  constructor(sink: Pick<StatusSink, 'report'>) {
     this.#sink = sink;
   }
 
@@ -34,15 +34,10 @@ export class Reporter {
     if (isAfter(known.state, status.state)) return;
     if (isDeepStrictEqual({ ...known, timestamp: '' }, { ...status, timestamp: '' })) return;
     this.#latest.set(item.id, status);
-    this.#sink.status(item.id, status);
+    this.#sink.report(item.id, status);
   }
 
   forget(id: TaskId): void {
     this.#latest.delete(id);
-  }
-
-  /** Everything reported in this life, for a session that starts anew. */
-  all(): readonly { readonly id: TaskId; readonly status: TaskStatus }[] {
-    return [...this.#latest].map(([id, status]) => ({ id, status }));
   }
 }

@@ -7,9 +7,8 @@ import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
 import type { Step, StepKind } from './diff-plan.ts';
 import type { PortChanges } from './nft-diff-plan.ts';
-import { removeBaseText, replaceBaseText, tableText } from './nft-text.ts';
+import { removeBaseText, removeTableText, replaceBaseText, tableText } from './nft-text.ts';
 import { forgetUdp } from './conntrack.ts';
-import { TABLE } from './nft-names.ts';
 import * as nf from './nfnetlink.ts';
 import type { Message } from './netlink.ts';
 import type { Places } from './places.ts';
@@ -174,7 +173,7 @@ function changeLink(places: Places, link: Link): Message {
 }
 
 function baseText(step: StepOf<'nft.base'>): string {
-  if (step.table) return `table ip ${TABLE} {}\ndelete table ip ${TABLE}\n${tableText(step.table)}`;
+  if (step.table) return removeTableText + tableText(step.table);
   return [
     ...step.remove.map(removeBaseText),
     ...step.replace.map(({ chain, exists }) => replaceBaseText(chain, exists)),

@@ -21,7 +21,8 @@ import type { NetworkView } from '../model/network-view.ts';
 import { diff, type Step, type StepKind, type Wanted } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
 import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
-import { GATEWAY_LINK, isPortOf } from './link-names.ts';
+import { GATEWAY_LINK, INGRESS_LINK, isPortOf } from './link-names.ts';
+import { removeTableText } from './nft-text.ts';
 import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
@@ -154,11 +155,29 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {
-    return [...new Set([...this.#places.sandboxes(), ...this.#records.all.map((r) => r.spec.id)])].sort();
+    return this.#sandboxIds().sort();
   }
 
   async uplink(address: string): Promise<Uplink> {
     return readUplink(this.#places.route('root'), address);
+  }
+
+  /**
+   * Takes away everything of Skein's on this node, for one that leaves its cluster. Repeatable. What the kernel still
+   * takes down in the background (links of a removed namespace) is waited for by the next apply.
+   */
+  clear(): Promise<void> {
+    return this.#serial(async () => {
+      this.#view = this.#knownView = undefined;
+      this.#forget();
+      for (const id of this.#sandboxIds()) {
+        this.#places.remove(id);
+        this.#records.delete(id);
+      }
+      this.#places.nft.run(removeTableText);
+      this.#run([INGRESS_LINK, GATEWAY_LINK].map((name) => ({ kind: 'link.delete', place: 'root', name })));
+      this.#places.remove('fabric');
+    });
   }
 
   async close(): Promise<void> {
@@ -261,6 +280,11 @@ export class KernelNetwork implements NodeNetwork {
       this.#knownView = undefined;
       await this.#reconcile(this.#view);
     }
+  }
+
+  /** By namespace or by record: a death may have left either alone. */
+  #sandboxIds(): ContainerId[] {
+    return [...new Set([...this.#places.sandboxes(), ...this.#records.all.map((r) => r.spec.id)])];
   }
 
   /** The sandbox's links outside it: ports of the fabric's bridges. */

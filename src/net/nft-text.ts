@@ -90,6 +90,9 @@ export function tableText(table: NftTable): string {
   ].join('\n');
 }
 
+/** Takes the table away with all it holds, there or not. */
+export const removeTableText = `table ip ${TABLE} {}\ndelete table ip ${TABLE}\n`;
+
 /** Replaces one base chain, whatever it holds; `exists` says whether there is one to remove first. */
 export function replaceBaseText(chain: BaseChain, exists: boolean): string {
   return [

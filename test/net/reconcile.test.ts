@@ -253,6 +253,22 @@ test('5,000 endpoints: the first apply within a second, one more endpoint in mil
   console.log(`first apply ${first} ms, one endpoint ${one} ms, audit ${audit} ms, attach ${attached} ms`);
 });
 
+test('clear takes away all that is of Skein, nothing else, and may be repeated', async () => {
+  const next = await lab.open('b');
+  await next.apply(full);
+  await next.attach(box);
+  lab.exec(lab.host('b'), 'nft', 'add', 'table', 'ip', 'foreign');
+  for (let n = 0; n < 2; n++) {
+    await next.clear();
+    assert.deepEqual(await next.sandboxes(), []);
+    assert.equal(isNetns(lab.fabric('b')), false);
+    assert.equal(lab.exec(lab.host('b'), 'nft', 'list', 'tables').trim(), 'table ip foreign');
+    assert.doesNotMatch(lab.exec(lab.host('b'), 'ip', 'link'), /sk-/);
+  }
+  await next.apply(full);
+  assert.deepEqual((await next.audit()).steps, {}, 'the node may join again at once');
+});
+
 async function timed(fn: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await fn();

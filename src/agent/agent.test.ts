@@ -1,0 +1,290 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { SkeinError } from '../model/errors.ts';
+import { isBefore, type TaskState } from '../model/task-state.ts';
+import { FakeNode, IMAGE, idOf, newStatus, taskItem } from './fake-node.ts';
+
+async function node(t: TestContext, ...tasks: ReturnType<typeof taskItem>[]): Promise<FakeNode> {
+  const made = await FakeNode.make();
+  t.after(() => made.close());
+  made.runtime.images.offer(IMAGE);
+  for (const task of tasks) made.assign(task.id, task);
+  made.start();
+  return made;
+}
+
+test('a task goes through its states to running, in its networks and with its names', async (t) => {
+  const n = await node(
+    t,
+    taskItem('t1', {
+      spec: { ContainerSpec: { Image: IMAGE, Hostname: '{{.Node.Hostname}}-{{.Task.Slot}}' } },
+    }),
+  );
+  n.send();
+  await n.untilState('t1', 'running');
+  assert.deepEqual(n.states('t1'), ['accepted', 'preparing', 'ready', 'starting', 'running']);
+  const [info] = await n.runtime.list();
+  assert.equal(info!.name, 'web.1.t1');
+  assert.equal(info!.config.hostname, 'n1-1');
+  assert.equal(info!.labels['com.docker.swarm.task.name'], 'web.1.t1');
+  assert.equal(n.tasks.get('t1')!.status.container?.pid, info!.pid);
+  assert.deepEqual(await n.network.sandboxes(), [idOf('t1')]);
+  assert.deepEqual(n.applied, [1]);
+});
+
+test('a task that should be ready is made and not started before it should run', async (t) => {
+  const n = await node(t, taskItem('t1', { desiredState: 'ready' }));
+  n.send();
+  await n.untilState('t1', 'ready');
+  await n.clock.advance(60_000);
+  assert.deepEqual(n.calls('start'), []);
+  n.want('t1', 'running');
+  await n.untilState('t1', 'running');
+});
+
+test('an image that does not exist rejects the task in words', async (t) => {
+  const n = await node(t, taskItem('t1', { spec: { ContainerSpec: { Image: 'nowhere:1' } } }));
+  n.send();
+  await n.untilState('t1', 'rejected');
+  assert.equal(n.tasks.get('t1')!.status.err, 'No such image: nowhere:1');
+  await n.clock.advance(60_000);
+  assert.equal(n.calls('pull').length, 1);
+});
+
+test('a registry that refuses rejects the task with what it says', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.images.authorize = () => false;
+  n.send();
+  await n.untilState('t1', 'rejected');
+  assert.match(n.tasks.get('t1')!.status.err, /^pull access denied for registry.example\/web/);
+});
+
+test('an image that is here is not pulled', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.images.add(IMAGE);
+  n.send();
+  await n.untilState('t1', 'running');
+  assert.deepEqual(n.calls('pull'), []);
+});
+
+for (const [code, state, err] of [
+  [0, 'complete', ''],
+  [3, 'failed', 'task: non-zero exit (3)'],
+] as const)
+  test(`a container that exits with ${code} makes its task ${state}, keeps its logs and gives up its network`, async (t) => {
+    const n = await node(t, taskItem('t1'));
+    n.send();
+    await n.untilState('t1', 'running');
+    n.runtime.exit(idOf('t1'), code);
+    await n.untilState('t1', state);
+    assert.equal(n.tasks.get('t1')!.status.err, err);
+    assert.equal(n.tasks.get('t1')!.status.container?.exitCode, code);
+    await n.until('detached', async () => (await n.network.sandboxes()).length === 0);
+    assert.equal((await n.runtime.list()).length, 1);
+    n.assign('t1', undefined);
+    n.send();
+    await n.until('removed', async () => (await n.runtime.list()).length === 0);
+  });
+
+test('a container that cannot start fails its task with the reason, and is not tried again', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.fail('start', new SkeinError('internal', 'exec: "nope": executable file not found in $PATH'));
+  n.send();
+  await n.untilState('t1', 'failed');
+  assert.match(n.tasks.get('t1')!.status.err, /^starting container failed: exec: "nope"/);
+  await n.clock.advance(60_000);
+  assert.equal(n.calls('start').length, 1);
+  assert.deepEqual(await n.network.sandboxes(), []);
+});
+
+test('containerd that is away for a while costs time, not the task', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.down();
+  n.send();
+  await n.clock.advance(5_000);
+  n.runtime.up();
+  await n.untilState('t1', 'running');
+});
+
+test('a stop sends the signal once, and SIGKILL after the grace period', async (t) => {
+  const spec = { ContainerSpec: { Image: IMAGE, StopSignal: 'SIGINT', StopGracePeriod: 3e9 } };
+  const n = await node(t, taskItem('t1', { spec }));
+  n.send();
+  await n.untilState('t1', 'running');
+  n.want('t1', 'shutdown');
+  await n.until('signal', () => n.calls('kill').length === 1);
+  const asked = n.clock.now();
+  await n.untilState('t1', 'shutdown');
+  assert.deepEqual(n.calls('kill'), [`kill ${idOf('t1')} SIGINT`, `kill ${idOf('t1')} SIGKILL`]);
+  assert.ok(n.clock.now() - asked >= 2_900, `killed after ${n.clock.now() - asked} ms`);
+  assert.equal(n.tasks.get('t1')!.status.err, '');
+});
+
+test("the image's stop signal is used where the service has none", async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.images.add(IMAGE, { config: { StopSignal: 'SIGQUIT' } });
+  n.send();
+  await n.untilState('t1', 'running');
+  n.want('t1', 'shutdown');
+  await n.untilState('t1', 'shutdown');
+  assert.equal(n.calls('kill')[0], `kill ${idOf('t1')} SIGQUIT`);
+});
+
+test('a task that is no longer wanted while its image comes is shut down at once', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.runtime.delays.pull = 60_000; // the fake's registry does not hear of an abort
+  n.send();
+  await n.until('pulling', () => n.calls('pull').length === 1);
+  n.want('t1', 'shutdown');
+  await n.untilState('t1', 'shutdown');
+  assert.deepEqual(n.calls('create'), []);
+  await n.clock.advance(60_000);
+  assert.equal(n.tasks.get('t1')!.status.state, 'shutdown');
+});
+
+test('events that were missed are made up for by a look at everything', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  n.runtime.down();
+  n.runtime.exit(idOf('t1'), 9);
+  await n.clock.advance(1_000);
+  n.runtime.up();
+  await n.untilState('t1', 'failed');
+});
+
+test('nothing is touched before the first snapshot; then what nobody wants is removed', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  await n.stop();
+  n.assign('t1', undefined);
+  const before = n.runtime.calls.length;
+  n.start();
+  await n.clock.advance(120_000);
+  assert.deepEqual(
+    n.runtime.calls.slice(before).filter((call) => /^(kill|remove|create|start)/.test(call)),
+    [],
+  );
+  n.send();
+  await n.until('removed', async () => (await n.runtime.list()).length === 0);
+  await n.until('detached', async () => (await n.network.sandboxes()).length === 0);
+});
+
+test('after a reboot a task that ran has failed, with the reason', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  await n.stop();
+  n.runtime.reboot();
+  await n.network.detach(idOf('t1'));
+  n.start().send();
+  await n.untilState('t1', 'failed');
+  assert.match(n.tasks.get('t1')!.status.err, /the node restarted/);
+  assert.equal(n.calls('start').length, 1);
+});
+
+test('a running container whose namespace is gone fails its task and is stopped', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  await n.network.detach(idOf('t1'));
+  n.runtime.resync();
+  await n.untilState('t1', 'failed');
+  assert.match(n.tasks.get('t1')!.status.err, /namespace/);
+  await n.until('stopped', async () => (await n.runtime.list())[0]?.status === 'stopped');
+});
+
+test('host ports are reported as bound', async (t) => {
+  const Ports = [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' } as const];
+  const n = await node(t, taskItem('t1', { endpointSpec: { Ports } }));
+  n.send();
+  await n.untilState('t1', 'running');
+  assert.equal(n.tasks.get('t1')!.status.ports[0]?.PublishedPort, 8080);
+});
+
+test('a running task of a life before says nothing new and is left alone', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  await n.stop();
+  const reports = n.reports.length;
+  n.start().send();
+  await n.clock.advance(60_000);
+  assert.equal(n.reports.length, reports);
+  assert.equal(n.calls('start').length, 1);
+});
+
+/** Kills the agent after its first, second, ... call of containerd, kernel or manager, until it survives the whole story. */
+async function killAtEachCall(story: (cut: number) => Promise<boolean>): Promise<number> {
+  for (let cut = 0; cut < 300; cut++) if (await story(cut)) return cut;
+  throw new Error('the story never ends');
+}
+
+for (const lostReports of [false, true])
+  test(`killed at any call on the way up${lostReports ? ', its reports lost' : ''}: the next agent comes to the same end`, async () => {
+    const cuts = await killAtEachCall(async (cut) => {
+      const n = await FakeNode.make();
+      try {
+        n.runtime.images.offer(IMAGE);
+        n.assign('t1', taskItem('t1'));
+        n.start(cut).send();
+        await n.until('dead or running', () => n.isDead || n.tasks.get('t1')!.status.state === 'running');
+        const survived = !n.isDead;
+        await n.stop();
+        if (lostReports) n.assign('t1', { ...n.tasks.get('t1')!, status: newStatus() });
+        const from = lostReports ? n.reports.length : 0;
+        n.start().send();
+        await n.untilState('t1', 'running');
+        assertForward(n.states('t1').slice(from) as TaskState[]);
+        // A start refused to the dead reached nobody, so one start is one process.
+        assert.equal(n.calls('start').length, 1, `cut at ${cut}`);
+        assert.equal((await n.runtime.list()).length, 1);
+        assert.equal((await n.network.sandboxes()).length, 1);
+        return survived;
+      } finally {
+        await n.close();
+      }
+    });
+    assert.ok(cuts > 20, `${cuts} places to die at`);
+  });
+
+test('killed at any call on the way down: the next agent stops, reports, and leaves nothing behind', async () => {
+  const cuts = await killAtEachCall(async (cut) => {
+    const n = await FakeNode.make();
+    const gone = async () => (await n.runtime.list()).length + (await n.network.sandboxes()).length === 0;
+    try {
+      n.runtime.images.offer(IMAGE);
+      n.runtime.endsOnTerm = false;
+      n.assign('t1', taskItem('t1'));
+      n.start().send();
+      await n.untilState('t1', 'running');
+      await n.stop();
+      n.start(cut);
+      n.want('t1', 'shutdown');
+      await n.until('dead or down', () => n.isDead || n.tasks.get('t1')!.status.state === 'shutdown');
+      if (!n.isDead) {
+        n.assign('t1', undefined);
+        n.send();
+        await n.until('dead or gone', async () => n.isDead || (await gone()));
+      }
+      const survived = !n.isDead;
+      await n.stop();
+      n.start().send();
+      if (n.tasks.has('t1')) await n.untilState('t1', 'shutdown');
+      n.assign('t1', undefined);
+      n.send();
+      await n.until('gone', gone);
+      assert.equal(n.calls('start').length, 1);
+      assertForward(n.states('t1') as TaskState[]);
+      return survived;
+    } finally {
+      await n.close();
+    }
+  });
+  assert.ok(cuts > 20, `${cuts} places to die at`);
+});
+
+function assertForward(states: readonly TaskState[]): void {
+  states.forEach((state, i) => assert.ok(i === 0 || !isBefore(state, states[i - 1]!), states.join(' ')));
+}
