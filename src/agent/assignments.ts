@@ -57,6 +57,12 @@ export class Assignments {
     return this.#kinds.task as ReadonlyMap<TaskId, TaskItem>;
   }
 
+  /** The managers have this node among the ready ones, with what it said of itself. */
+  get recognised(): boolean {
+    const self = this.#kinds.self.get('');
+    return self !== undefined && this.#kinds.peer.has(self.nodeId);
+  }
+
   /** Undefined before the first snapshot. */
   networkView(): NetworkView | undefined {
     if (this.#revision === undefined) return undefined;

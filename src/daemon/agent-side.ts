@@ -98,6 +98,21 @@ export class AgentSide {
     ];
   }
 
+  /** Resolves when the managers count this node as ready; rejects when the signal aborts first. */
+  async recognised(signal: AbortSignal): Promise<void> {
+    if (this.assignments.recognised) return;
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const off = this.assignments.onChange(() => this.assignments.recognised && resolve());
+    const give = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', give, { once: true });
+    try {
+      await promise;
+    } finally {
+      off();
+      signal.removeEventListener('abort', give);
+    }
+  }
+
   /** Lets go; containers and the kernel's network stay as they are. */
   async stop(): Promise<void> {
     this.#stop.abort();

@@ -58,6 +58,10 @@ const LAST_MANAGER = 'Removing the last manager erases all current state of the 
 const USE_FORCE = 'Use `--force` to ignore this message. ';
 const EXPIRY_MS = 90 * 24 * 3600_000;
 const LEAVE_MS = 5000;
+const RECOGNISED_MS = 20_000;
+const NOT_YET =
+  'Timeout was reached before node joined. The attempt to join the swarm will continue in the background. ' +
+  'Use the "docker info" command to see the current swarm status of your node.';
 
 export class Swarm {
   readonly #options: SwarmOptions;
@@ -136,6 +140,7 @@ export class Swarm {
       this.#identityFile.write(member.identity);
       member.managerReady = true;
       member.agent.start();
+      await this.#recognised(member);
       return identity.nodeId;
     });
   }
@@ -156,6 +161,7 @@ export class Swarm {
       const member = await this.#open(identity, membership);
       member.agent.start();
       if (member.manager) await this.#joinAsManager(member, member.manager);
+      await this.#recognised(member);
     });
   }
 
@@ -290,6 +296,15 @@ export class Swarm {
       return await client.call('manager.join', ManagerSide.request(nodeId, membership));
     } finally {
       client.close();
+    }
+  }
+
+  /** Whoever asked finds the node ready in the very next list. It goes on trying when we stop waiting. */
+  async #recognised({ agent }: Member): Promise<void> {
+    try {
+      await agent.recognised(AbortSignal.timeout(RECOGNISED_MS));
+    } catch (cause) {
+      throw new SkeinError('unavailable', NOT_YET, { cause });
     }
   }
 

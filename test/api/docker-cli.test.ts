@@ -3,7 +3,6 @@
  * prints. Needs the docker command; without it every test here is skipped, and says so.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,10 +14,7 @@ import { type ApiServer, createApiServer } from '../../src/api/server.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
 import { SkeinError } from '../../src/model/errors.ts';
-
-const found = spawnSync('docker', ['--version'], { encoding: 'utf8' });
-const skip = found.status === 0 ? false : 'the docker command is not installed on this machine';
-if (skip) console.error(`SKIPPED: ${skip}`);
+import { DockerCli, finished, skipWithoutDocker } from '../docker.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'skein-api-'));
 const socket = join(dir, 'api.sock');
@@ -31,50 +27,15 @@ before(async () => {
 });
 after(async () => {
   await server.close();
+  cli.close();
   rmSync(dir, { recursive: true, force: true });
 });
 
-function start(...args: string[]): ChildProcess {
-  return spawn('docker', args, {
-    env: { PATH: process.env['PATH'], HOME: dir, DOCKER_HOST: `unix://${socket}`, DOCKER_CLI_HINTS: 'false' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-}
-
-interface Output {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function finished(child: ChildProcess): Promise<Output> {
-  let stdout = '';
-  let stderr = '';
-  child.stdout!.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
-  child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
-  const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (code) => {
-      clearTimeout(timer);
-      resolve({ code, stdout, stderr });
-    });
-  });
-}
-
-const docker = (...args: string[]): Promise<Output> => finished(start(...args));
-
-async function ok(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await docker(...args);
-  assert.equal(code, 0, `docker ${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
-
-async function fails(...args: string[]): Promise<string> {
-  const { code, stderr } = await docker(...args);
-  assert.notEqual(code, 0, `docker ${args.join(' ')} should have failed`);
-  return stderr;
-}
+const cli = new DockerCli(socket);
+const start = cli.start.bind(cli);
+const docker = cli.run.bind(cli);
+const ok = cli.ok.bind(cli);
+const fails = cli.fails.bind(cli);
 
 async function until(what: string, condition: () => boolean): Promise<void> {
   const deadline = Date.now() + 10_000;
@@ -106,7 +67,7 @@ async function archive(name: string): Promise<string> {
   return file;
 }
 
-describe('docker CLI', { skip }, () => {
+describe('docker CLI', { skip: skipWithoutDocker }, () => {
   test('the socket is for its group only', () => {
     assert.equal(statSync(socket).mode & 0o777, 0o660);
   });

@@ -1,0 +1,85 @@
+/** The stock docker CLI pointed at one socket, with a home of its own. For tests that show what a person sees. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const found = spawnSync('docker', ['--version'], { encoding: 'utf8' });
+
+/** False where the CLI is on the machine; else why a test that needs it is skipped. */
+export const skipWithoutDocker =
+  found.status === 0 ? false : 'the docker command is not installed on this machine';
+if (skipWithoutDocker) console.error(`SKIPPED: ${skipWithoutDocker}`);
+
+export interface Output {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const TIMEOUT_MS = 60_000;
+
+export class DockerCli {
+  readonly home = mkdtempSync(join(tmpdir(), 'skein-docker-'));
+  readonly #socket: string;
+  /** Put before the command: the way into a namespace, for what the CLI itself dials. */
+  readonly #enter: readonly string[];
+
+  constructor(socket: string, enter: readonly string[] = []) {
+    this.#socket = socket;
+    this.#enter = enter;
+  }
+
+  start(...args: string[]): ChildProcess {
+    const [command = '', ...rest] = [...this.#enter, 'docker', ...args];
+    return spawn(command, rest, {
+      env: {
+        PATH: process.env['PATH'],
+        HOME: this.home,
+        DOCKER_HOST: `unix://${this.#socket}`,
+        DOCKER_CLI_HINTS: 'false',
+      },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+  }
+
+  run(...args: string[]): Promise<Output> {
+    const child = this.start(...args);
+    child.stdin!.end();
+    return finished(child);
+  }
+
+  /** What it printed; anything but exit code 0 fails the test. */
+  async ok(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(...args);
+    assert.equal(code, 0, `docker ${args.join(' ')}: ${stderr}`);
+    return stdout;
+  }
+
+  /** What it printed on standard error; exit code 0 fails the test. */
+  async fails(...args: string[]): Promise<string> {
+    const { code, stderr, stdout } = await this.run(...args);
+    assert.notEqual(code, 0, `docker ${args.join(' ')} should have failed: ${stdout}`);
+    return stderr;
+  }
+
+  close(): void {
+    rmSync(this.home, { recursive: true, force: true });
+  }
+}
+
+export function finished(child: ChildProcess): Promise<Output> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout!.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr!.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS);
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, stdout, stderr });
+    });
+  });
+}

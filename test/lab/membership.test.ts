@@ -1,0 +1,185 @@
+/** How hosts become nodes: the two commands of `docker swarm`, what a certificate opens, and what is refused. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { machineState } from './machine.ts';
+import { Stage } from './stage.ts';
+
+const NAME = 'test-membership';
+
+describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+  let stage: Stage;
+  let machine: unknown;
+  const tokens = { worker: '', manager: '' };
+  const docker = (node: string) => stage.docker(node);
+  const nodes = async (via: string) =>
+    (await docker(via).ok('node', 'ls', '--format', '{{.Hostname}} {{.Status}} {{.ManagerStatus}}'))
+      .trim()
+      .split('\n')
+      .map((line) => line.trim())
+      .sort();
+
+  const idOf = async (via: string, status: string) =>
+    (await docker(via).ok('node', 'ls', '--format', '{{.ID}} {{.Status}}'))
+      .split('\n')
+      .find((line) => line.endsWith(status))!
+      .split(' ')[0]!;
+
+  before(async () => {
+    machine = await machineState(NAME);
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 3, cluster: false }));
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+    assert.deepEqual(await machineState(NAME), machine);
+  });
+
+  test('a host outside of any cluster says so', async () => {
+    assert.match(await docker('node1').ok('info'), /Swarm: inactive/);
+    assert.match(
+      await docker('node1').fails('service', 'ls'),
+      /This node is not a swarm manager\. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again\./,
+    );
+  });
+
+  test('init makes a manager, and a second init is refused', async () => {
+    const out = await docker('node1').ok('swarm', 'init', '--advertise-addr', '192.0.2.11');
+    assert.match(out, /^Swarm initialized: current node \([0-9a-z]{25}\) is now a manager\./);
+    assert.match(out, /docker swarm join --token SWMTKN-1-\S+ 192\.0\.2\.11:2377/);
+    assert.match(
+      await docker('node1').fails('swarm', 'init', '--advertise-addr', '192.0.2.11'),
+      /This node is already part of a swarm\. Use "docker swarm leave" to leave this swarm and join another one\./,
+    );
+    assert.deepEqual(await nodes('node1'), ['node1 Ready Leader']);
+    for (const role of ['worker', 'manager'] as const)
+      tokens[role] = (await docker('node1').ok('swarm', 'join-token', '-q', role)).trim();
+    assert.notEqual(tokens.worker, tokens.manager);
+  });
+
+  test('a token that is not ours joins nothing and leaves the host outside', async () => {
+    const forged = tokens.worker.replace(/.{6}$/, 'aaaaaa');
+    const otherRoot = tokens.worker.replace(/^(SWMTKN-1-)..../, '$1aaaa');
+    for (const token of [forged, otherRoot, 'nonsense'])
+      await docker('node2').fails('swarm', 'join', '--token', token, '192.0.2.11:2377');
+    await docker('node2').fails('swarm', 'join', '--token', tokens.worker, '192.0.2.13:2377');
+    assert.match(await docker('node2').ok('info'), /Swarm: inactive/);
+    assert.deepEqual(await nodes('node1'), ['node1 Ready Leader']);
+  });
+
+  test('the worker token makes a worker, which does not view the cluster', async () => {
+    const out = await docker('node2').ok('swarm', 'join', '--token', tokens.worker, '192.0.2.11:2377');
+    assert.match(out, /This node joined a swarm as a worker\./);
+    assert.match(
+      await docker('node2').fails('node', 'ls'),
+      /This node is not a swarm manager\. Worker nodes can't be used to view or modify cluster state\./,
+    );
+    await until(
+      'the worker to be ready',
+      async () => (await nodes('node1')).join() === 'node1 Ready Leader,node2 Ready' || 'not yet',
+      { timeoutMs: 10_000 },
+    );
+    const info = await docker('node2').ok('info');
+    assert.match(info, /Swarm: active[^]*Is Manager: false/);
+  });
+
+  test('the manager token makes a manager, with a store of its own', async () => {
+    const out = await docker('node3').ok('swarm', 'join', '--token', tokens.manager, '192.0.2.11:2377');
+    assert.match(out, /This node joined a swarm as a manager\./);
+    assert.ok(stage.lab.report().nodes[2]!.pids.etcd);
+    assert.equal(stage.lab.report().nodes[1]!.pids.etcd, null);
+    await until(
+      'the manager to be reachable',
+      async () => {
+        const seen = await nodes('node3');
+        return seen.join() === 'node1 Ready Leader,node2 Ready,node3 Ready Reachable' || seen.join();
+      },
+      { timeoutMs: 20_000 },
+    );
+    const pretty = await docker('node3').ok('node', 'inspect', '--pretty', 'node2');
+    assert.match(pretty, /Hostname:\s+node2[^]*State:\s+Ready[^]*Address:\s+192\.0\.2\.12/);
+    assert.match(await docker('node3').ok('node', 'ps', 'node2'), /^ID\s+NAME/);
+  });
+
+  test('rotation changes one token, and the old one joins nothing', async () => {
+    const fresh = (await docker('node3').ok('swarm', 'join-token', '--rotate', '-q', 'worker')).trim();
+    assert.notEqual(fresh, tokens.worker);
+    const seenBy = async (node: string) =>
+      (await docker(node).ok('swarm', 'join-token', '-q', 'worker')).trim();
+    await until(
+      'the other manager to know it',
+      async () => (await seenBy('node1')) === fresh || 'the old one',
+      { timeoutMs: 5_000 },
+    );
+    assert.equal((await docker('node1').ok('swarm', 'join-token', '-q', 'manager')).trim(), tokens.manager);
+  });
+
+  test('a node that was told the old token is refused', async () => {
+    await docker('node2').ok('swarm', 'leave');
+    const refusal = await docker('node2').fails('swarm', 'join', '--token', tokens.worker, '192.0.2.11:2377');
+    assert.match(refusal, /join token/);
+    const token = (await docker('node1').ok('swarm', 'join-token', '-q', 'worker')).trim();
+    await docker('node2').ok('swarm', 'join', '--token', token, '192.0.2.11:2377');
+    const lines = (await nodes('node1')).filter((line) => line.startsWith('node2'));
+    assert.deepEqual(lines, ['node2 Down', 'node2 Ready'], 'it is another node now');
+    await docker('node1').ok('node', 'rm', await idOf('node1', 'Down'));
+  });
+
+  test('the control port speaks TLS 1.3 only, and nothing of the store or the API hangs on the network', async () => {
+    const { stdout } = await stage.lab.exec('node1', ['ss', '-Hltn']);
+    const ports = [...stdout.matchAll(/(\S+):(\d+)\s+\S+\s*$/gm)].map(
+      ([, address, port]) => `${address}:${port}`,
+    );
+    assert.ok(
+      ports.some((p) => p.endsWith(':2377')),
+      stdout,
+    );
+    assert.ok(!ports.some((p) => p.endsWith(':2379')), 'no client port of etcd');
+    const openssl = ['openssl', 's_client', '-connect', '192.0.2.11:2377'];
+    const old = await stage.lab.exec('client', [...openssl, '-tls1_2'], {
+      accept: [0, 1],
+      timeoutMs: 10_000,
+    });
+    assert.equal(old.code, 1, 'an old TLS version is refused');
+    const plain = ['busybox', 'wget', '-q', '-O', '-', 'http://192.0.2.11:2377/'];
+    assert.equal((await stage.lab.exec('client', plain, { accept: [0, 1], timeoutMs: 10_000 })).code, 1);
+  });
+
+  test('a node that leaves is down, can be removed, and can join again under another token', async () => {
+    const refused = await docker('node1').fails('node', 'rm', 'node2');
+    assert.match(
+      refused,
+      /rpc error: code = FailedPrecondition desc = node \S+ is not down and can't be removed/,
+    );
+    assert.match(await docker('node2').ok('swarm', 'leave'), /Node left the swarm\./);
+    await until(
+      'node2 to be down',
+      async () => (await nodes('node1')).includes('node2 Down') || (await nodes('node1')).join(),
+      { timeoutMs: 20_000 },
+    );
+    assert.match(await docker('node1').ok('node', 'rm', 'node2'), /node2/);
+    assert.deepEqual(await nodes('node1'), ['node1 Ready Leader', 'node3 Ready Reachable']);
+    const token = (await docker('node1').ok('swarm', 'join-token', '-q', 'worker')).trim();
+    await docker('node2').ok('swarm', 'join', '--token', token, '192.0.2.13:2377');
+    await until(
+      'node2 to be back',
+      async () => (await nodes('node3')).includes('node2 Ready') || (await nodes('node3')).join(),
+      { timeoutMs: 20_000 },
+    );
+  });
+
+  test('a manager leaves only when told to by force', async () => {
+    assert.match(
+      await docker('node1').fails('swarm', 'leave'),
+      /Use `--force` to (ignore|suppress) this message/,
+    );
+    await docker('node3').ok('swarm', 'leave', '--force');
+    assert.match(await docker('node3').ok('info'), /Swarm: inactive/);
+    const tables = await runProcess([...stage.lab.enter('node3'), 'nft', 'list', 'tables']);
+    assert.equal(tables.stdout, '', 'no rule stays behind');
+    await docker('node1').ok('service', 'ls');
+  });
+});

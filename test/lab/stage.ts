@@ -1,0 +1,105 @@
+/** What the tests of a real cluster share: the CLI of each node, the demo image everywhere, requests from anywhere. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { buildImage } from '../../src/lab/image.ts';
+import { until } from '../../src/lab/cluster.ts';
+import type { Lab } from '../../src/lab/lab.ts';
+import { DockerCli } from '../docker.ts';
+
+export const IMAGE = 'skein/web:latest';
+
+/** One line of `service ps --no-trunc`, by column. */
+export interface TaskLine {
+  readonly id: string;
+  readonly name: string;
+  readonly node: string;
+  readonly desired: string;
+  readonly state: string;
+  readonly error: string;
+}
+
+export class Stage {
+  readonly lab: Lab;
+  readonly #clis = new Map<string, DockerCli>();
+
+  constructor(lab: Lab) {
+    this.lab = lab;
+  }
+
+  docker(node: string): DockerCli {
+    let cli = this.#clis.get(node);
+    if (!cli) this.#clis.set(node, (cli = new DockerCli(this.lab.node(node).socket, this.lab.enter(node))));
+    return cli;
+  }
+
+  close(): void {
+    for (const cli of this.#clis.values()) cli.close();
+  }
+
+  async loadImage(): Promise<void> {
+    const { tar } = await buildImage();
+    await Promise.all(this.lab.plan.nodes.map(({ name }) => this.lab.engine(name).load(tar)));
+  }
+
+  async tasks(service: string, manager = 'node1'): Promise<TaskLine[]> {
+    const format = '{{.ID}}\t{{.Name}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}';
+    const out = await this.docker(manager).ok('service', 'ps', '--no-trunc', '--format', format, service);
+    return out
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => {
+        const [id, name, node, desired, state, error] = line.split('\t') as [string, ...string[]];
+        return { id, name: name!, node: node!, desired: desired!, state: state!, error: error! };
+      });
+  }
+
+  async running(service: string, manager = 'node1'): Promise<TaskLine[]> {
+    const tasks = await this.tasks(service, manager);
+    return tasks.filter((t) => t.desired === 'Running' && t.state.startsWith('Running'));
+  }
+
+  /** Until exactly this many tasks are wanted and run. */
+  converged(service: string, count: number, timeoutMs = 30_000, manager = 'node1'): Promise<void> {
+    return until(
+      `${service} to run ${count} tasks`,
+      async () => {
+        const tasks = await this.tasks(service, manager);
+        const wanted = tasks.filter((t) => t.desired === 'Running');
+        const up = wanted.filter((t) => t.state.startsWith('Running'));
+        if (up.length === count && wanted.length === count) return true;
+        return tasks.map((t) => `${t.name} on ${t.node} ${t.desired}/${t.state} ${t.error}`).join('; ');
+      },
+      { timeoutMs },
+    );
+  }
+
+  /** The container that answered over HTTP, through a new connection; undefined when none did. */
+  async ask(where: string, address: string, port: number): Promise<string | undefined> {
+    const argv = ['busybox', 'wget', '-q', '-O', '-', `http://${address}:${port}/`];
+    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 5_000 });
+    return /^container (\S+)/m.exec(stdout)?.[1];
+  }
+
+  /** Answers to `times` new connections, by container; those without an answer under ''. */
+  async askMany(where: string, address: string, port: number, times: number): Promise<Map<string, number>> {
+    const counts = new Map<string, number>();
+    for (let i = 0; i < times; i++) {
+      const name = (await this.ask(where, address, port)) ?? '';
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return counts;
+  }
+
+  /** The container that answered a datagram from a new source port. */
+  async askUdp(where: string, address: string, port: number): Promise<string | undefined> {
+    const argv = [
+      'busybox',
+      'ash',
+      '-c',
+      `echo hi | busybox timeout 1 busybox nc -u -w 1 ${address} ${port}`,
+    ];
+    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1, 143], timeoutMs: 5_000 });
+    return /^(\S+) hi/.exec(stdout)?.[1];
+  }
+}
+
+export { delay };
