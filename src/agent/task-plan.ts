@@ -6,7 +6,8 @@
  * INVARIANTS
  * - A report never goes back in state: `status` is the highest known, of the manager or of this agent.
  * - A container is started at most once: `started` is on disk before the first attempt.
- * - Without an item everything of the container is removed; the worker asks only after the first snapshot.
+ * - Without an item, or when an ended task is to be removed, everything of the container goes; the worker asks only
+ *   after the first snapshot.
  */
 import { timestamp } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -69,7 +70,10 @@ export function planTask(
   now: number,
 ): Step {
   if (!item || !status) return planRemoval(seen, imageStopSignal, now);
-  if (isTerminal(status.state)) return planEnded(seen, imageStopSignal, now);
+  if (isTerminal(status.state))
+    return item.desiredState === 'remove'
+      ? planRemoval(seen, imageStopSignal, now)
+      : planEnded(seen, imageStopSignal, now);
   const say = (state: TaskState, message: string, err = ''): Step => report(seen, state, message, err, now);
   if (isAfter(item.desiredState, 'complete')) return planStop(status, seen, imageStopSignal, say, now);
   if (isBefore(status.state, 'accepted')) return say('accepted', 'accepted');

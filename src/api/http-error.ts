@@ -52,5 +52,8 @@ export const NOT_IN_SWARM =
   'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
 export const WORKER =
   "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.";
+/** Not Docker's words: its daemon answers nothing while it starts. */
+export const STARTING =
+  'This node is a swarm manager and is still starting: its store does not answer yet (without a quorum of managers it cannot). Try again in a moment.';
 export const LOCKED =
   'Swarm is encrypted and needs to be unlocked before it can be used. Please use "docker swarm unlock" to unlock it.';

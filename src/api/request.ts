@@ -5,7 +5,7 @@ import type { RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Backends, ClusterBackend } from './backend.ts';
-import { LOCKED, NOT_IN_SWARM, WORKER, invalid } from './http-error.ts';
+import { LOCKED, NOT_IN_SWARM, STARTING, WORKER, invalid } from './http-error.ts';
 import { parseBody } from './normalize.ts';
 
 /** Docker has no limit; a config may have 1000 KiB, which is 1.4 MB in base64. */
@@ -92,6 +92,7 @@ export class ApiRequest {
     const cluster = this.backends.cluster();
     if (cluster) return cluster;
     const { state } = this.backends.swarm.state();
+    if (this.backends.role() === 'manager') throw new SkeinError('unavailable', STARTING);
     const words = state === 'active' ? WORKER : state === 'locked' ? LOCKED : NOT_IN_SWARM;
     throw new SkeinError('unavailable', words);
   }

@@ -8,9 +8,9 @@
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { diff, type Step } from './diff-plan.ts';
 import { type NftTable, nftStateOf, planNft, portKey } from './nft-plan.ts';
-import { type Desired, type Facts, gatewayCidr, planRemoteEndpoints } from './plan.ts';
+import { type Desired, type Facts, gatewayCidr, planEndpoints } from './plan.ts';
 import { linkKey, type NftState, type PublishedPort, StateBuilder } from './state.ts';
-import { vxlanName } from './link-names.ts';
+import { INGRESS_LINK, vxlanName } from './link-names.ts';
 
 export interface DeltaPlan {
   readonly steps: readonly Step[];
@@ -31,13 +31,13 @@ export function planDelta(
   if (changedKeys(before.networks, after.networks).length > 0) return undefined;
   const endpoints = changedKeys(before.endpoints, after.endpoints);
   const services = touchedServices(before, after, endpoints);
-  const remote = remotePart(before, after, known, endpoints);
+  const ends = endpointPart(before, after, known, endpoints);
   const mesh = meshPart(before, after, known, facts, services);
   const steps = diff(
-    Object.assign(remote.wanted, { table: mesh.table, nft: mesh.wanted }),
-    Object.assign(remote.seen, { nft: mesh.seen }),
+    Object.assign(ends.wanted, { table: mesh.table, nft: mesh.wanted }),
+    Object.assign(ends.seen, { nft: mesh.seen }),
   );
-  return { steps, settle: () => void (remote.settle(), mesh.settle()) };
+  return { steps, settle: () => void (ends.settle(), mesh.settle()) };
 }
 
 /** Keys whose value is not the same; values are compared by what they say only when they are not one object. */
@@ -63,27 +63,29 @@ function touchedServices(before: NetworkView, after: NetworkView, endpoints: rea
 const placeOf = (view: NetworkView, e: EndpointItem): string =>
   `${e.networkId}|${view.peers.get(e.nodeId)?.vtep ?? ''}`;
 
-function remotePart(before: NetworkView, after: NetworkView, known: Desired, changed: readonly string[]) {
+function endpointPart(before: NetworkView, after: NetworkView, known: Desired, changed: readonly string[]) {
   const old = changed.flatMap((key) => before.endpoints.get(key) ?? []);
   const now = changed.flatMap((key) => after.endpoints.get(key) ?? []);
   const [wanted, last] = [new StateBuilder(), new StateBuilder()];
-  planRemoteEndpoints(last, { ...before, endpoints: listed(old) });
+  planEndpoints(last, { ...before, endpoints: listed(old) });
   // An address or MAC may have passed from one endpoint to another: what stays is planned with what comes.
   const crowded = new Set(old.map((e) => placeOf(before, e)));
-  planRemoteEndpoints(wanted, { ...after, endpoints: listed([...witnesses(after, crowded), ...now]) });
+  planEndpoints(wanted, { ...after, endpoints: listed([...witnesses(after, crowded), ...now]) });
   const seen = new StateBuilder();
-  for (const state of [wanted, seen]) state.netns.add('fabric');
+  for (const state of [wanted, seen]) for (const place of ['root', 'fabric'] as const) state.netns.add(place);
   for (const map of [wanted, last]) {
     for (const key of map.fdb.keys()) if (known.fdb.has(key)) seen.fdb.set(key, known.fdb.get(key)!);
     for (const key of map.neighbours.keys())
       if (known.neighbours.has(key)) seen.neighbours.set(key, known.neighbours.get(key)!);
   }
-  for (const { vni } of after.networks.values()) {
-    const key = linkKey({ place: 'fabric', name: vxlanName(vni) });
+  const ends = [...after.networks.values()].map(({ vni }) =>
+    linkKey({ place: 'fabric', name: vxlanName(vni) }),
+  );
+  for (const key of [...ends, linkKey({ place: 'root', name: INGRESS_LINK })]) {
     const link = known.links.get(key);
     for (const state of link ? [wanted, seen] : []) state.links.set(key, link!);
   }
-  return { wanted, seen, settle: () => settleRemote(known, wanted, seen) };
+  return { wanted, seen, settle: () => settleEndpoints(known, wanted, seen) };
 }
 
 /** One endpoint for each place that lost one, if there is any left: it keeps the flood entry. */
@@ -99,7 +101,7 @@ function witnesses(after: NetworkView, places: Set<string>): EndpointItem[] {
 const listed = (endpoints: readonly EndpointItem[]): Map<string, EndpointItem> =>
   new Map(endpoints.map((endpoint, n) => [String(n), endpoint]));
 
-function settleRemote(known: Desired, wanted: StateBuilder, seen: StateBuilder): void {
+function settleEndpoints(known: Desired, wanted: StateBuilder, seen: StateBuilder): void {
   for (const kind of ['fdb', 'neighbours'] as const) {
     const map = known[kind] as Map<string, unknown>;
     for (const key of seen[kind].keys()) if (!wanted[kind].has(key)) map.delete(key);

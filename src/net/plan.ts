@@ -118,7 +118,7 @@ function planFabric(state: StateBuilder, view: NetworkView, facts: Facts): void 
   state.sysctl('fabric', 'net/ipv6/conf/all/disable_ipv6', '1');
   state.sysctl('fabric', 'net/ipv6/conf/default/disable_ipv6', '1');
   for (const network of view.networks.values()) planNetwork(state, network, view, facts);
-  planRemoteEndpoints(state, view);
+  planEndpoints(state, view);
 }
 
 /**
@@ -182,11 +182,19 @@ function planVeth(
   state.fdbEntry({ place: port.place, link: port.name, mac: inner.mac, vtep: undefined });
 }
 
-export function planRemoteEndpoints(state: StateBuilder, view: NetworkView): void {
+/**
+ * What hangs on endpoints. The node's own way into the ingress network is told every MAC, local ones too: it never
+ * asks by ARP, so no first packet waits and no stale answer outlives an address that changed hands.
+ */
+export function planEndpoints(state: StateBuilder, view: NetworkView): void {
   for (const endpoint of view.endpoints.values()) {
     const network = view.networks.get(endpoint.networkId);
+    if (!network || !view.self) continue;
+    const isSelf = endpoint.nodeId === view.self.nodeId;
+    if (network.ingress && view.self.ingress && (endpoint.taskId || !isSelf))
+      state.neighbour({ place: 'root', link: INGRESS_LINK, ip: endpoint.address, mac: endpoint.mac });
     const vtep = view.peers.get(endpoint.nodeId)?.vtep;
-    if (!network || !vtep || !view.self || endpoint.nodeId === view.self.nodeId) continue;
+    if (!vtep || isSelf) continue;
     const link = vxlanName(network.vni);
     state.fdbEntry({ place: 'fabric', link, mac: endpoint.mac, vtep });
     state.fdbEntry({ place: 'fabric', link, mac: ZERO_MAC, vtep });

@@ -17,6 +17,14 @@ export interface TaskLine {
   readonly error: string;
 }
 
+/** Sends one datagram and prints what comes back, within a second. */
+const DATAGRAM = `
+const socket = require('node:dgram').createSocket('udp4');
+setTimeout(() => process.exit(1), 1000);
+socket.on('message', (data) => { process.stdout.write(data); process.exit(0); });
+socket.send('hi', Number(process.argv[2]), process.argv[1]);
+`;
+
 export class Stage {
   readonly lab: Lab;
   readonly #clis = new Map<string, DockerCli>();
@@ -91,13 +99,8 @@ export class Stage {
 
   /** The container that answered a datagram from a new source port. */
   async askUdp(where: string, address: string, port: number): Promise<string | undefined> {
-    const argv = [
-      'busybox',
-      'ash',
-      '-c',
-      `echo hi | busybox timeout 1 busybox nc -u -w 1 ${address} ${port}`,
-    ];
-    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1, 143], timeoutMs: 5_000 });
+    const argv = [process.execPath, '-e', DATAGRAM, address, String(port)];
+    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 5_000 });
     return /^(\S+) hi/.exec(stdout)?.[1];
   }
 }

@@ -8,6 +8,7 @@ import { logAnswer } from '../log-stream.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord } from '../../rpc/messages.ts';
 import { slotName } from '../../model/names.ts';
+import { isTerminal } from '../../model/task-state.ts';
 import type { View } from '../../store/view.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
@@ -38,12 +39,16 @@ function candidates(services: ReadonlySet<string>, nodes: ReadonlySet<string>, v
   return view.all('task').values();
 }
 
+/** Removed and ended: kept only for the quarantine of its addresses, which is nobody's business. */
+const isGone = (task: Task): boolean => task.desiredState === 'remove' && isTerminal(task.status.state);
+
 export function selectTasks(filters: Filters, view: View): Task[] {
   const services = serviceIds(filters, view);
   const nodes = nodeIds(filters, view);
   const upToDate = filters.flag('_up-to-date');
   return [...candidates(services, nodes, view)].filter(
     (task) =>
+      !isGone(task) &&
       (services.size === 0 || services.has(task.serviceId)) &&
       (nodes.size === 0 || nodes.has(task.nodeId ?? '')) &&
       filters.any('id', (prefix) => task.id.startsWith(prefix)) &&

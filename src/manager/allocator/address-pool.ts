@@ -44,6 +44,13 @@ export class AddressPool {
     this.#quarantine.set(address, now + QUARANTINE_MS);
   }
 
+  /** The address was given back at `at`, by somebody whom this pool has not known. */
+  remember(ip: Ipv4, at: number): void {
+    const address = ipToInt(ip);
+    const until = Math.max(at + QUARANTINE_MS, this.#quarantine.get(address) ?? 0);
+    if (!this.#used.has(address)) this.#quarantine.set(address, until);
+  }
+
   /** The next free address that is not in `taken`, which it joins; undefined when there is none. */
   next(now: number, taken: Set<number>): Ipv4 | undefined {
     const size = this.#last - this.#first + 1;

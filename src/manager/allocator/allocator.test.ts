@@ -234,3 +234,26 @@ test('never two holders of one address, whatever happens', async () => {
     { numRuns: 15 },
   );
 });
+
+test('a new leader keeps the quarantine that the one before it began', async (t) => {
+  const c = await new TestCluster().start('n1');
+  t.after(() => c.stop());
+  await c.control.createNetwork({
+    Name: 'small',
+    Driver: 'overlay',
+    IPAM: { Config: [{ Subnet: '10.9.0.0/29' }] },
+  });
+  const TaskTemplate = { ContainerSpec: { Image: 'x' }, Networks: [{ Target: 'small' }] };
+  await c.create(spec({ TaskTemplate, Mode: { Replicated: { Replicas: 4 } } }));
+  await c.run(2000);
+  assert.equal(c.running('web').length, 4);
+  await c.update('web', (s) => ({ ...s, Mode: { Replicated: { Replicas: 0 } } }));
+  await c.run(2000);
+  await c.depose();
+  c.lead();
+  await c.update('web', (s) => ({ ...s, Mode: { Replicated: { Replicas: 4 } } }));
+  await c.run(20_000);
+  assert.equal(c.running('web').length, 0, 'every address is in quarantine still');
+  await c.run(QUARANTINE_MS);
+  assert.equal(c.running('web').length, 4);
+});

@@ -7,7 +7,7 @@ import type { InterfaceAddress, Ipv4, NetworkId, ServiceId } from '../../model/i
 import type { Network, Node, Service, Task } from '../../model/objects.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type { Transition, View } from '../../store/view.ts';
-import { hasEnded, ingressPorts, olderFirst } from '../task.ts';
+import { hasEnded, ingressPorts, olderFirst, timeOf } from '../task.ts';
 import { AddressPool } from './address-pool.ts';
 
 interface Stand {
@@ -33,7 +33,9 @@ export class Book {
     for (const network of view.all('network').values()) this.#network(network, quarantined.get(network.id));
     for (const node of view.all('node').values()) this.#node(undefined, node, now);
     for (const service of view.all('service').values()) this.#service(undefined, service, now);
-    for (const task of [...view.all('task').values()].sort(olderFirst)) this.#task(undefined, task, now);
+    const tasks = [...view.all('task').values()].sort(olderFirst);
+    for (const task of tasks) this.#task(undefined, task, now);
+    for (const task of tasks.filter(hasEnded)) this.#quarantineOf(task);
   }
 
   follow(transition: Transition, now: number): void {
@@ -73,6 +75,12 @@ export class Book {
   #task(before: Task | undefined, after: Task | undefined, now: number): void {
     const stands = (task: Task | undefined) => (task && !hasEnded(task) ? task.attachments : []);
     this.#stands((before ?? after)!.id, stands(before), stands(after), now);
+  }
+
+  /** What a leader before us saw released (the reaper keeps such tasks as long as that matters). */
+  #quarantineOf(task: Task): void {
+    for (const { networkId, address } of task.attachments)
+      this.#pools.get(networkId)?.remember(addressOf(address), timeOf(task.status.timestamp));
   }
 
   #node(before: Node | undefined, after: Node | undefined, now: number): void {

@@ -18,7 +18,10 @@ function reaped(tasks: Task[], nodes: Node[] = [node('n1')], hours = 0, of = ser
     ...tasks.map((object) => ({ kind: 'task', object }) as const),
   );
   const { steps } = planReap(view, ['svc'], T0 + hours * HOUR);
-  return steps.map((step) => ('task' in step ? `${step.kind} ${step.task.id}` : step.kind));
+  return steps.map((step) => {
+    if (step.kind === 'change-slot') return `${step.kind} ${step.stop[0]!.id} ${step.desired}`;
+    return 'task' in step ? `${step.kind} ${step.task.id}` : step.kind;
+  });
 }
 
 const old = (id: string, n: number, patch: Partial<Task> = {}) =>
@@ -31,7 +34,7 @@ const old = (id: string, n: number, patch: Partial<Task> = {}) =>
 
 test('a slot keeps five tasks, the running one among them; the oldest go', () => {
   const history = [1, 2, 3, 4, 5, 6].map((n) => old(`o${n}`, n));
-  assert.deepEqual(reaped([...history, task('now')]), ['delete-task o1', 'delete-task o2']);
+  assert.deepEqual(reaped([...history, task('now')]), ['change-slot o1 remove', 'change-slot o2 remove']);
 });
 
 test('history is as long as restarts must be counted', () => {
@@ -58,6 +61,20 @@ test('removed tasks go once they are down, never assigned ones at once', () => {
   ]);
 });
 
+test('a task that stood on a network stays as long as its address is in quarantine', () => {
+  const stood = (id: string, state: 'shutdown' | 'pending') =>
+    task(id, {
+      desiredState: 'remove',
+      status: status(state),
+      attachments: [
+        { networkId: 'net', address: '10.0.0.2/24', mac: '02:00:00:00:00:01', aliases: [] },
+      ] as never,
+    });
+  const tasks = [stood('a', 'shutdown'), stood('never ran', 'pending')];
+  assert.deepEqual(reaped(tasks), ['delete-task never ran']);
+  assert.deepEqual(reaped(tasks, [node('n1')], 1), ['delete-task a', 'delete-task never ran']);
+});
+
 test('tasks of a node that is gone are orphaned at once, of one that is down after a day', () => {
   const down = node('n1', { status: { ...node('n1').status, state: 'down' } });
   assert.deepEqual(reaped([task('a')], []), ['orphan-task a']);
@@ -70,6 +87,6 @@ test('the predecessor of a task that waits for its delay stays', () => {
   const next = task('next', { desiredState: 'ready', status: status('new') });
   assert.deepEqual(
     reaped([...history, next], [node('n1')], 0, service(), 0),
-    [1, 2, 3, 4, 5].map((n) => `delete-task o${n}`),
+    [1, 2, 3, 4, 5].map((n) => `change-slot o${n} remove`),
   );
 });
