@@ -31,18 +31,21 @@ import {
   streamsOf,
 } from './container-record.ts';
 import { EventHub } from './event-hub.ts';
+import { Execs } from './execs.ts';
 import type { Container } from './gen/containers_pb.js';
 import { OptionsSchema } from './gen/runc-options_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
 import { readHostLimits } from './host.ts';
-import { readUsers } from './image-users.ts';
+import { readRootUsers, readUsers } from './image-users.ts';
 import type { ImageUser } from './image-removal.ts';
 import { Images, type LocalImage } from './images.ts';
 import type { LogCap } from './log-files.ts';
 import { queryLogs } from './log-query.ts';
 import type { StreamName } from './log-record.ts';
 import { fillVolume, removeVolume, resolveMounts } from './mounts.ts';
+import { execProcess, type OciProcess } from './oci-process.ts';
 import { type HostLimits, ociSpec } from './oci-spec.ts';
+import type { ExecConfig, ExecProcess } from './process.ts';
 import { punchHole } from './punch-hole.ts';
 import { RegistryClient } from './registry.ts';
 import type {
@@ -84,6 +87,7 @@ export class Containerd implements ContainerRuntime {
   readonly #options: ContainerdOptions;
   readonly #files: ContainerFiles;
   readonly #events: EventHub;
+  readonly #execs: Execs;
   readonly #run: RunProcess;
   readonly #host: HostLimits;
   readonly #tailers = new Map<ContainerId, Promise<Tailer>>();
@@ -99,6 +103,7 @@ export class Containerd implements ContainerRuntime {
     this.#options = options;
     this.#files = new ContainerFiles(join(options.dataRoot, 'containers'));
     this.#events = new EventHub(api, options.clock, options.log);
+    this.#execs = new Execs({ api, runRoot: options.runRoot, clock: options.clock, log: options.log });
     this.#run = options.run ?? runProcess;
     this.#host = options.host ?? readHostLimits();
     this.images = new Images({
@@ -123,6 +128,7 @@ export class Containerd implements ContainerRuntime {
       await runtime.#api.ensureNamespace();
       await runtime.#sweep();
       await runtime.#adopt();
+      await runtime.#execs.adopt();
     } catch (error) {
       runtime.#api.close();
       throw error;
@@ -135,6 +141,7 @@ export class Containerd implements ContainerRuntime {
   /** Lets go of everything; containers run on, their output waits in its files. */
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#execs.close();
     await this.#events.stop();
     await this.#watching;
     await Promise.allSettled(this.#ending.values());
@@ -252,6 +259,19 @@ export class Containerd implements ContainerRuntime {
       throw new SkeinError('not-found', `No such container: ${id}`);
     const tailer = await this.#tailers.get(id);
     yield* queryLogs(this.#files.folder(id), query, () => tailer, signal);
+  }
+
+  async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
+    const found = await unless('not-found', this.#api.containers.get({ id }));
+    if (!found?.container) throw new SkeinError('not-found', `No such container: ${id}`);
+    const task = await this.#task(id);
+    if (task?.status !== Status.RUNNING)
+      throw new SkeinError('failed-precondition', `container ${id} is not running`);
+    const own = JSON.parse(Buffer.from(found.container.spec?.value ?? []).toString()) as {
+      readonly process: OciProcess;
+    };
+    const users = config.user === '' ? undefined : await readRootUsers(`/proc/${task.pid}/root`);
+    return this.#execs.start(id, config, execProcess(own.process, config, users, this.#host));
   }
 
   async #imageUsers(): Promise<ImageUser[]> {

@@ -5,7 +5,7 @@ import { systemClock, VirtualClock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { FakeRuntime } from './fake.ts';
-import { runtimeContract, TALKS } from './runtime.contract.ts';
+import { ECHOES, runtimeContract, TALKS } from './runtime.contract.ts';
 
 const newId = (): ContainerId => randomBytes(32).toString('hex') as ContainerId;
 
@@ -18,6 +18,15 @@ runtimeContract('FakeRuntime', async () => {
     print('stderr', 'err 1\n');
     print('stdout', 'out 3\n');
     exit(7);
+  };
+  runtime.execProgram = ({ config, stdin, print, exit }) => {
+    if (config.args !== ECHOES) return;
+    stdin.on('data', (chunk: Buffer) => void print('stdout', chunk));
+    stdin.on('end', () => {
+      void print('stderr', 'err\n');
+      exit(3);
+    });
+    stdin.resume();
   };
   return { runtime, image: 'app:1', netnsPath: '/run/n', newId, close: async () => {} };
 });

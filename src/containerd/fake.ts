@@ -5,6 +5,7 @@
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
 import { parseTime } from './log-record.ts';
 import type {
@@ -15,6 +16,7 @@ import type {
   LogLine,
   LogQuery,
 } from './runtime.ts';
+import type { ExecConfig, ExecProcess } from './process.ts';
 import { signalNumber } from './signal.ts';
 
 /** A running container, as its program sees it. */
@@ -33,6 +35,7 @@ export type FakeCall =
   | 'kill'
   | 'remove'
   | 'logs'
+  | 'exec'
   | 'pull'
   | 'load';
 
@@ -50,6 +53,8 @@ export class FakeRuntime implements ContainerRuntime {
   readonly calls: string[] = [];
   /** What containers do when started; nothing: they run until killed. */
   program: (process: FakeProcess) => void = () => {};
+  /** What processes started beside them do; nothing: they end at once, with 0. */
+  execProgram: (exec: FakeExec) => void = ({ exit }) => exit(0);
   /** Containers end at SIGTERM, with 143; set to false for programs that do not listen. */
   endsOnTerm = true;
   /** How long a call takes, ms. */
@@ -226,6 +231,15 @@ export class FakeRuntime implements ContainerRuntime {
       } else if (!this.#entries.has(id) || !isAlive(entry.info)) return;
       else await this.#change(signal);
     }
+  }
+
+  async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
+    await this.#enter('exec', `${id} ${config.args.join(' ')}`);
+    const info = this.#entries.get(id)?.info;
+    if (!info) throw new SkeinError('not-found', `No such container: ${id}`);
+    if (info.status !== 'running')
+      throw new SkeinError('failed-precondition', `container ${id} is not running`);
+    return fakeExec(info.config, config, this.#nextPid++, (exec) => this.execProgram(exec));
   }
 
   async #enter(call: FakeCall, what: string): Promise<void> {

@@ -27,6 +27,12 @@ export async function readUsers(
   }
 }
 
+/** Those of a running container, which may have changed them, by its root. */
+export const readRootUsers = async (root: string): Promise<UserDatabase> => ({
+  passwd: await topmost([root], 'passwd'),
+  group: await topmost([root], 'group'),
+});
+
 /** Folders of the layers, topmost first: one layer comes as a bind mount, several as an overlay. */
 function foldersOf(mounts: readonly Mount[]): string[] {
   return mounts.flatMap((mount) => {

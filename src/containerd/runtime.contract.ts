@@ -3,10 +3,16 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec } from '../model/spec.ts';
+import { collectOutput, type ExecConfig } from './process.ts';
 import type { ContainerConfig, ContainerEvent, ContainerRuntime, LogLine, LogQuery } from './runtime.ts';
 
 /** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
 export const TALKS = ['/bin/sh', '-c', 'echo out 1; echo out 2; echo err 1 >&2; echo out 3; exit 7'];
+
+/** Gives its input back on stdout, prints `err` on stderr, ends with 3. */
+export const ECHOES = ['/bin/sh', '-c', 'cat; echo err >&2; exit 3'];
+/** Runs until its input ends, or it is killed. */
+export const WAITS = ['/bin/cat'];
 
 export interface RuntimeHarness {
   readonly runtime: ContainerRuntime;
@@ -161,6 +167,41 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       assert.deepEqual(await lines(wanted.id, { until: '2001-01-01T00:00:00Z' }), []);
       await runtime.remove(wanted.id);
       await assert.rejects(lines(wanted.id), { code: 'not-found' });
+    });
+
+    const execConfig = (args: readonly string[], more: Partial<ExecConfig> = {}): ExecConfig => ({
+      ...{ args, env: [], cwd: '', user: '', tty: false, privileged: false, stdin: true, output: true },
+      ...more,
+    });
+
+    test('exec: input, both outputs apart, the exit code; a kill; nothing in a container that does not run', async () => {
+      const { runtime } = harness;
+      const wanted = config();
+      await runtime.create(wanted);
+      await assert.rejects(runtime.exec(wanted.id, execConfig(ECHOES)), {
+        code: 'failed-precondition',
+        message: `container ${wanted.id} is not running`,
+      });
+      await runtime.start(wanted.id);
+      const echo = await runtime.exec(wanted.id, execConfig(ECHOES));
+      assert.ok(echo.pid > 0);
+      echo.stdin!.write('in 1\n');
+      echo.stdin!.end('in 2\n');
+      assert.deepEqual(await collectOutput(echo, 1000), {
+        exitCode: 3,
+        stdout: 'in 1\nin 2\n',
+        stderr: 'err\n',
+      });
+      const waits = await runtime.exec(wanted.id, execConfig(WAITS));
+      await waits.kill('TERM');
+      assert.deepEqual(await collectOutput(waits, 1000), { exitCode: 143, stdout: '', stderr: '' });
+      await waits.kill('TERM');
+      assert.equal((await runtime.get(wanted.id))?.status, 'running', 'the container is not touched');
+      const silent = await runtime.exec(wanted.id, execConfig(ECHOES, { stdin: false, output: false }));
+      assert.deepEqual([silent.stdin, silent.stdout, silent.stderr], [undefined, undefined, undefined]);
+      assert.equal(await silent.exit, 3);
+      await runtime.remove(wanted.id);
+      await assert.rejects(runtime.exec(wanted.id, execConfig(ECHOES)), { code: 'not-found' });
     });
 
     test('an image is found by name, id and prefix; removal follows the rules of Docker', async () => {

@@ -7,6 +7,7 @@
  */
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec, ResourceSpec } from '../model/spec.ts';
+import type { ExecConfig, ExecProcess } from './process.ts';
 
 export interface ContainerConfig {
   readonly id: ContainerId;
@@ -141,4 +142,6 @@ export interface ContainerRuntime {
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
   /** Output of the container from its record files; with `follow`, ends when the container has ended. */
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** Starts a process in a running container; `failed-precondition` in any other. */
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
 }

@@ -75,6 +75,22 @@ export declare type Process = Message<"containerd.v1.types.Process"> & {
 export declare const ProcessSchema: GenMessage<Process>;
 
 /**
+ * @generated from message containerd.v1.types.ProcessInfo
+ */
+export declare type ProcessInfo = Message<"containerd.v1.types.ProcessInfo"> & {
+  /**
+   * @generated from field: uint32 pid = 1;
+   */
+  pid: number;
+};
+
+/**
+ * Describes the message containerd.v1.types.ProcessInfo.
+ * Use `create(ProcessInfoSchema)` to create a new message.
+ */
+export declare const ProcessInfoSchema: GenMessage<ProcessInfo>;
+
+/**
  * @generated from enum containerd.v1.types.Status
  */
 export enum Status {

@@ -8,7 +8,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Mount } from "./types_pb.js";
 import type { Any, EmptySchema, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Process } from "./task-types_pb.js";
+import type { Process, ProcessInfo } from "./task-types_pb.js";
 
 /**
  * Describes the file tasks.proto.
@@ -309,6 +309,194 @@ export declare type WaitResponse = Message<"containerd.services.tasks.v1.WaitRes
 export declare const WaitResponseSchema: GenMessage<WaitResponse>;
 
 /**
+ * @generated from message containerd.services.tasks.v1.ExecProcessRequest
+ */
+export declare type ExecProcessRequest = Message<"containerd.services.tasks.v1.ExecProcessRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string stdin = 2;
+   */
+  stdin: string;
+
+  /**
+   * @generated from field: string stdout = 3;
+   */
+  stdout: string;
+
+  /**
+   * @generated from field: string stderr = 4;
+   */
+  stderr: string;
+
+  /**
+   * @generated from field: bool terminal = 5;
+   */
+  terminal: boolean;
+
+  /**
+   * @generated from field: google.protobuf.Any spec = 6;
+   */
+  spec?: Any | undefined;
+
+  /**
+   * @generated from field: string exec_id = 7;
+   */
+  execId: string;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.ExecProcessRequest.
+ * Use `create(ExecProcessRequestSchema)` to create a new message.
+ */
+export declare const ExecProcessRequestSchema: GenMessage<ExecProcessRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.DeleteProcessRequest
+ */
+export declare type DeleteProcessRequest = Message<"containerd.services.tasks.v1.DeleteProcessRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string exec_id = 2;
+   */
+  execId: string;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.DeleteProcessRequest.
+ * Use `create(DeleteProcessRequestSchema)` to create a new message.
+ */
+export declare const DeleteProcessRequestSchema: GenMessage<DeleteProcessRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.ResizePtyRequest
+ */
+export declare type ResizePtyRequest = Message<"containerd.services.tasks.v1.ResizePtyRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string exec_id = 2;
+   */
+  execId: string;
+
+  /**
+   * @generated from field: uint32 width = 3;
+   */
+  width: number;
+
+  /**
+   * @generated from field: uint32 height = 4;
+   */
+  height: number;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.ResizePtyRequest.
+ * Use `create(ResizePtyRequestSchema)` to create a new message.
+ */
+export declare const ResizePtyRequestSchema: GenMessage<ResizePtyRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.CloseIORequest
+ */
+export declare type CloseIORequest = Message<"containerd.services.tasks.v1.CloseIORequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: string exec_id = 2;
+   */
+  execId: string;
+
+  /**
+   * @generated from field: bool stdin = 3;
+   */
+  stdin: boolean;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.CloseIORequest.
+ * Use `create(CloseIORequestSchema)` to create a new message.
+ */
+export declare const CloseIORequestSchema: GenMessage<CloseIORequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.PauseTaskRequest
+ */
+export declare type PauseTaskRequest = Message<"containerd.services.tasks.v1.PauseTaskRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.PauseTaskRequest.
+ * Use `create(PauseTaskRequestSchema)` to create a new message.
+ */
+export declare const PauseTaskRequestSchema: GenMessage<PauseTaskRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.ResumeTaskRequest
+ */
+export declare type ResumeTaskRequest = Message<"containerd.services.tasks.v1.ResumeTaskRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.ResumeTaskRequest.
+ * Use `create(ResumeTaskRequestSchema)` to create a new message.
+ */
+export declare const ResumeTaskRequestSchema: GenMessage<ResumeTaskRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.ListPidsRequest
+ */
+export declare type ListPidsRequest = Message<"containerd.services.tasks.v1.ListPidsRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.ListPidsRequest.
+ * Use `create(ListPidsRequestSchema)` to create a new message.
+ */
+export declare const ListPidsRequestSchema: GenMessage<ListPidsRequest>;
+
+/**
+ * @generated from message containerd.services.tasks.v1.ListPidsResponse
+ */
+export declare type ListPidsResponse = Message<"containerd.services.tasks.v1.ListPidsResponse"> & {
+  /**
+   * @generated from field: repeated containerd.v1.types.ProcessInfo processes = 1;
+   */
+  processes: ProcessInfo[];
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.ListPidsResponse.
+ * Use `create(ListPidsResponseSchema)` to create a new message.
+ */
+export declare const ListPidsResponseSchema: GenMessage<ListPidsResponse>;
+
+/**
  * @generated from service containerd.services.tasks.v1.Tasks
  */
 export declare const Tasks: GenService<{
@@ -367,6 +555,62 @@ export declare const Tasks: GenService<{
     methodKind: "unary";
     input: typeof WaitRequestSchema;
     output: typeof WaitResponseSchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.Exec
+   */
+  exec: {
+    methodKind: "unary";
+    input: typeof ExecProcessRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.DeleteProcess
+   */
+  deleteProcess: {
+    methodKind: "unary";
+    input: typeof DeleteProcessRequestSchema;
+    output: typeof DeleteResponseSchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.ResizePty
+   */
+  resizePty: {
+    methodKind: "unary";
+    input: typeof ResizePtyRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.CloseIO
+   */
+  closeIO: {
+    methodKind: "unary";
+    input: typeof CloseIORequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.Pause
+   */
+  pause: {
+    methodKind: "unary";
+    input: typeof PauseTaskRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.Resume
+   */
+  resume: {
+    methodKind: "unary";
+    input: typeof ResumeTaskRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.ListPids
+   */
+  listPids: {
+    methodKind: "unary";
+    input: typeof ListPidsRequestSchema;
+    output: typeof ListPidsResponseSchema;
   },
 }>;
 
