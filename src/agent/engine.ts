@@ -2,6 +2,7 @@
  * This node's containers and images for the Engine API (`EngineBackend` of api/, by shape: agent does not import api).
  * Reads containerd each time and keeps nothing; works outside a cluster too.
  */
+import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type {
   ContainerInfo,
   ContainerRuntime,
@@ -78,6 +79,10 @@ export class AgentEngine {
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     return this.#options.runtime.logs(id, query, signal);
+  }
+
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
+    return this.#options.runtime.exec(id, config);
   }
 
   async networkContainers(id: NetworkId): Promise<readonly NetworkContainer[]> {

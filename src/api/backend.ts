@@ -11,11 +11,13 @@
  */
 import type { ContainerInfo, ImageStore, LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { NetworkItem } from '../model/network-view.ts';
 import type { Cluster, Network, Node, NodeDescription, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { LiveView } from '../store/view.ts';
+import type { ExecInstances } from './exec-instances.ts';
 
 export interface SwarmInitRequest {
   readonly listenAddr: string;
@@ -97,6 +99,8 @@ export interface EngineBackend {
   /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
   container(ref: string): Promise<ContainerInfo>;
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** Starts a command in a running container. */
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
   /** Networks that this node's containers stand on, with their endpoints here: for `network inspect`. */
   networkContainers(id: NetworkId): Promise<
     readonly {
@@ -142,6 +146,7 @@ export interface EngineInfo {
 export interface Backends {
   readonly swarm: SwarmBackend;
   readonly engine: EngineBackend;
+  readonly execs: ExecInstances;
   /** Undefined on a worker and outside a cluster. */
   cluster(): ClusterBackend | undefined;
   readonly role: () => NodeRole | undefined;

@@ -16,6 +16,7 @@ import type {
   SwarmBackend,
   SwarmInitRequest,
 } from './backend.ts';
+import { ExecInstances } from './exec-instances.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { FakeEngine } from './fake-engine.ts';
 
@@ -24,6 +25,7 @@ export class FakeBackends implements Backends, SwarmBackend {
   readonly runtime: FakeRuntime;
   readonly swarm: SwarmBackend = this;
   readonly engine: EngineBackend;
+  readonly execs: ExecInstances;
   readonly #clock: Clock;
   readonly control: FakeCluster;
   /** What this node is. */
@@ -34,6 +36,8 @@ export class FakeBackends implements Backends, SwarmBackend {
     this.runtime = new FakeRuntime({ clock });
     this.control = new FakeCluster(clock, this.view, this.runtime);
     this.engine = new FakeEngine(this.runtime, this.control);
+    let execs = 0;
+    this.execs = new ExecInstances(this.engine, () => (++execs).toString(16).padStart(64, 'e'));
   }
 
   cluster(): ClusterBackend | undefined {

@@ -1,5 +1,6 @@
 /** The node's own containers and images, over FakeRuntime. */
 import type { FakeRuntime } from '../containerd/fake.ts';
+import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { LogLine, LogQuery } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
@@ -30,6 +31,10 @@ export class FakeEngine implements EngineBackend {
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     return this.#runtime.logs(id, query, signal);
+  }
+
+  exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
+    return this.#runtime.exec(id, config);
   }
 
   async networkContainers(id: NetworkId) {

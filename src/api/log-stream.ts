@@ -6,7 +6,7 @@ import type { Answer } from './answer.ts';
 import { type FormattedLine, type LogFormat, frame, renderLine } from './frames.ts';
 
 export const RAW_STREAM = 'application/vnd.docker.raw-stream';
-const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream';
+export const MULTIPLEXED = 'application/vnd.docker.multiplexed-stream';
 
 export function logAnswer(lines: AsyncIterable<FormattedLine>, format: LogFormat): Answer {
   return {

@@ -1,6 +1,7 @@
 /** The route table: everything that a client may ask, in the order in which it is matched. docs/api.md is made from it. */
 import type { Route } from './router.ts';
 import { containerRoutes } from './routes/containers.ts';
+import { execRoutes } from './routes/exec.ts';
 import { imageRoutes } from './routes/images.ts';
 import { networkRoutes } from './routes/networks.ts';
 import { nodeRoutes } from './routes/nodes.ts';
@@ -20,6 +21,7 @@ export const routes: readonly Route[] = [
   ...taskRoutes,
   ...secretRoutes,
   ...containerRoutes,
+  ...execRoutes,
   ...imageRoutes,
   ...refusedRoutes,
 ];

@@ -252,3 +252,25 @@ export const authConfig = z.object({
   registrytoken: opt(text),
   serveraddress: opt(text),
 });
+
+const consoleSize = opt(z.array(int));
+
+export const execCreateBody = z.object({
+  Cmd: texts.default([]),
+  Env: opt(texts),
+  WorkingDir: opt(text),
+  User: opt(text),
+  Tty: opt(z.boolean()),
+  Privileged: opt(z.boolean()),
+  AttachStdin: opt(z.boolean()),
+  AttachStdout: opt(z.boolean()),
+  AttachStderr: opt(z.boolean()),
+  DetachKeys: opt(text),
+  ConsoleSize: consoleSize,
+});
+
+export const execStartBody = z.object({
+  Detach: opt(z.boolean()),
+  Tty: opt(z.boolean()),
+  ConsoleSize: consoleSize,
+});

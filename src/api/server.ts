@@ -2,19 +2,21 @@
  * The HTTP server of the Engine API: a unix socket, and TCP where wanted. One catch-all fastify route hands every
  * request to the route table (router.ts); versions, headers, errors and streams are the same for all of them.
  *
- * Exec and attach will take over the connection: `createHttpServer` is the place for an `upgrade` listener that asks
- * the same router. Until then a request with an Upgrade header is answered as any other (501, in words).
+ * A request with an Upgrade header does not pass fastify: Node gives it to the `upgrade` listener, which asks the same
+ * table. Exec and attach take the connection over there; anything else is answered as without that header.
  */
 import { chmod, chown, readFile, rm } from 'node:fs/promises';
-import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
-import { connect } from 'node:net';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { type IncomingMessage, type Server, ServerResponse, createServer } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import Fastify, { type FastifyInstance } from 'fastify';
 import { type Clock, systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Backends } from './backend.ts';
 import { API_VERSION, MIN_API_VERSION } from './convert/info.ts';
 import { invalid, notFound } from './http-error.ts';
+import { takeBody } from './hijack.ts';
 import { ApiRequest } from './request.ts';
 import { type Route, compareVersions, createRouter, splitVersion } from './router.ts';
 import { routes as allRoutes } from './routes.ts';
@@ -53,7 +55,8 @@ const MAX_HEADER = 1024 * 1024;
 export async function createApiServer(options: ApiServerOptions): Promise<ApiServer> {
   const { log } = options;
   const closing = new AbortController();
-  const app = createApp(options, closing.signal);
+  const serve = serveRequest(options, closing.signal);
+  const app = createApp(serve);
   await app.ready();
   const servers = new Set<Server>();
   const started = async (server: Server, listen: (done: () => void) => void): Promise<void> => {
@@ -71,7 +74,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
     app,
     async listen(path, { mode = 0o660, group } = {}) {
       await removeStaleSocket(path);
-      const server = createHttpServer(app);
+      const server = createHttpServer(app, serve);
       await started(server, (done) => {
         const mask = process.umask(0o177); // nobody else may connect between bind and chmod
         server.listen(path, done); // binds before it returns
@@ -81,7 +84,7 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
       await chmod(path, mode);
     },
     async listenTcp(host, port) {
-      const server = createHttpServer(app);
+      const server = createHttpServer(app, serve);
       await started(server, (done) => server.listen(port, host, done));
       const address = server.address();
       return typeof address === 'object' && address ? address.port : port;
@@ -94,11 +97,22 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   };
 }
 
-function createHttpServer(app: FastifyInstance): Server {
+function createHttpServer(app: FastifyInstance, serve: Serve): Server {
   const server = createServer({ maxHeaderSize: MAX_HEADER }, (request, response) =>
     app.routing(request, response),
   );
   server.requestTimeout = 0; // an image may take longer than five minutes to arrive; headersTimeout stays
+  server.on('upgrade', (request, socket: Socket, head: Buffer) => {
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.on('finish', () => socket.end());
+    socket.on('error', () => socket.destroy());
+    takeBody(request, socket, head).then(
+      (body) => serve(request, response, Readable.from(body.length > 0 ? [body] : []), socket),
+      (error: unknown) => writeError(response, error),
+    );
+  });
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     const status =
       error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
@@ -120,7 +134,7 @@ async function closeServer(server: Server): Promise<void> {
   clearTimeout(timer);
 }
 
-function createApp(options: ApiServerOptions, closing: AbortSignal): FastifyInstance {
+function createApp(serve: Serve): FastifyInstance {
   const app = Fastify({ logger: false, bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoutes: false });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
@@ -128,36 +142,43 @@ function createApp(options: ApiServerOptions, closing: AbortSignal): FastifyInst
     reply.hijack();
     writeError(reply.raw, error);
   });
-  const serve = serveRequest(options, closing);
   app.route({
     method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'],
     url: '/*',
-    handler: (request, reply) => serve(request, reply),
+    handler: (request, reply) => {
+      reply.hijack();
+      // Leaving the body early must not close the connection: the answer goes through it.
+      return serve(request.raw, reply.raw, request.raw.iterator({ destroyOnReturn: false }));
+    },
   });
   return app;
 }
 
-function serveRequest(options: ApiServerOptions, closing: AbortSignal) {
+/** With `upgraded`, an answer that takes over the connection gets that socket. */
+type Serve = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  body: AsyncIterable<Uint8Array>,
+  upgraded?: Socket,
+) => Promise<void>;
+
+function serveRequest(options: ApiServerOptions, closing: AbortSignal): Serve {
   const { backends, log, clock = systemClock, version: skein = '0' } = options;
   const match = createRouter(options.routes ?? allRoutes);
-  return async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-    reply.hijack();
-    const { raw: response } = reply;
+  return async (request, response, body, upgraded) => {
     const gone = new AbortController();
-    response.on('close', () => gone.abort());
+    (upgraded ?? response).on('close', () => gone.abort());
     const signal = AbortSignal.any([gone.signal, closing]);
     try {
       setHeaders(response, backends, skein);
-      const target = route(request.raw, match);
-      // Leaving the body early must not close the connection: the answer goes through it.
-      const body = request.raw.iterator({ destroyOnReturn: false });
+      const target = route(request, match);
       const api = new ApiRequest(backends, clock, { ...target, headers: request.headers, body, signal });
-      await writeAnswer(response, await target.handler(api), signal);
+      await writeAnswer(response, await target.handler(api), signal, upgraded);
     } catch (error) {
       if (SkeinError.from(error).code === 'internal' && !signal.aborted)
         log.error('request failed', {
           'http.method': request.method,
-          'http.url': request.url.slice(0, 200),
+          'http.url': request.url?.slice(0, 200),
           err: error,
         });
       if (!response.headersSent) writeError(response, error);

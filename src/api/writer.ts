@@ -4,13 +4,16 @@
  */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Answer, StreamAnswer } from './answer.ts';
+import { converse } from './hijack.ts';
 import { httpError } from './http-error.ts';
 
 export async function writeAnswer(
   response: ServerResponse,
   answer: Answer,
   signal: AbortSignal,
+  upgraded?: Socket,
 ): Promise<void> {
   switch (answer.kind) {
     case 'json':
@@ -26,6 +29,8 @@ export async function writeAnswer(
       return;
     case 'stream':
       return writeStream(response, answer, signal);
+    case 'duplex':
+      return converse(response, answer, signal, upgraded);
   }
 }
 
@@ -43,8 +48,13 @@ const MAX_DISCARD = 1024 * 1024 * 1024;
  */
 function endAfterRequest(response: ServerResponse, body: string): void {
   const request = response.req;
-  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
-  if (request.readableEnded || request.destroyed || (!Number(length ?? 0) && encoding === undefined)) {
+  const { 'content-length': length, 'transfer-encoding': encoding, upgrade } = request.headers;
+  if (
+    upgrade !== undefined ||
+    request.readableEnded ||
+    request.destroyed ||
+    (!Number(length ?? 0) && encoding === undefined)
+  ) {
     response.end(body);
     return;
   }

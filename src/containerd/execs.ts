@@ -49,6 +49,7 @@ export class Execs {
   readonly #options: ExecsOptions;
   readonly #root: string;
   readonly #stop = new AbortController();
+  readonly #open = new Set<Pipes>();
 
   constructor(options: ExecsOptions) {
     this.#options = options;
@@ -95,9 +96,11 @@ export class Execs {
     }
   }
 
-  /** Lets go; the processes run on. */
+  /** Lets go; the processes run on, and their pipes wait for the next skeind. */
   close(): void {
     this.#stop.abort();
+    for (const pipes of this.#open) release(pipes);
+    this.#open.clear();
   }
 
   #process(at: ExecAt, pid: number, config: ExecConfig, pipes: Pipes): ExecProcess {
@@ -120,6 +123,7 @@ export class Execs {
   /** Resolves with the exit code; what is left is cleared away behind it. */
   #finish(at: ExecAt, pipes: Pipes, stdin?: Writable): Promise<number> {
     const exit = this.#exit(at);
+    this.#open.add(pipes);
     exit
       .then(async () => {
         stdin?.destroy();
@@ -209,15 +213,20 @@ export class Execs {
     await unless('not-found', this.#options.api.tasks.deleteProcess(at, { timeoutMs: START_TIMEOUT_MS }));
   }
 
-  async #close({ folder, stdin, outputs }: Pipes): Promise<void> {
-    for (const socket of [stdin, ...outputs]) socket?.destroy();
-    await rm(folder, { recursive: true, force: true });
+  async #close(pipes: Pipes): Promise<void> {
+    release(pipes);
+    this.#open.delete(pipes);
+    await rm(pipes.folder, { recursive: true, force: true });
   }
 }
 
 interface ExecAt {
   readonly containerId: ContainerId;
   readonly execId: string;
+}
+
+function release({ stdin, outputs }: Pipes): void {
+  for (const socket of [stdin, ...outputs]) socket?.destroy();
 }
 
 const ended = (socket: Socket): Promise<void> =>

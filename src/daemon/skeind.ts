@@ -9,6 +9,7 @@ import { hostname as systemHostname } from 'node:os';
 import { AgentEngine } from '../agent/engine.ts';
 import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
 import type { Backends } from '../api/backend.ts';
+import { ExecInstances } from '../api/exec-instances.ts';
 import { createApiServer } from '../api/server.ts';
 import { Containerd } from '../containerd/containerd.ts';
 import { ContainerdProcess } from '../containerd/daemon-process.ts';
@@ -110,6 +111,7 @@ class Skeind {
     const backends: Backends = {
       swarm,
       engine,
+      execs: new ExecInstances(engine, () => randomBytes(32).toString('hex')),
       cluster: () => swarm.control,
       role: () => swarm.role,
     };

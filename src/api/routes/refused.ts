@@ -7,7 +7,6 @@ const SINGLE = 'containers are made by services; use docker service create';
 const BUILD = 'images are not built here; build elsewhere and docker load or pull them';
 const VOLUMES = 'named volumes are not managed through the API';
 const PLUGINS = 'there are no plugins';
-const EXEC = 'commands inside of containers come with a later version';
 
 const refuse = (method: Route['method'], words: string, ...paths: string[]): Route[] =>
   paths.map((path) => ({ method, path, handler: words }));
@@ -22,15 +21,8 @@ export const refusedRoutes: readonly Route[] = [
     ),
   ),
   ...refuse('DELETE', SINGLE, '/containers/{id}'),
-  ...refuse(
-    'POST',
-    EXEC,
-    '/containers/{id}/exec',
-    '/containers/{id}/attach',
-    '/exec/{id}/start',
-    '/exec/{id}/resize',
-  ),
-  ...refuse('GET', EXEC, '/containers/{id}/attach/ws', '/exec/{id}/json'),
+  ...refuse('POST', 'it comes with a later version', '/containers/{id}/attach'),
+  ...refuse('GET', 'attach by an upgraded POST', '/containers/{id}/attach/ws'),
   ...refuse(
     'GET',
     'it comes with a later version',
