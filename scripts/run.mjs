@@ -25,7 +25,13 @@ const RUNTIME = {
 };
 const PEERS = {
   test: { 'docker-registry': 'a real registry to pull from', 'etcd-client': 'looks into the store in tests' },
-  bench: { haproxy: 'the peer in bench mesh', 'docker.io': 'the peer in bench deploy' },
+  bench: {
+    wrk: 'makes the load',
+    'nginx-light': 'answers it, in the tasks',
+    haproxy: 'the peer in bench mesh',
+    iptables: 'docker.io needs it',
+    'docker.io': 'the peer in bench deploy',
+  },
 };
 
 function say(text) {

@@ -4,6 +4,7 @@
  */
 import { Command } from 'commander';
 import { SkeinError } from '../model/errors.ts';
+import { registerBench } from './bench.ts';
 import { registerDaemon } from './daemon.ts';
 import { registerDemo } from './demo.ts';
 import { registerInstall } from './install.ts';
@@ -17,6 +18,7 @@ registerDaemon(program);
 registerInstall(program);
 registerLab(program);
 registerDemo(program);
+registerBench(program);
 
 try {
   await program.parseAsync();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { extract } from 'tar-stream';
-import { buildImage } from './image.ts';
+import { buildImage } from '../../src/lab/image.ts';
 
 async function filesOf(tar: Buffer): Promise<Map<string, Buffer>> {
   const files = new Map<string, Buffer>();

@@ -1,0 +1,75 @@
+/** Services of a benchmark, made through the API as a user's client would make them. */
+import { SkeinError } from '../../model/errors.ts';
+import type { EngineClient } from '../../lab/client.ts';
+import { until } from '../../lab/cluster.ts';
+import type { Lab } from '../../lab/lab.ts';
+import { type Replica, replicasOf } from '../demo/facts.ts';
+import type { BuiltImage } from '../../lab/image-archive.ts';
+
+export interface ServiceWish {
+  readonly name: string;
+  readonly image: string;
+  readonly replicas: number;
+  readonly node?: string;
+  readonly publish?: { readonly port: number; readonly target: number };
+}
+
+export async function loadEverywhere(lab: Lab, image: BuiltImage, signal: AbortSignal): Promise<void> {
+  await Promise.all(lab.plan.nodes.map((node) => lab.engine(node.name).load(image.tar, signal)));
+}
+
+export async function createService(engine: EngineClient, wish: ServiceWish): Promise<string> {
+  const { name, image, replicas, node, publish } = wish;
+  const spec = {
+    Name: name,
+    TaskTemplate: {
+      ContainerSpec: { Image: image, StopGracePeriod: 1_000_000_000 },
+      ...(node && { Placement: { Constraints: [`node.hostname==${node}`] } }),
+    },
+    Mode: { Replicated: { Replicas: replicas } },
+    ...(publish && {
+      EndpointSpec: {
+        Ports: [
+          {
+            Protocol: 'tcp',
+            TargetPort: publish.target,
+            PublishedPort: publish.port,
+            PublishMode: 'ingress',
+          },
+        ],
+      },
+    }),
+  };
+  return (await engine.post<{ ID: string }>('/services/create', spec)).ID;
+}
+
+interface TaskAnswer {
+  readonly DesiredState: string;
+  readonly Status: { readonly State: string; readonly Err?: string };
+}
+
+/** Until all its tasks run; polls as a client would. */
+export async function awaitRunning(
+  engine: EngineClient,
+  service: string,
+  replicas: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const filters = JSON.stringify({ service: [service], 'desired-state': ['running'] });
+  await until(
+    `${service} to run ${replicas} tasks`,
+    async () => {
+      const tasks = await engine.get<TaskAnswer[]>('/tasks', { query: { filters } });
+      const up = tasks.filter((t) => t.Status.State === 'running').length;
+      return up === replicas || `${up} run; ${tasks.map((t) => t.Status.Err).find(Boolean) ?? ''}`;
+    },
+    { timeoutMs: 120_000, signal },
+  );
+}
+
+/** The one replica of a service. */
+export async function onlyReplica(lab: Lab, service: string): Promise<Replica> {
+  const [replica] = await replicasOf(lab.engine('node1'), service, (node) => lab.engine(node));
+  if (!replica) throw new SkeinError('internal', `service ${service} has no running replica`);
+  return replica;
+}

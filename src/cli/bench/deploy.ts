@@ -1,0 +1,186 @@
+/**
+ * `bench deploy`: from the call that creates a service to all its tasks running, on one node, on the ingress network.
+ * Against containerd alone (the same client library, the same image, prepared namespaces, no networks), and against a
+ * Docker Swarm of Debian's docker.io in a namespace of its own. Interleaved rounds.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Containerd } from '../../containerd/containerd.ts';
+import { ContainerdProcess } from '../../containerd/daemon-process.ts';
+import { systemClock } from '../../kit/clock.ts';
+import { silentLog } from '../../kit/log.ts';
+import type { EngineClient } from '../../lab/client.ts';
+import { until } from '../../lab/cluster.ts';
+import { buildImage } from '../../lab/image.ts';
+import type { BuiltImage } from '../../lab/image-archive.ts';
+import { hasProgram } from '../../lab/requirements.ts';
+import type { ContainerId } from '../../model/ids.ts';
+import { createNetns, removeNetns } from '../../net/netns.ts';
+import { awaitRunning, createService } from './cluster.ts';
+import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
+import type { BenchResult, Figure } from './figures.ts';
+import type { Benchmark, BenchStage } from './stage.ts';
+
+const SIZES = [1, 20, 50];
+const QUICK_SIZES = [1, 3];
+const CONCURRENCY = 8;
+
+export const deployBenchmark: Benchmark = {
+  name: 'deploy',
+  description: 'from service create to N/N running, against containerd alone and a Docker Swarm',
+  run: runDeploy,
+};
+
+interface Contender {
+  readonly name: string;
+  /** Seconds from nothing to `replicas` running; what was made is gone afterwards. */
+  deploy(replicas: number): Promise<number>;
+}
+
+async function runDeploy(stage: BenchStage): Promise<BenchResult> {
+  const image = await buildImage();
+  const missing: string[] = [];
+  const contenders: Contender[] = [await skein(stage, image), await bareContainerd(stage, image)];
+  if (hasProgram('dockerd')) {
+    try {
+      contenders.push(dockerSwarm(await startDockerSwarm(stage, image), stage, image));
+    } catch (error) {
+      missing.push(`a Docker Swarm could not be started here: ${(error as Error).message.slice(0, 300)}`);
+    }
+  } else missing.push("Debian's docker.io is not installed (apt-get install docker.io)");
+  const figures = new Map<string, Figure & { readonly values: number[] }>();
+  const sizes = stage.quick ? QUICK_SIZES : SIZES;
+  for (let round = 0; round <= stage.rounds; round++)
+    for (const size of sizes)
+      for (const contender of contenders) {
+        stage.signal.throwIfAborted();
+        stage.progress(
+          `deploy, ${round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`}: ${size} x ${contender.name}`,
+        );
+        if (round === 0 && size !== sizes[0]) continue;
+        const seconds = await contender.deploy(size);
+        if (round === 0) continue;
+        const quantity = `${size} replica${size === 1 ? '' : 's'}`;
+        const key = `${quantity} ${contender.name}`;
+        if (!figures.has(key))
+          figures.set(key, { quantity, contender: contender.name, unit: 's', lower: true, values: [] });
+        figures.get(key)!.values.push(seconds);
+      }
+  return {
+    name: 'deploy',
+    title: 'Service create to running, one node',
+    method:
+      `From the API call to N/N running as the API says, on the ingress network with a published port; ${stage.rounds} ` +
+      `interleaved rounds. containerd: create and start of the same image by the same client, ${CONCURRENCY} at a time, in ` +
+      'prepared namespaces, nothing else.',
+    figures: [...figures.values()].toSorted(
+      (a, b) =>
+        contenders.findIndex((c) => c.name === a.contender) -
+        contenders.findIndex((c) => c.name === b.contender),
+    ),
+    targets: [
+      { quantity: /./, of: 'Skein', against: 'containerd', atLeast: 0.7 },
+      { quantity: /./, of: 'Skein', against: 'Docker Swarm', atLeast: 2 },
+    ],
+    missing,
+  };
+}
+
+const seconds = async (work: () => Promise<void>): Promise<number> => {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+};
+
+async function skein(stage: BenchStage, image: BuiltImage): Promise<Contender> {
+  const lab = await stage.lab({ nodes: 1 });
+  const engine = lab.engine('node1');
+  await engine.load(image.tar, stage.signal);
+  return { name: 'Skein', deploy: (replicas) => deployService(engine, image.name, replicas, stage.signal) };
+}
+
+const dockerSwarm = (swarm: DockerSwarm, stage: BenchStage, image: BuiltImage): Contender => ({
+  name: 'Docker Swarm',
+  deploy: (replicas) => deployService(swarm.engine, image.name, replicas, stage.signal),
+});
+
+/** The same calls for Skein and for Docker: both speak the Engine API. */
+async function deployService(
+  engine: EngineClient,
+  image: string,
+  replicas: number,
+  signal: AbortSignal,
+): Promise<number> {
+  const name = `bench-${randomBytes(4).toString('hex')}`;
+  const taken = await seconds(async () => {
+    await createService(engine, { name, image, replicas, publish: { port: 8000, target: 80 } });
+    await awaitRunning(engine, name, replicas, signal);
+  });
+  await engine.delete(`/services/${name}`);
+  await until(
+    'the containers to be gone',
+    async () => {
+      const left = await engine.get<unknown[]>('/containers/json');
+      return left.length === 0 || `${left.length} are left`;
+    },
+    { timeoutMs: 120_000, signal },
+  );
+  return taken;
+}
+
+async function bareContainerd(stage: BenchStage, image: BuiltImage): Promise<Contender> {
+  const root = mkdtempSync(join(tmpdir(), 'skein-bench-'));
+  const folders = { dataRoot: join(root, 'data'), runRoot: join(root, 'run') };
+  const tools = { clock: systemClock, log: silentLog };
+  const daemon = new ContainerdProcess({ ...folders, ...tools });
+  stage.cleanUp(async () => {
+    await daemon.stop();
+    rmSync(root, { recursive: true, force: true });
+  });
+  await daemon.start();
+  const runtime = await Containerd.open({
+    socket: daemon.socket,
+    ...folders,
+    cgroupParent: '/skein-lab/bench',
+    insecureRegistries: [],
+    ...tools,
+  });
+  stage.cleanUp(() => runtime.close());
+  await runtime.images.load(chunks(image.tar), stage.signal);
+  return { name: 'containerd', deploy: (replicas) => startAll(runtime, image.name, root, replicas) };
+}
+
+async function* chunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+async function startAll(runtime: Containerd, image: string, root: string, replicas: number): Promise<number> {
+  const ids = Array.from(
+    { length: replicas },
+    () => createHash('sha256').update(randomBytes(16)).digest('hex') as ContainerId,
+  );
+  const netns = (id: ContainerId) => join(root, 'netns', id);
+  for (const id of ids) createNetns(netns(id));
+  const start = async (id: ContainerId) => {
+    const spec = { Image: image };
+    const plain = { limits: undefined, hostname: id.slice(0, 12), files: {}, labels: {} };
+    await runtime.create({ id, name: id, image, spec, netnsPath: netns(id), ...plain });
+    await runtime.start(id);
+  };
+  const taken = await seconds(() => each(ids, start));
+  await each(ids, async (id) => {
+    await runtime.remove(id);
+    removeNetns(netns(id));
+  });
+  return taken;
+}
+
+async function each<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+}

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type BenchResult, judge, median, quantile, ratio, show, tableOf } from './figures.ts';
+
+const figure = (contender: string, values: number[], lower = false) => ({
+  quantity: 'requests',
+  contender,
+  unit: '1/s',
+  lower,
+  values,
+});
+
+const result = (of: number[], against: number[], lower = false): BenchResult => ({
+  name: 'x',
+  title: 'X',
+  method: '',
+  figures: [figure('mesh', of, lower), figure('bare', against, lower)],
+  targets: [{ quantity: /requests/, of: 'mesh', against: 'bare', atLeast: 0.9 }],
+  limits: [{ quantity: /requests/, contender: 'mesh', atMost: 100 }],
+  missing: [],
+});
+
+test('medians and quantiles', () => {
+  assert.equal(median([3, 1, 2]), 2);
+  assert.equal(median([4, 1, 2, 3]), 2.5);
+  assert.ok(Number.isNaN(median([])));
+  assert.equal(quantile([1, 2, 3, 4], 0.99), 4);
+  assert.equal(quantile([1, 2, 3, 4], 0.5), 2);
+});
+
+test('a ratio above one is better, of rates and of latencies', () => {
+  assert.equal(ratio(figure('a', [200]), figure('b', [100])), 2);
+  assert.equal(ratio(figure('a', [200], true), figure('b', [100], true)), 0.5);
+});
+
+test('targets and limits are judged by medians', () => {
+  assert.deepEqual(
+    judge(result([80, 95, 99], [100, 100, 100])).map((j) => j.holds),
+    [true, true],
+  );
+  assert.deepEqual(
+    judge(result([80, 85, 120], [100, 100, 100])).map((j) => j.holds),
+    [false, true],
+  );
+  assert.deepEqual(
+    judge(result([111], [100], true)).map((j) => j.holds),
+    [true, false],
+  );
+});
+
+test('the table shows median, range and ratio', () => {
+  assert.deepEqual(tableOf(result([80, 95, 99], [100, 100, 100])), [
+    ['', 'mesh', 'bare', 'mesh / bare'],
+    ['requests, 1/s', '95 (80-99)', '100 (100-100)', '0.95'],
+  ]);
+  assert.equal(show(123456.7), '123,457');
+  assert.equal(show(1.2345), '1.23');
+});

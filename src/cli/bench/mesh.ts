@@ -1,0 +1,265 @@
+/**
+ * `bench mesh`: what the routing mesh costs. From the lab's client through node1, to a task on node1 and to one on
+ * node2, three ways, interleaved:
+ *
+ * - mesh: the published port of node1.
+ * - bare path: the same links, bridges and tunnel without the mesh: the client routes the task's own address over
+ *   node1, which forwards it without connection tracking; the task's namespace is given the way back.
+ * - HAProxy: Debian's, in TCP mode on node1, two threads, to the same task.
+ *
+ * Then the same again while the cluster publishes thousands of services more.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runProcess } from '../../kit/process.ts';
+import { until } from '../../lab/cluster.ts';
+import type { Lab } from '../../lab/lab.ts';
+import { hasProgram } from '../../lab/requirements.ts';
+import type { Replica } from '../demo/facts.ts';
+import { awaitRunning, createService, loadEverywhere, onlyReplica } from './cluster.ts';
+import type { BenchResult, Figure } from './figures.ts';
+import { BENCH_IMAGE, BIG_BYTES, buildBenchImage } from './image.ts';
+import type { Benchmark, BenchStage } from './stage.ts';
+import { wrk, type WrkFigures } from './wrk.ts';
+
+const MANY = 5_000;
+const QUICK_MANY = 50;
+const FIRST_PORT = 20_000;
+const CONNECTIONS = 32;
+const STREAMS = 4;
+const CONTENDERS = ['mesh', 'bare path', 'HAProxy'] as const;
+type Contender = (typeof CONTENDERS)[number];
+
+interface Target {
+  readonly name: string;
+  readonly node: string;
+  readonly published: number;
+  readonly proxied: number;
+}
+
+const TARGETS: readonly Target[] = [
+  { name: 'task on this node', node: 'node1', published: 8001, proxied: 9001 },
+  { name: 'task on the other node', node: 'node2', published: 8002, proxied: 9002 },
+];
+
+interface Measure {
+  readonly quantity: string;
+  readonly unit: string;
+  readonly lower?: boolean;
+  readonly of: (figures: WrkFigures) => number;
+  readonly path: string;
+  readonly connections: number;
+  readonly close?: boolean;
+}
+
+const MEASURES: readonly Measure[] = [
+  {
+    quantity: 'new connections',
+    unit: '1/s',
+    of: (f) => f.requestsPerSecond,
+    path: '/',
+    connections: CONNECTIONS,
+    close: true,
+  },
+  {
+    quantity: 'requests on kept connections',
+    unit: '1/s',
+    of: (f) => f.requestsPerSecond,
+    path: '/',
+    connections: CONNECTIONS,
+  },
+  {
+    quantity: 'p99 latency',
+    unit: 'ms',
+    lower: true,
+    of: (f) => f.p99Ms,
+    path: '/',
+    connections: CONNECTIONS,
+  },
+  {
+    quantity: 'throughput',
+    unit: 'MB/s',
+    of: (f) => f.megabytesPerSecond,
+    path: '/big',
+    connections: STREAMS,
+  },
+];
+
+export const meshBenchmark: Benchmark = {
+  name: 'mesh',
+  description: 'a published port against the bare path and against HAProxy, with 1 and with 5,000 services',
+  run: runMesh,
+};
+
+async function runMesh(stage: BenchStage): Promise<BenchResult> {
+  const { progress, quick, signal } = stage;
+  const lab = await stage.lab({ nodes: 2 });
+  const engine = lab.engine('node1');
+  progress('loading the image');
+  await loadEverywhere(lab, await buildBenchImage(), signal);
+  const replicas = new Map<Target, Replica>();
+  for (const target of TARGETS) {
+    const name = `bench-${target.node}`;
+    const publish = { port: target.published, target: 80 };
+    await createService(engine, { name, image: BENCH_IMAGE, replicas: 1, node: target.node, publish });
+    await awaitRunning(engine, name, 1, signal);
+    replicas.set(target, await onlyReplica(lab, name));
+  }
+  await openBarePath(lab, [...replicas.values()]);
+  const proxy = hasProgram('haproxy');
+  if (proxy) await startProxy(stage, lab, replicas);
+  const few = await measureAll(stage, lab, replicas, proxy, 'with 2 services');
+  const many = quick ? QUICK_MANY : MANY;
+  progress(`publishing ${many} services more`);
+  await publishMany(lab, many, signal);
+  const lots = await measureAll(stage, lab, replicas, proxy, `with ${many} services more`);
+  return {
+    name: 'mesh',
+    title: 'The routing mesh against the bare path and HAProxy',
+    method:
+      `wrk, one thread, ${CONNECTIONS} connections (${STREAMS} streams of ${BIG_BYTES / 1e6} MB for throughput), from the ` +
+      `client's namespace through node1 to nginx in one task; ${stage.rounds} interleaved rounds of ${stage.seconds} s. ` +
+      'The bare path is the same links, bridges and tunnel, routed without translation and without connection tracking.',
+    figures: [...few, ...lots],
+    targets: [
+      { quantity: /./, of: 'mesh', against: 'bare path', atLeast: 0.9 },
+      { quantity: /^new connections/, of: 'mesh', against: 'HAProxy', atLeast: 3 },
+    ],
+    missing: proxy ? [] : ['HAProxy is not installed (apt-get install haproxy)'],
+  };
+}
+
+/** The client reaches the tasks' own addresses over node1, untracked and untranslated, and they answer that way. */
+async function openBarePath(lab: Lab, replicas: readonly Replica[]): Promise<void> {
+  const [node] = lab.plan.nodes;
+  const client = lab.plan.client.address;
+  const hosts = replicas.map((r) => r.address).join(', ');
+  const rules = [
+    'table ip bench {',
+    '  chain prerouting {',
+    '    type filter hook prerouting priority -301;',
+    `    ip saddr ${client} ip daddr { ${hosts} } notrack`,
+    `    ip saddr { ${hosts} } ip daddr ${client} notrack`,
+    '  }',
+    '}',
+  ];
+  await lab.exec('node1', ['nft', '-f', '-'], { input: `${rules.join('\n')}\n` });
+  const { stdout } = await lab.exec('node1', ['ip', '-4', '-o', 'address', 'show', 'dev', 'sk-ingress']);
+  const endpoint = /inet ([\d.]+)/.exec(stdout)![1]!;
+  for (const replica of replicas) {
+    await lab.exec('client', ['ip', 'route', 'add', `${replica.address}/32`, 'via', node!.address]);
+    const inside = ['nsenter', `--net=/proc/${replica.pid}/ns/net`, '--'];
+    await runProcess([...inside, 'ip', 'route', 'add', `${client}/32`, 'via', endpoint]);
+  }
+}
+
+async function startProxy(
+  stage: BenchStage,
+  lab: Lab,
+  replicas: ReadonlyMap<Target, Replica>,
+): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-bench-'));
+  const file = join(folder, 'haproxy.cfg');
+  const { address } = lab.plan.nodes[0]!;
+  const listeners = [...replicas].flatMap(([target, replica]) => [
+    `listen ${target.node}`,
+    `  bind ${address}:${target.proxied}`,
+    `  server task ${replica.address}:80`,
+  ]);
+  const head = ['global', '  maxconn 4000', '  nbthread 2', 'defaults', '  mode tcp'];
+  const timeouts = ['connect 5s', 'client 30s', 'server 30s'].map((t) => `  timeout ${t}`);
+  writeFileSync(file, `${[...head, ...timeouts, ...listeners].join('\n')}\n`);
+  const [command = '', ...args] = [...lab.enter('node1'), 'haproxy', '-q', '-db', '-f', file];
+  const proxy = spawn(command, args, { stdio: 'ignore' });
+  const ended = new Promise<void>((resolve) => proxy.on('close', () => resolve()));
+  stage.cleanUp(async () => {
+    proxy.kill('SIGTERM');
+    await ended;
+    rmSync(folder, { recursive: true, force: true });
+  });
+  for (const { proxied } of replicas.keys())
+    await until(
+      'HAProxy to answer',
+      async () => {
+        const argv = ['busybox', 'wget', '-q', '-O', '/dev/null', `http://${address}:${proxied}/`];
+        return (await lab.exec('client', argv, { accept: [0, 1] })).code === 0 || 'no answer';
+      },
+      { timeoutMs: 10_000, signal: stage.signal },
+    );
+}
+
+function urlOf(lab: Lab, contender: Contender, target: Target, replica: Replica): string {
+  const { address } = lab.plan.nodes[0]!;
+  if (contender === 'bare path') return `http://${replica.address}:80`;
+  return `http://${address}:${contender === 'mesh' ? target.published : target.proxied}`;
+}
+
+async function measureAll(
+  stage: BenchStage,
+  lab: Lab,
+  replicas: ReadonlyMap<Target, Replica>,
+  proxy: boolean,
+  situation: string,
+): Promise<Figure[]> {
+  const values = new Map<string, { figure: Omit<Figure, 'values'>; values: number[] }>();
+  const contenders = CONTENDERS.filter((c) => proxy || c !== 'HAProxy');
+  for (let round = 1; round <= stage.rounds; round++) {
+    stage.progress(`mesh, ${situation}: round ${round} of ${stage.rounds}`);
+    // Who goes first changes with the round: a machine that tires favours nobody.
+    for (const [target, replica] of replicas)
+      for (const measure of MEASURES)
+        for (const contender of rotated(contenders, round)) {
+          stage.signal.throwIfAborted();
+          const figures = await wrk(runProcess, {
+            enter: lab.enter('client'),
+            url: `${urlOf(lab, contender, target, replica)}${measure.path}`,
+            connections: measure.connections,
+            seconds: stage.seconds,
+            signal: stage.signal,
+            ...(measure.close && { close: true }),
+          });
+          const quantity = `${measure.quantity}, ${target.name}, ${situation}`;
+          const key = `${quantity} ${contender}`;
+          const { unit, lower = false } = measure;
+          const known = values.get(key) ?? { figure: { quantity, contender, unit, lower }, values: [] };
+          known.values.push(measure.of(figures));
+          values.set(key, known);
+        }
+  }
+  const order = (f: Omit<Figure, 'values'>) => CONTENDERS.indexOf(f.contender as Contender);
+  return [...values.values()]
+    .map(({ figure, values: all }) => ({ ...figure, values: all }))
+    .toSorted((a, b) => order(a) - order(b));
+}
+
+const rotated = <T>(list: readonly T[], by: number): T[] => list.map((_, i) => list[(i + by) % list.length]!);
+
+async function publishMany(lab: Lab, count: number, signal: AbortSignal): Promise<void> {
+  const engine = lab.engine('node1');
+  let next = 0;
+  const worker = async () => {
+    while (next < count) {
+      signal.throwIfAborted();
+      const port = FIRST_PORT + next++;
+      await createService(engine, {
+        name: `s${port}`,
+        image: BENCH_IMAGE,
+        replicas: 0,
+        publish: { port, target: 80 },
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: 16 }, worker));
+  const last = FIRST_PORT + count - 1;
+  for (const { name } of lab.plan.nodes)
+    await until(
+      `${name} to publish port ${last}`,
+      async () => {
+        const argv = ['nft', 'get', 'element', 'ip', 'skein', 'published', `{ tcp . ${last} }`];
+        return (await lab.exec(name, argv, { accept: [0, 1] })).code === 0 || 'not yet';
+      },
+      { timeoutMs: 60_000, signal },
+    );
+}
