@@ -64,6 +64,7 @@ export function sandboxSpec(task: TaskItem, id: ContainerId, view: NetworkView):
   const networks = task.attachments.map((a) => view.networks.get(a.networkId));
   return {
     id,
+    serviceId: task.serviceId,
     attachments: task.attachments.map(({ networkId, address, mac }) => ({ networkId, address, mac })),
     hostPorts: (task.endpointSpec.Ports ?? []).filter((port) => port.PublishMode === 'host'),
     internal: networks.length > 0 && networks.every((network) => network?.internal === true),

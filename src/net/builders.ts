@@ -113,6 +113,7 @@ export function view(parts: ViewParts = {}): NetworkView {
 export function sandbox(n: number, address: string, over: Partial<SandboxSpec> = {}): SandboxSpec {
   return {
     id: containerId(n),
+    serviceId: undefined,
     attachments: [
       { networkId: INGRESS, address: interfaceAddress(address as Ipv4, 16), mac: macFor(address) },
     ],

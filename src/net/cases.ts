@@ -112,6 +112,31 @@ export const CASES: Readonly<Record<string, Case>> = {
     }),
     mynetRecord,
   ),
+  'virtual IPs on a network': of(
+    view({
+      peers: PEERS,
+      networks: [network('ingress'), network('mynet')],
+      endpoints: [
+        ...three,
+        endpoint('a', 't3', '10.0.1.9', { networkId: MYNET, serviceId: WEB }),
+        endpoint('b', 't2', '10.0.1.8', { networkId: MYNET, serviceId: WEB }),
+        endpoint('b', 't4', '10.0.1.7', { networkId: MYNET, serviceId: WEB, inRotation: false }),
+      ],
+      services: [
+        { ...webService, virtualIps: [{ networkId: MYNET, address: parseIpv4('10.0.1.2') }] },
+        { ...service('idle'), virtualIps: [{ networkId: MYNET, address: parseIpv4('10.0.1.3') }] },
+      ],
+    }),
+    mynetRecord,
+  ),
+  'clients keep their addresses': of(
+    view({
+      peers: PEERS,
+      endpoints: [...three, endpoint('c', undefined, '10.255.0.4')],
+      services: [{ ...webService, preserveClientIp: true }, service('other', port(81, 80))],
+    }),
+    record(1, '10.255.0.7', { spec: sandbox(1, '10.255.0.7', { serviceId: WEB }) }),
+  ),
   'VXLAN on another port': of(view({ dataPathPort: 7789, peers: PEERS, endpoints: three })),
   'internal network': of(
     view({

@@ -14,7 +14,7 @@ const CTA_PROTO_NUM = 1;
 const CTA_PROTO_SRC_PORT = 2;
 
 /**
- * Forgets the UDP flows that were translated to `address:port`: without a handshake the kernel would send the rest
+ * Forgets the UDP flows that were translated to `address:port`, or to `address` whatever the port: without a handshake the kernel would send the rest
  * of a flow to a backend that is gone until the flow is silent for its whole timeout.
  *
  * Cost: one pass over the node's connection table, only when a UDP backend leaves.
@@ -28,11 +28,13 @@ export function forgetUdp(socket: NetlinkSocket, backends: ReadonlySet<string>):
   )) {
     const found = attributes(body, 4);
     const reply = tupleSource(found.get(CTA_TUPLE_REPLY));
-    if (reply?.protocol !== protocolNumber.udp || !backends.has(reply.source)) continue;
+    if (reply?.protocol !== protocolNumber.udp) continue;
+    const { address, port } = reply;
+    if (!backends.has(`${address}:${port}`) && !backends.has(address)) continue;
     doomed.push({
       type: (SUBSYSTEM_CONNTRACK << 8) | CT_DELETE,
       flags: 0,
-      what: `forget the UDP flow to ${reply.source}`,
+      what: `forget the UDP flow to ${address}:${port}`,
       ignore: [ENOENT],
       body: Buffer.concat([head(NFPROTO_IPV4), attr(CTA_TUPLE_ORIG | 0x8000, found.get(CTA_TUPLE_ORIG)!)]),
     });
@@ -41,12 +43,15 @@ export function forgetUdp(socket: NetlinkSocket, backends: ReadonlySet<string>):
   return doomed.length;
 }
 
-function tupleSource(tuple: Buffer | undefined): { protocol: number; source: string } | undefined {
+function tupleSource(
+  tuple: Buffer | undefined,
+): { protocol: number; address: string; port: number } | undefined {
   if (!tuple) return undefined;
   const parts = attributes(tuple);
   const ip = attributes(parts.get(CTA_TUPLE_IP) ?? Buffer.alloc(0)).get(CTA_IP_V4_SRC);
   const protocol = attributes(parts.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0));
   const port = protocol.get(CTA_PROTO_SRC_PORT);
   if (!ip || !port) return undefined;
-  return { protocol: protocol.get(CTA_PROTO_NUM)?.[0] ?? 0, source: `${readIp(ip)}:${port.readUInt16BE()}` };
+  const number = protocol.get(CTA_PROTO_NUM)?.[0] ?? 0;
+  return { protocol: number, address: readIp(ip), port: port.readUInt16BE() };
 }

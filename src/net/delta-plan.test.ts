@@ -1,17 +1,27 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId } from '../model/ids.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { endpoint, INGRESS, network, peer, port, service, view } from './builders.ts';
-import { facts } from './cases.ts';
+import { CASES, facts } from './cases.ts';
 import { planDelta } from './delta-plan.ts';
 import { diff } from './diff-plan.ts';
 import { type Desired, planNode } from './plan.ts';
 
 const SERVICES = [
-  service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' })),
+  {
+    ...service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' })),
+    virtualIps: [{ networkId: 'mynet' as NetworkId, address: parseIpv4('10.0.1.2') }],
+  },
   service('dns', port(5353, 53, { Protocol: 'udp' })),
+];
+
+/** One container on the ingress network alone, one on both. */
+const boxes = [
+  CASES['three replicas on two nodes']!.sandboxes[0]!,
+  CASES['virtual IPs on a network']!.sandboxes[0]!,
 ];
 
 /** A view is a list of (task, node, address, network, service, in rotation) and the services that exist. */
@@ -55,20 +65,20 @@ const plain = (d: Desired) => ({
   fdb: d.fdb,
   neighbours: d.neighbours,
   nft: d.nft,
-  ports: d.table.ports,
+  tables: d.tables,
   links: d.links,
 });
 
 test('a chain of deltas ends where the whole plan does, by the same steps', () => {
   fc.assert(
     fc.property(fc.array(views, { minLength: 2, maxLength: 6 }), (chain) => {
-      const known = planNode(chain[0]!, [], facts);
+      const known = planNode(chain[0]!, boxes, facts);
       for (let i = 1; i < chain.length; i++) {
-        const whole = planNode(chain[i]!, [], facts);
-        const delta = planDelta(chain[i - 1]!, chain[i]!, known, facts);
+        const whole = planNode(chain[i]!, boxes, facts);
+        const delta = planDelta(chain[i - 1]!, chain[i]!, known, facts, boxes);
         assert.ok(delta);
         const byText = (steps: readonly unknown[]) => steps.map((s) => inspectStep(s)).sort();
-        assert.deepEqual(byText(delta.steps), byText(diff(whole, planNode(chain[i - 1]!, [], facts))));
+        assert.deepEqual(byText(delta.steps), byText(diff(whole, planNode(chain[i - 1]!, boxes, facts))));
         delta.settle();
         assert.deepEqual(plain(known), plain(whole));
       }
@@ -97,5 +107,5 @@ test('a change of a network, a peer or this node is no delta', () => {
     view({ peers: [peer('b', '192.0.2.5')], networks: [network('ingress', { mtu: 1400 })] }),
     view({ peers: [peer('b', '192.0.2.5')], ingress: '10.255.0.3' }),
   ])
-    assert.equal(planDelta(one, other, known, facts), undefined);
+    assert.equal(planDelta(one, other, known, facts, []), undefined);
 });

@@ -2,14 +2,16 @@
  * The hot change: endpoints and services that came, went or changed while everything else stood still. Plans just the
  * objects that hang on them, against what is known of the kernel, with the same planners and the same difference. Pure.
  *
- * Cost: two passes over the endpoints that compare identities (about a millisecond at 15,000), where a whole plan
+ * Cost: a few passes over the endpoints that compare identities (about a millisecond at 15,000), where a whole plan
  * makes and compares every object (about 100 ms).
  */
+import type { ServiceId } from '../model/ids.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { diff, type Step } from './diff-plan.ts';
-import { type NftTable, nftStateOf, planNft, portKey } from './nft-plan.ts';
-import { type Desired, type Facts, gatewayCidr, planEndpoints } from './plan.ts';
-import { linkKey, type NftState, type PublishedPort, StateBuilder } from './state.ts';
+import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
+import { type Desired, type Facts, gatewayCidr, planEndpoints, type SandboxRecord } from './plan.ts';
+import { planSandboxTable, rotationOf } from './sandbox-table.ts';
+import { type Frontend, linkKey, type NftState, type Place, StateBuilder } from './state.ts';
 import { INGRESS_LINK, vxlanName } from './link-names.ts';
 
 export interface DeltaPlan {
@@ -24,6 +26,7 @@ export function planDelta(
   after: NetworkView,
   known: Desired,
   facts: Facts,
+  sandboxes: readonly SandboxRecord[],
 ): DeltaPlan | undefined {
   if (before.self !== after.self && JSON.stringify(before.self) !== JSON.stringify(after.self))
     return undefined;
@@ -31,14 +34,36 @@ export function planDelta(
   if (changedKeys(before.networks, after.networks).length > 0) return undefined;
   const endpoints = changedKeys(before.endpoints, after.endpoints);
   const services = touchedServices(before, after, endpoints);
+  // Whether clients keep their addresses shapes the fixed part of sandboxes.
+  if ([...services].some((id) => keepsClient(before, id) !== keepsClient(after, id))) return undefined;
+  if (endpoints.some((key) => isEntrance(before, key) || isEntrance(after, key))) return undefined;
   const ends = endpointPart(before, after, known, endpoints);
-  const mesh = meshPart(before, after, known, facts, services);
+  const parts = tableParts(before, after, known, facts, services, sandboxes);
+  const nft = (which: 'wanted' | 'seen') => new Map(parts.map((part) => [part.place, part[which]]));
   const steps = diff(
-    Object.assign(ends.wanted, { table: mesh.table, nft: mesh.wanted }),
-    Object.assign(ends.seen, { nft: mesh.seen }),
+    Object.assign(ends.wanted, {
+      tables: new Map(parts.map(({ place, table }) => [place, table])),
+      nft: nft('wanted'),
+    }),
+    Object.assign(ends.seen, { nft: nft('seen') }),
   );
-  return { steps, settle: () => void (ends.settle(), mesh.settle()) };
+  return {
+    steps,
+    settle: () => {
+      ends.settle();
+      for (const part of parts) settleTable(known, part);
+    },
+  };
 }
+
+const keepsClient = (view: NetworkView, id: string): boolean =>
+  view.services.get(id as ServiceId)?.preserveClientIp ?? false;
+
+/** A node's ingress endpoint. */
+const isEntrance = (view: NetworkView, key: string): boolean => {
+  const endpoint = view.endpoints.get(key);
+  return endpoint !== undefined && endpoint.taskId === undefined;
+};
 
 /** Keys whose value is not the same; values are compared by what they say only when they are not one object. */
 function changedKeys<K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>): K[] {
@@ -55,8 +80,7 @@ function touchedServices(before: NetworkView, after: NetworkView, endpoints: rea
   const services = new Set<string>(changedKeys(before.services, after.services));
   for (const key of endpoints)
     for (const endpoint of [before.endpoints.get(key), after.endpoints.get(key)])
-      if (endpoint?.serviceId && after.networks.get(endpoint.networkId)?.ingress)
-        services.add(endpoint.serviceId);
+      if (endpoint?.serviceId) services.add(endpoint.serviceId);
   return services;
 }
 
@@ -109,57 +133,64 @@ function settleEndpoints(known: Desired, wanted: StateBuilder, seen: StateBuilde
   }
 }
 
-function meshPart(
+/** What one table has to do with the touched services. */
+interface TablePart {
+  readonly place: Place;
+  readonly table: NftTable;
+  readonly wanted: NftState;
+  readonly seen: NftState;
+  readonly seenFrontends: ReadonlyMap<string, Frontend>;
+}
+
+function tableParts(
   before: NetworkView,
   after: NetworkView,
   known: Desired,
   facts: Facts,
   services: ReadonlySet<string>,
-) {
-  const only = (view: NetworkView): NetworkView => ({
-    ...view,
-    services: new Map([...services].flatMap((id) => pick(view.services, id))),
-    endpoints: services.size === 0 ? new Map() : endpointsOf(view, services),
-  });
-  const table = planNft(only(after), gatewayCidr(facts), []);
-  const keys = new Set([...table.ports.keys(), ...portsOf(before, services)]);
-  const seenPorts = new Map([...keys].flatMap((key) => pick(known.table.ports, key)));
-  const wanted = nftStateOf(table);
-  const seen = { ...nftStateOf({ bases: [], ports: seenPorts }), bases: wanted.bases };
-  return { table, wanted, seen, settle: () => settleMesh(known, table, wanted, seenPorts, seen) };
+  sandboxes: readonly SandboxRecord[],
+): readonly TablePart[] {
+  if (services.size === 0) return [];
+  const [was, now] = [only(before, services), only(after, services)];
+  const gateway = gatewayCidr(facts);
+  const [rotationWas, rotationNow] = [rotationOf(was), rotationOf(now)];
+  const parts = [tablePart('root', planNft(was, gateway, []), planNft(now, gateway, []), known)];
+  for (const { spec } of sandboxes) {
+    const old = planSandboxTable(spec, was, rotationWas);
+    const table = planSandboxTable(spec, now, rotationNow);
+    if (old.frontends.size + table.frontends.size > 0) parts.push(tablePart(spec.id, old, table, known));
+  }
+  return parts;
 }
 
-const pick = <K extends string, V>(map: ReadonlyMap<K, V>, key: string): [K, V][] => {
-  const value = map.get(key as K);
-  return value === undefined ? [] : [[key as K, value]];
+function tablePart(place: Place, old: NftTable, table: NftTable, known: Desired): TablePart {
+  const frontends = known.tables.get(place)?.frontends ?? new Map<string, Frontend>();
+  const keys = new Set([...old.frontends.keys(), ...table.frontends.keys()]);
+  const seenFrontends = new Map([...keys].flatMap((key) => pick(frontends, key)));
+  const wanted = nftStateOf(table);
+  // The fixed part is none of a delta's business.
+  const seen = { ...nftStateOf({ ...table, bases: [], frontends: seenFrontends }), bases: wanted.bases };
+  return { place, table, wanted, seen, seenFrontends };
+}
+
+const pick = <V>(map: ReadonlyMap<string, V>, key: string): [string, V][] => {
+  const value = map.get(key);
+  return value === undefined ? [] : [[key, value]];
 };
 
-function endpointsOf(view: NetworkView, services: ReadonlySet<string>): Map<string, EndpointItem> {
-  const found = new Map<string, EndpointItem>();
-  for (const [key, endpoint] of view.endpoints)
-    if (endpoint.serviceId && services.has(endpoint.serviceId)) found.set(key, endpoint);
-  return found;
-}
+/** The view of these services alone. */
+const only = (view: NetworkView, services: ReadonlySet<string>): NetworkView => ({
+  ...view,
+  services: new Map([...view.services].filter(([id]) => services.has(id))),
+  endpoints: new Map([...view.endpoints].filter(([, e]) => e.serviceId && services.has(e.serviceId))),
+});
 
-const portsOf = (view: NetworkView, services: ReadonlySet<string>): string[] =>
-  [...services].flatMap((id) =>
-    pick(view.services, id).flatMap(([, service]) =>
-      service.ingressPorts.map((p) => portKey({ protocol: p.Protocol, port: p.PublishedPort ?? 0 })),
-    ),
-  );
-
-function settleMesh(
-  known: Desired,
-  table: NftTable,
-  wanted: NftState,
-  seenPorts: ReadonlyMap<string, PublishedPort>,
-  seen: NftState,
-): void {
-  const ports = known.table.ports as Map<string, PublishedPort>;
-  for (const key of seenPorts.keys()) ports.delete(key);
-  for (const [key, port] of table.ports) ports.set(key, port);
+function settleTable(known: Desired, { place, table, wanted, seen, seenFrontends }: TablePart): void {
+  const frontends = known.tables.get(place)!.frontends as Map<string, Frontend>;
+  for (const key of seenFrontends.keys()) frontends.delete(key);
+  for (const [key, frontend] of table.frontends) frontends.set(key, frontend);
   for (const kind of ['chains', 'published', 'slots'] as const) {
-    const map = known.nft[kind] as Map<string, string>;
+    const map = known.nft.get(place)![kind] as Map<string, string>;
     for (const key of seen[kind].keys()) map.delete(key);
     for (const [key, value] of wanted[kind]) map.set(key, value);
   }

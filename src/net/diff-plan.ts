@@ -14,6 +14,7 @@ import {
   type KernelState,
   type Link,
   linkKey,
+  type MarkRule,
   type Neighbour,
   type Place,
   type Sysctl,
@@ -34,6 +35,7 @@ export type Step =
   | { readonly kind: 'port.set'; readonly place: Place; readonly link: Link }
   | { readonly kind: 'address.delete' | 'address.add'; readonly place: Place; readonly address: Address }
   | { readonly kind: 'route.delete' | 'route.set'; readonly place: Place; readonly route: DefaultRoute }
+  | { readonly kind: 'mark-rule.delete' | 'mark-rule.add'; readonly place: Place; readonly rule: MarkRule }
   | {
       readonly kind: 'neighbour.delete' | 'neighbour.set';
       readonly place: Place;
@@ -56,16 +58,18 @@ const ORDER: readonly StepKind[] = [
   'address.add',
   'route.delete',
   'route.set',
+  'mark-rule.delete',
+  'mark-rule.add',
   'fdb.delete',
   'fdb.set',
   'neighbour.delete',
   'neighbour.set',
   'nft.base',
-  'nft.ports',
+  'nft.frontends',
 ];
 
-/** What is wanted; `table` where the nftables table takes part. */
-export type Wanted = KernelState & Partial<Pick<Desired, 'table' | 'kept'>>;
+/** What is wanted; `tables` where nftables tables take part. */
+export type Wanted = KernelState & Partial<Pick<Desired, 'tables' | 'kept'>>;
 
 export function diff(desired: Wanted, observed: KernelState): readonly Step[] {
   const steps: Step[] = [];
@@ -75,7 +79,8 @@ export function diff(desired: Wanted, observed: KernelState): readonly Step[] {
   steps.push(...links.steps);
   steps.push(...diffSysctls(desired, observed, links.fresh));
   steps.push(...diffAttached(desired, observed, links));
-  if (desired.table) steps.push(...diffNft(desired.table, desired.nft, observed.nft));
+  for (const [place, table] of desired.tables ?? [])
+    steps.push(...diffNft(place, table, desired.nft.get(place)!, observed.nft.get(place)));
   return sorted(steps);
 }
 
@@ -224,6 +229,15 @@ function diffAttached(desired: Wanted, observed: KernelState, links: LinkDiff): 
   for (const r of route.removed)
     if (removable(r.place, r.link)) steps.push({ kind: 'route.delete', place: r.place, route: r });
   for (const r of route.set) steps.push({ kind: 'route.set', place: r.place, route: r });
+  const markRule = changes(
+    desired.markRules,
+    observed.markRules,
+    () => false,
+    () => true,
+  );
+  for (const rule of markRule.removed)
+    if (desired.netns.has(rule.place)) steps.push({ kind: 'mark-rule.delete', place: rule.place, rule });
+  for (const rule of markRule.set) steps.push({ kind: 'mark-rule.add', place: rule.place, rule });
   const neighbour = changes(
     desired.neighbours,
     observed.neighbours,

@@ -6,16 +6,21 @@ import { addressOf, prefixLength } from '../kit/cidr.ts';
 import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
 import type { Step, StepKind } from './diff-plan.ts';
-import type { PortChanges } from './nft-diff-plan.ts';
+import type { FrontendChanges } from './nft-diff-plan.ts';
 import { removeBaseText, removeTableText, replaceBaseText, tableText } from './nft-text.ts';
 import { forgetUdp } from './conntrack.ts';
 import * as nf from './nfnetlink.ts';
 import type { Message } from './netlink.ts';
 import type { Places } from './places.ts';
 import * as rt from './rtnetlink.ts';
-import { type Link, type Place, ZERO_MAC } from './state.ts';
+import { type ChainRule, type Link, type Place, ZERO_MAC } from './state.ts';
 
-type StepOf<K extends StepKind> = Extract<Step, { readonly kind: K }>;
+/** The member of `Step` that has this kind, be it one of several. */
+type StepOf<K extends StepKind, S = Step> = S extends { readonly kind: infer Kinds }
+  ? K extends Kinds
+    ? S
+    : never
+  : never;
 export type Executors = { readonly [K in StepKind]: (steps: readonly StepOf<K>[], place: Place) => void };
 
 export function makeExecutors(places: Places): Executors {
@@ -54,12 +59,22 @@ export function makeExecutors(places: Places): Executors {
     'route.set': (steps, place) =>
       send(
         place,
-        steps.map(({ route: { link, via } }) => rt.setDefaultRoute(index(place, link), link, via)),
+        steps.map(({ route }) => rt.setDefaultRoute(index(place, route.link), route.link, route)),
       ),
     'route.delete': (steps, place) =>
       send(
         place,
-        steps.map(({ route: { link, via } }) => rt.deleteDefaultRoute(index(place, link), link, via)),
+        steps.map(({ route }) => rt.deleteDefaultRoute(index(place, route.link), route.link, route)),
+      ),
+    'mark-rule.add': (steps, place) =>
+      send(
+        place,
+        steps.map(({ rule }) => rt.addMarkRule(rule.mark)),
+      ),
+    'mark-rule.delete': (steps, place) =>
+      send(
+        place,
+        steps.map(({ rule }) => rt.deleteMarkRule(rule.mark)),
       ),
     'neighbour.set': (steps, place) =>
       send(
@@ -83,8 +98,9 @@ export function makeExecutors(places: Places): Executors {
         place,
         steps.map(({ fdb: { link, mac, vtep } }) => rt.deleteFdb(index(place, link), link, mac, vtep)),
       ),
-    'nft.base': (steps) => steps.forEach((step) => places.nft.run(baseText(step))),
-    'nft.ports': (steps) => steps.forEach(({ changes }) => programPorts(places, changes)),
+    'nft.base': (steps, place) =>
+      places.withNft(place, (nft) => steps.forEach((step) => nft.run(baseText(step)))),
+    'nft.frontends': (steps, place) => steps.forEach(({ changes }) => program(places, place, changes)),
   };
 }
 
@@ -180,35 +196,40 @@ function baseText(step: StepOf<'nft.base'>): string {
   ].join('');
 }
 
-function programPorts(places: Places, changes: PortChanges): void {
-  places.filter.request(nf.transaction(portMessages(changes)));
-  if (changes.forgetUdp.size > 0) forgetUdp(places.filter, changes.forgetUdp);
+function program(places: Places, place: Place, changes: FrontendChanges): void {
+  places.withFilter(place, (socket) => {
+    socket.request(nf.transaction(frontendMessages(changes)));
+    if (changes.forgetUdp.size > 0) forgetUdp(socket, changes.forgetUdp);
+  });
 }
 
-function portMessages(changes: PortChanges): Message[] {
-  const rule = ([chain, modulus]: [string, number]) => nf.addPortRule(chain, portOf(chain, '-'), modulus);
+function frontendMessages(changes: FrontendChanges): Message[] {
+  const rules = ([chain, rule]: [string, ChainRule]) => nf.addFrontendRules(chain, nameOf(chain, '-'), rule);
   return [
-    ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), rule(entry)]),
-    ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), rule(entry)]),
+    ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), ...rules(entry)]),
+    ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), ...rules(entry)]),
     ...nf.deleteSlots(changes.deleteSlots.map(slotOf)),
-    ...nf.addSlots([...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), ...targetOf(target) }))),
-    ...nf.deletePublished(changes.deletePublished.map((key) => portOf(key))),
-    ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ ...portOf(key), chain }))),
+    ...nf.addSlots(
+      [...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), target: targetOf(target) })),
+    ),
+    ...nf.deletePublished(changes.deletePublished.map((key) => nameOf(key))),
+    ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ name: nameOf(key), chain }))),
     ...changes.deleteChains.flatMap((chain) => [nf.flushChain(chain), nf.deleteChain(chain)]),
   ];
 }
 
 function slotOf(key: string): nf.SlotKey {
-  return { ...portOf(key), slot: Number(key.split('/')[2]) };
+  return { name: nameOf(key), slot: Number(key.split('/')[2]) };
 }
 
-/** `tcp/80`, or the chain's name `tcp-80`. */
-function portOf(key: string, separator = '/'): nf.PortName {
-  const [protocol, port] = key.split(separator);
-  return { protocol: protocol as Protocol, port: Number(port) };
+/** `tcp/80` or `vip/10.0.1.2`, or with a dash the chain's name. */
+function nameOf(key: string, separator = '/'): nf.FrontendName {
+  const [kind, what] = key.split(separator) as [string, string];
+  if (kind === 'vip') return { kind: 'vip', address: what as Ipv4 };
+  return { kind: 'port', protocol: kind as Protocol, port: Number(what) };
 }
 
-function targetOf(target: string): { address: Ipv4; to: number } {
+function targetOf(target: string): nf.SlotTarget {
   const [address, port] = target.split(':');
-  return { address: address as Ipv4, to: Number(port) };
+  return { address: address as Ipv4, port: port === undefined ? undefined : Number(port) };
 }

@@ -18,7 +18,7 @@ import type { Log } from '../kit/log.ts';
 import { isCode } from '../model/errors.ts';
 import type { Cidr, ContainerId, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import { diff, type Step, type StepKind, type Wanted } from './diff-plan.ts';
+import { diff, type Step, type StepKind } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
 import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
 import { GATEWAY_LINK, INGRESS_LINK, isPortOf } from './link-names.ts';
@@ -174,7 +174,7 @@ export class KernelNetwork implements NodeNetwork {
         this.#places.remove(id);
         this.#records.delete(id);
       }
-      this.#places.nft.run(removeTableText);
+      this.#places.withNft('root', (nft) => nft.run(removeTableText));
       this.#run([INGRESS_LINK, GATEWAY_LINK].map((name) => ({ kind: 'link.delete', place: 'root', name })));
       this.#places.remove('fabric');
     });
@@ -225,7 +225,8 @@ export class KernelNetwork implements NodeNetwork {
     if (!this.#known || !this.#knownView) return undefined;
     // A host port may step aside for a published one and come back: the whole plan knows which.
     if (this.#records.all.some((r) => r.hostPorts.length > 0)) return undefined;
-    return planDelta(this.#knownView, view, this.#known, facts);
+    const alive = this.#records.all.filter((r) => this.#known!.netns.has(r.spec.id));
+    return planDelta(this.#knownView, view, this.#known, facts, alive);
   }
 
   #whole(view: NetworkView, facts: Facts): DeltaPlan {
@@ -242,7 +243,7 @@ export class KernelNetwork implements NodeNetwork {
 
   #observeAll(desired: Desired, alive: readonly SandboxRecord[]) {
     const where = ['root', 'fabric', ...alive.map((r) => r.spec.id)] as const;
-    const observed = observe(this.#places, where, desired.sysctls.values(), true);
+    const observed = observe(this.#places, where, desired.sysctls.values(), where);
     for (const id of this.#leaving) dropSandbox(observed, id);
     return observed;
   }
@@ -254,9 +255,9 @@ export class KernelNetwork implements NodeNetwork {
   /** Makes or completes one sandbox, without looking at anything else. */
   async #make(record: SandboxRecord, facts: Facts): Promise<void> {
     const { id } = record.spec;
-    const wanted: Wanted = planOne(record, this.#view!, facts);
+    const wanted = planOne(record, this.#view!, facts);
     const observed = this.#places.exists(id)
-      ? onlyOf(observe(this.#places, ['root', 'fabric', id], wanted.sysctls.values(), false), wanted, id)
+      ? onlyOf(observe(this.#places, ['root', 'fabric', id], wanted.sysctls.values(), [id]), wanted, id)
       : emptyState(['root', 'fabric']);
     try {
       this.#run(diff(wanted, observed));

@@ -1,6 +1,8 @@
 /** Small changes of a `KernelState` that stands for the kernel: a sandbox joins it or leaves it. Pure. */
 import type { ContainerId } from '../model/ids.ts';
 import type { Wanted } from './diff-plan.ts';
+import type { NftTable } from './nft-plan.ts';
+import type { Desired } from './plan.ts';
 import { isPortOf } from './link-names.ts';
 import { type KernelState, type Link, linkKey, type Place, StateBuilder } from './state.ts';
 
@@ -20,15 +22,20 @@ export function emptyState(places: readonly Place[]): KernelState {
 }
 
 /** Adds what was made for a sandbox. */
-export function mergeSandbox(known: KernelState, made: Wanted): void {
+export function mergeSandbox(known: Desired, made: Desired): void {
+  for (const [place, table] of made.tables) (known.tables as Map<Place, NftTable>).set(place, table);
   for (const place of made.netns) (known.netns as Set<Place>).add(place);
-  for (const kind of ['links', 'sysctls', ...LINK_MAPS] as const)
+  for (const kind of ['links', 'sysctls', 'markRules', 'nft', ...LINK_MAPS] as const)
     for (const [key, value] of made[kind]) (known[kind] as Map<string, unknown>).set(key, value);
 }
 
 /** Removes what a sandbox had: everything inside it, and its ports with all that hung on them. */
-export function dropSandbox(known: KernelState, id: ContainerId): void {
+export function dropSandbox(known: KernelState & Partial<Pick<Desired, 'tables'>>, id: ContainerId): void {
   (known.netns as Set<Place>).delete(id);
+  (known.nft as Map<Place, unknown>).delete(id);
+  (known.tables as Map<Place, unknown> | undefined)?.delete(id);
+  for (const [key, rule] of known.markRules)
+    if (rule.place === id) (known.markRules as Map<string, unknown>).delete(key);
   for (const [key, link] of known.links)
     if (link.place === id || isPortOf(id, link.name)) (known.links as Map<string, Link>).delete(key);
   for (const [key, sysctl] of known.sysctls)
@@ -47,6 +54,9 @@ export function onlyOf(observed: KernelState, wanted: Wanted, id: ContainerId): 
   for (const kind of LINK_MAPS)
     for (const [key, value] of mapOf(observed, kind))
       if (isIts(value.place, value.link) || wanted[kind].has(key)) mapOf(state, kind).set(key, value);
+  for (const [key, rule] of observed.markRules) if (rule.place === id) state.markRules.set(key, rule);
+  const nft = observed.nft.get(id);
+  if (nft) state.nft.set(id, nft);
   for (const [key, sysctl] of observed.sysctls) state.sysctls.set(key, sysctl);
   return state;
 }

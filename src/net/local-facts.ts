@@ -34,7 +34,9 @@ export interface FactsContext {
 export function readFacts(socket: NetlinkSocket, context: FactsContext): Facts {
   const bridge = dumpLinks(socket).find((l) => l.name === GATEWAY_LINK)?.index;
   const present = dumpAddresses(socket).find((a) => a.index === bridge);
-  const routes = dumpRoutes(socket).filter((r) => r.destination.length > 0 && r.index !== bridge);
+  const routes = dumpRoutes(socket).filter(
+    (r) => r.table === undefined && r.destination.length > 0 && r.index !== bridge,
+  );
   return {
     uplinkMtu: readUplink(socket, context.vtep).mtu,
     vtep: context.vtep,

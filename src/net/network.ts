@@ -9,13 +9,15 @@
  * `apply` and `attach` are level-triggered: each reads the kernel, compares and changes only what differs, so each
  * may be repeated, and may be killed between any two steps.
  */
-import type { ContainerId, InterfaceAddress, Mac, NetworkId } from '../model/ids.ts';
+import type { ContainerId, InterfaceAddress, Mac, NetworkId, ServiceId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
 
 /** What a container's network namespace must hold. */
 export interface SandboxSpec {
   readonly id: ContainerId;
+  /** Whose task it is; undefined for a container of no service. */
+  readonly serviceId: ServiceId | undefined;
   /** One link a network, in this order: eth0, eth1, ... The gateway link comes last. */
   readonly attachments: readonly {
     readonly networkId: NetworkId;

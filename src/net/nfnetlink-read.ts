@@ -2,7 +2,7 @@
 import type { Protocol } from '../model/spec.ts';
 import { attr, attributes, eachAttribute, type NetlinkSocket, readIp, readText, text } from './netlink.ts';
 import { head, NFPROTO_IPV4, protocolNumber, SUBSYSTEM_NFTABLES } from './nfnetlink.ts';
-import { slotsMaps, TABLE } from './nft-names.ts';
+import { slotsMaps, TABLE, vipSlotsMaps } from './nft-names.ts';
 
 const GETCHAIN = 4;
 const GETRULE = 7;
@@ -97,4 +97,23 @@ export function dumpPublished(socket: NetlinkSocket): Map<string, string> {
     ports.set(`${protocolName.get(key[0]!) ?? key[0]}/${key.readUInt16BE(4)}`, chain ? readText(chain) : '');
   }
   return ports;
+}
+
+/** `vip/address/slot` -> address */
+export function dumpVipSlots(socket: NetlinkSocket): Map<string, string> {
+  const slots = new Map<string, string>();
+  for (const map of vipSlotsMaps)
+    for (const [key, data] of elementsOf(socket, map))
+      slots.set(`vip/${readIp(key.subarray(0, 4))}/${key.readUInt32LE(4)}`, readIp(data));
+  return slots;
+}
+
+/** `vip/address` -> chain */
+export function dumpVips(socket: NetlinkSocket): Map<string, string> {
+  const vips = new Map<string, string>();
+  for (const [key, data] of elementsOf(socket, 'vips')) {
+    const chain = attributes(data).get(2);
+    vips.set(`vip/${readIp(key)}`, chain ? readText(chain) : '');
+  }
+  return vips;
 }

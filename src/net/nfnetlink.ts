@@ -3,11 +3,14 @@
  * the table before each change (3-14 ms with 5,000 published ports, and a full load takes 3.6 s); here a change costs
  * what changes. What is fixed (table, maps, base chains) stays in the language of nft, see nft-text.ts.
  *
- * The chain of a published port holds one rule, with the expressions that nft makes of its text:
+ * The chain of a frontend holds one rule (two where a virtual IP is refused), with the expressions that nft makes of:
  *   dnat ip to tcp dport . numgen inc mod N map @slots-tcp    or    reject
+ *   dnat to ip daddr . numgen inc mod N map @slots-vip        or    reject
  */
+import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
-import { portMark, slotsMap, TABLE } from './nft-names.ts';
+import { CLIENT_KEPT, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
+import type { ChainRule } from './state.ts';
 import { attr, ENOENT, ipBytes, type Message, NLM_F_CREATE, text, u16be, u32, u32be, u8 } from './netlink.ts';
 
 export const NFPROTO_IPV4 = 2;
@@ -51,7 +54,7 @@ const batchMark = (type: number): Message => ({
 export const transaction = (messages: readonly Message[]): Message[] =>
   messages.length === 0 ? [] : [batchMark(BATCH_BEGIN), ...messages, batchMark(BATCH_END)];
 
-// ---- chains of published ports
+// ---- chains of frontends
 
 export const addChain = (chain: string): Message =>
   message(NEWCHAIN, `add chain ${chain}`, [attr(1, text(TABLE)), attr(3, text(chain))], {
@@ -80,68 +83,123 @@ const REG_1 = u32be(1);
 /** The 32-bit register that follows the first one of REG_1: the second field of a key. */
 const REG32_01 = u32be(9);
 
-const roundRobin = (map: string, modulus: number): Buffer[] => [
-  // The port, at offset 2 of the transport header.
-  expression('payload', attr(1, REG_1), attr(2, u32be(2)), attr(3, u32be(2)), attr(4, u32be(2))),
+/** The 16-bit port at offset 2 of the transport header, to register 1. */
+const LOAD_PORT = expression(
+  'payload',
+  ...[attr(1, REG_1), attr(2, u32be(2)), attr(3, u32be(2)), attr(4, u32be(2))],
+);
+/** The 32-bit destination at offset 16 of the network header, to register 1. */
+const LOAD_ADDRESS = expression(
+  'payload',
+  ...[attr(1, REG_1), attr(2, u32be(1)), attr(3, u32be(16)), attr(4, u32be(4))],
+);
+
+const roundRobin = (name: FrontendName, modulus: number): Buffer[] => [
+  name.kind === 'port' ? LOAD_PORT : LOAD_ADDRESS,
   expression('numgen', attr(1, REG32_01), attr(2, u32be(modulus)), attr(3, u32be(0)), attr(4, u32be(0))),
-  expression('lookup', attr(1, text(map)), attr(2, REG_1), attr(3, REG_1)),
+  expression('lookup', attr(1, text(mapOf(name))), attr(2, REG_1), attr(3, REG_1)),
   expression(
     'nat',
     attr(1, u32be(1)), // destination
     attr(2, u32be(NFPROTO_IPV4)),
     attr(3, REG_1), // address, from
-    attr(5, REG32_01), // port, from
+    ...(name.kind === 'port' ? [attr(5, REG32_01)] : []), // port, from
   ),
 ];
 
-/** TCP gets a reset, the others "port unreachable": the caller hears at once. */
-const refuse = (protocol: Protocol): Buffer[] => [
-  protocol === 'tcp'
-    ? expression('reject', attr(1, u32be(1)), attr(2, u8(0)))
-    : expression('reject', attr(1, u32be(0)), attr(2, u8(3))),
-];
+/** `ct mark set ct mark or CLIENT_KEPT` */
+const keepClientMark = (): Buffer[] => {
+  const CT_MARK = u32be(3);
+  return [
+    expression('ct', attr(2, CT_MARK), attr(1, REG_1)),
+    expression(
+      'bitwise',
+      ...[attr(1, REG_1), attr(2, REG_1), attr(3, u32be(4))],
+      attr(4, value(u32(~CLIENT_KEPT >>> 0))),
+      attr(5, value(u32(CLIENT_KEPT))),
+    ),
+    expression('ct', attr(2, CT_MARK), attr(4, REG_1)),
+  ];
+};
 
-/** The one rule of a port's chain. Its comment is how it is recognised when it is read back. */
-export function addPortRule(chain: string, { protocol, port }: PortName, modulus: number): Message {
-  const comment = text(portMark(modulus));
-  const verdict = modulus > 0 ? roundRobin(slotsMap(protocol, port), modulus) : refuse(protocol);
-  return message(
-    NEWRULE,
-    `add the rule of chain ${chain}`,
-    [
-      attr(1, text(TABLE)),
-      attr(2, text(chain)),
-      attr(4, [...matchProtocol(protocol), ...verdict]),
-      attr(7, Buffer.concat([Buffer.from([0, comment.length]), comment])),
-    ],
-    { flags: NLM_F_CREATE | NLM_F_APPEND },
+/** TCP gets a reset, the others "port unreachable": the caller hears at once. */
+const RESET = expression('reject', attr(1, u32be(1)), attr(2, u8(0)));
+const UNREACHABLE = expression('reject', attr(1, u32be(0)), attr(2, u8(3)));
+
+/** The expressions of each rule of a frontend's chain. */
+function rulesOf(name: FrontendName, { modulus, keepClient }: ChainRule): Buffer[][] {
+  if (name.kind === 'vip')
+    return modulus > 0 ? [roundRobin(name, modulus)] : [[...matchProtocol('tcp'), RESET], [UNREACHABLE]];
+  const { protocol } = name;
+  const refuse = protocol === 'tcp' ? RESET : UNREACHABLE;
+  const mark = keepClient ? keepClientMark() : [];
+  return [
+    [...matchProtocol(protocol), ...(modulus > 0 ? [...mark, ...roundRobin(name, modulus)] : [refuse])],
+  ];
+}
+
+/** The rules of a frontend's chain. Their comment is how they are recognised when they are read back. */
+export function addFrontendRules(chain: string, name: FrontendName, rule: ChainRule): Message[] {
+  const comment = text(ruleMark(rule));
+  return rulesOf(name, rule).map((expressions) =>
+    message(
+      NEWRULE,
+      `add a rule of chain ${chain}`,
+      [
+        attr(1, text(TABLE)),
+        attr(2, text(chain)),
+        attr(4, expressions),
+        attr(7, Buffer.concat([Buffer.from([0, comment.length]), comment])),
+      ],
+      { flags: NLM_F_CREATE | NLM_F_APPEND },
+    ),
   );
 }
 
 // ---- elements
 
-export interface PortName {
-  readonly protocol: Protocol;
-  readonly port: number;
-}
+export type FrontendName =
+  | { readonly kind: 'port'; readonly protocol: Protocol; readonly port: number }
+  | { readonly kind: 'vip'; readonly address: Ipv4 };
 
-export interface SlotKey extends PortName {
+export interface SlotKey {
+  readonly name: FrontendName;
   readonly slot: number;
 }
 
+export interface SlotTarget {
+  readonly address: Ipv4;
+  /** undefined: the port stays as it is. */
+  readonly port: number | undefined;
+}
+
+const mapOf = (name: FrontendName): string =>
+  name.kind === 'port' ? slotsMap(name.protocol, name.port) : vipSlotsMap(name.address);
+const frontendsMap = (name: FrontendName): string => (name.kind === 'port' ? 'published' : 'vips');
+
 const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
 
-const slotElement = (key: SlotKey, target?: { address: string; port: number }): Buffer =>
-  attr(1, [
-    attr(1, value(Buffer.concat([padded(u16be(key.port)), u32(key.slot)]))),
-    ...(target ? [attr(2, value(Buffer.concat([ipBytes(target.address), padded(u16be(target.port))])))] : []),
-  ]);
+const targetBytes = ({ address, port }: SlotTarget): Buffer =>
+  port === undefined ? ipBytes(address) : Buffer.concat([ipBytes(address), padded(u16be(port))]);
 
-const publishedElement = (protocol: Protocol, port: number, chain?: string): Buffer =>
-  attr(1, [
-    attr(1, value(Buffer.concat([padded(u8(protocolNumber[protocol])), padded(u16be(port))]))),
+function slotElement({ name, slot }: SlotKey, target?: SlotTarget): Buffer {
+  const head = name.kind === 'port' ? padded(u16be(name.port)) : ipBytes(name.address);
+  return attr(1, [
+    attr(1, value(Buffer.concat([head, u32(slot)]))),
+    ...(target ? [attr(2, value(targetBytes(target)))] : []),
+  ]);
+}
+
+function frontendElement(name: FrontendName, chain?: string): Buffer {
+  const key =
+    name.kind === 'port'
+      ? Buffer.concat([padded(u8(protocolNumber[name.protocol])), padded(u16be(name.port))])
+      : ipBytes(name.address);
+  return attr(1, [
+    attr(1, value(key)),
     ...(chain ? [attr(2, [attr(2, [attr(1, u32be(NFT_GOTO)), attr(2, text(chain))])])] : []),
   ]);
+}
 
 const NFT_GOTO = 0xfffffffc;
 
@@ -162,45 +220,39 @@ function elementMessages(kind: number, map: string, elements: readonly Buffer[])
   return messages;
 }
 
-export const addSlots = (slots: readonly (SlotKey & { address: string; to: number })[]): Message[] =>
-  byMap(slots).flatMap(([map, items]) =>
-    elementMessages(
-      NEWSETELEM,
-      map,
-      items.map((slot) => slotElement(slot, { address: slot.address, port: slot.to })),
-    ),
+export const addSlots = (slots: readonly (SlotKey & { readonly target: SlotTarget })[]): Message[] =>
+  byMap(
+    slots,
+    ({ name }) => mapOf(name),
+    NEWSETELEM,
+    (slot) => slotElement(slot, slot.target),
   );
 
 export const deleteSlots = (slots: readonly SlotKey[]): Message[] =>
-  byMap(slots).flatMap(([map, items]) =>
-    elementMessages(
-      DELSETELEM,
-      map,
-      items.map((slot) => slotElement(slot)),
-    ),
-  );
-
-function byMap<T extends PortName>(items: readonly T[]): [string, T[]][] {
-  const maps = new Map<string, T[]>();
-  for (const item of items) {
-    const map = slotsMap(item.protocol, item.port);
-    const list = maps.get(map);
-    if (list) list.push(item);
-    else maps.set(map, [item]);
-  }
-  return [...maps];
-}
-
-export const addPublished = (ports: readonly (PortName & { chain: string })[]): Message[] =>
-  elementMessages(
-    NEWSETELEM,
-    'published',
-    ports.map((p) => publishedElement(p.protocol, p.port, p.chain)),
-  );
-
-export const deletePublished = (ports: readonly PortName[]): Message[] =>
-  elementMessages(
+  byMap(
+    slots,
+    ({ name }) => mapOf(name),
     DELSETELEM,
-    'published',
-    ports.map((p) => publishedElement(p.protocol, p.port)),
+    (slot) => slotElement(slot),
   );
+
+export const addPublished = (
+  frontends: readonly { readonly name: FrontendName; readonly chain: string }[],
+): Message[] =>
+  byMap(
+    frontends,
+    ({ name }) => frontendsMap(name),
+    NEWSETELEM,
+    ({ name, chain }) => frontendElement(name, chain),
+  );
+
+export const deletePublished = (names: readonly FrontendName[]): Message[] =>
+  byMap(names, frontendsMap, DELSETELEM, (name) => frontendElement(name));
+
+const byMap = <T>(
+  items: readonly T[],
+  map: (item: T) => string,
+  kind: number,
+  element: (item: T) => Buffer,
+): Message[] =>
+  [...Map.groupBy(items, map)].flatMap(([name, group]) => elementMessages(kind, name, group.map(element)));

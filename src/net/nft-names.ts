@@ -1,5 +1,8 @@
 /** Names in the nftables table, for those who plan it and those who program it. */
+import { ipToInt } from '../kit/cidr.ts';
+import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
+import type { ChainRule } from './state.ts';
 
 export const TABLE = 'skein';
 
@@ -18,6 +21,15 @@ export const slotsMap = (protocol: Protocol, port: number): string =>
 export const slotsMaps = (protocol: Protocol): readonly string[] =>
   Array.from({ length: MAPS[protocol] }, (_, n) => slotsMap(protocol, n));
 
-/** Comment of the one rule of a published port's chain: how it is recognised when it is read back. */
-export const portMark = (modulus: number): string =>
-  modulus > 0 ? `round robin of ${modulus}` : 'no backend';
+/** The same for virtual IPs, in a sandbox: (address . slot) -> address */
+const VIP_MAPS = 16;
+export const vipSlotsMap = (address: Ipv4): string => `slots-vip-${ipToInt(address) % VIP_MAPS}`;
+export const vipSlotsMaps: readonly string[] = Array.from({ length: VIP_MAPS }, (_, n) => `slots-vip-${n}`);
+
+/** Bits of a connection's mark: its client keeps its address. High, and few, to stay out of others' way. */
+export const CLIENT_KEPT = 0x5300_0000;
+export const CLIENT_KEPT_MASK = 0xff00_0000;
+
+/** Comment of each rule of a frontend's chain: how it is recognised when it is read back. */
+export const ruleMark = ({ modulus, keepClient }: ChainRule): string =>
+  modulus === 0 ? 'no backend' : `round robin of ${modulus}${keepClient ? ', client kept' : ''}`;

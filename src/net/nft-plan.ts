@@ -6,22 +6,23 @@
  * published. Every published port has a chain of its own because round robin needs a counter of its own; the chain
  * holds the modulus only, the backends are elements of the flat map (port . slot -> address . port).
  *
- * Doors: packets of services with `skein.client-ip=preserve` will leave by the postrouting rule `ingress source`
- * unless marked; a host firewall whose forward policy is drop needs an accept in its own table, beside `forward` here.
+ * Services with `skein.client-ip=preserve` mark their connections in their port's chain, and are left out of the source
+ * translation; what of the node itself calls them by a loopback address has no address to keep.
  */
 import type { Cidr, Ipv4 } from '../model/ids.ts';
 import type { PortSpec } from '../model/spec.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { ipToInt } from '../kit/cidr.ts';
 import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
-import { portMark } from './nft-names.ts';
+import { ruleMark } from './nft-names.ts';
 import { ruleText } from './nft-text.ts';
-import type { Backend, BaseChain, NftState, PublishedPort, Rule } from './state.ts';
+import type { Backend, BaseChain, ChainRule, Frontend, NftState, PublishedPort, Rule } from './state.ts';
 
 export interface NftTable {
+  /** `mesh` in the root namespace, `sandbox` in a container's (sandbox-table.ts). */
+  readonly kind: 'mesh' | 'sandbox';
   readonly bases: readonly BaseChain[];
-  /** By protocol and port. */
-  readonly ports: ReadonlyMap<string, PublishedPort>;
+  readonly frontends: ReadonlyMap<string, Frontend>;
 }
 
 export const LOOPBACK = '127.0.0.0/8' as Cidr;
@@ -76,7 +77,20 @@ function postroutingRules(ingress: Ipv4 | undefined, gateway: Cidr): Rule[] {
       ? [
           {
             name: 'ingress source',
-            matches: [{ kind: 'oifname', name: INGRESS_LINK }, { kind: 'ct-dnat' }],
+            matches: [
+              { kind: 'oifname', name: INGRESS_LINK },
+              { kind: 'ct-dnat' },
+              { kind: 'ct-client-kept', not: true },
+            ],
+            verdict: { kind: 'snat', to: ingress },
+          } as const,
+          {
+            name: 'ingress source of loopback',
+            matches: [
+              { kind: 'oifname', name: INGRESS_LINK },
+              { kind: 'ct-dnat' },
+              { kind: 'saddr', cidr: LOOPBACK },
+            ],
             verdict: { kind: 'snat', to: ingress },
           } as const,
         ]
@@ -120,6 +134,8 @@ function planBases(ingress: Ipv4 | undefined, gateway: Cidr): BaseChain[] {
 
 export const portKey = (p: { readonly protocol: string; readonly port: number }): string =>
   `${p.protocol}/${p.port}`;
+export const vipKey = (address: Ipv4): string => `vip/${address}`;
+const frontendKey = (f: Frontend): string => (f.kind === 'port' ? portKey(f) : vipKey(f.address));
 
 /** Host-mode ports of one sandbox, at its address on the gateway bridge. */
 export interface HostPorts {
@@ -128,8 +144,8 @@ export interface HostPorts {
 }
 
 export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly HostPorts[]): NftTable {
-  const ports = new Map<string, PublishedPort>();
-  const add = (port: PublishedPort) => ports.set(portKey(port), port);
+  const frontends = new Map<string, PublishedPort>();
+  const add = (port: Omit<PublishedPort, 'kind'>) => frontends.set(portKey(port), { kind: 'port', ...port });
   for (const { address, ports: specs } of hostPorts)
     for (const spec of specs)
       if (spec.PublishedPort)
@@ -137,6 +153,7 @@ export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly Ho
           protocol: spec.Protocol,
           port: spec.PublishedPort,
           backends: [{ address, port: spec.TargetPort }],
+          keepClient: false,
         });
   const endpoints = ingressEndpoints(view);
   for (const service of view.services.values())
@@ -144,9 +161,11 @@ export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly Ho
       const backends = (endpoints.get(service.serviceId) ?? []).map(
         (e): Backend => ({ address: e.address, port: spec.TargetPort }),
       );
-      if (spec.PublishedPort) add({ protocol: spec.Protocol, port: spec.PublishedPort, backends });
+      const keepClient = service.preserveClientIp;
+      if (spec.PublishedPort)
+        add({ protocol: spec.Protocol, port: spec.PublishedPort, backends, keepClient });
     }
-  return { bases: planBases(view.self?.ingress?.address, gateway), ports };
+  return { kind: 'mesh', bases: planBases(view.self?.ingress?.address, gateway), frontends };
 }
 
 /** Endpoints in rotation on the ingress network, by service, in the order of their addresses. */
@@ -163,21 +182,41 @@ function ingressEndpoints(view: NetworkView): Map<string, EndpointItem[]> {
   return services;
 }
 
-export const chainOf = (port: PublishedPort): string => `${port.protocol}-${port.port}`;
+export const chainOf = (f: Frontend): string =>
+  f.kind === 'port' ? `${f.protocol}-${f.port}` : `vip-${f.address}`;
+
+export const chainRuleOf = (f: Frontend): ChainRule => ({
+  modulus: f.backends.length,
+  keepClient: f.kind === 'port' && f.keepClient && f.backends.length > 0,
+});
+
+/** How many rules the chain has: a port is of one protocol, an address of all, which are refused in two ways. */
+const rulesOf = (f: Frontend): number => (f.kind === 'vip' && f.backends.length === 0 ? 2 : 1);
+
+/** How a frontend's chain reads back: the comments of its rules. */
+const chainText = (f: Frontend): string =>
+  Array(rulesOf(f))
+    .fill(ruleMark(chainRuleOf(f)))
+    .join('; ');
 
 /** The table as the maps that are compared with the kernel's. */
 export function nftStateOf(table: NftTable): NftState {
   const chains = new Map<string, string>();
   const elements = new Map<string, string>();
   const slots = new Map<string, string>();
-  for (const [key, port] of table.ports) {
-    chains.set(chainOf(port), portMark(port.backends.length));
-    elements.set(key, chainOf(port));
-    port.backends.forEach((b, slot) => slots.set(`${key}/${slot}`, `${b.address}:${b.port}`));
+  for (const frontend of table.frontends.values()) {
+    const key = frontendKey(frontend);
+    chains.set(chainOf(frontend), chainText(frontend));
+    elements.set(key, chainOf(frontend));
+    targetsOf(frontend).forEach((target, slot) => slots.set(`${key}/${slot}`, target));
   }
   const bases = new Map(table.bases.map((chain) => [chain.name, chainMark(chain)]));
   return { present: true, bases, chains, published: elements, slots };
 }
+
+/** `address:port`, of a virtual IP `address`. */
+const targetsOf = (f: Frontend): readonly string[] =>
+  f.kind === 'port' ? f.backends.map((b) => `${b.address}:${b.port}`) : f.backends;
 
 const HOOK_NUMBERS = { prerouting: 0, forward: 2, output: 3, postrouting: 4 } as const;
 

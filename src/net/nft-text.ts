@@ -1,7 +1,18 @@
 /** The nftables table as the text that nft reads: what golden files hold, and how the fixed part is loaded. */
-import { ruleComment, chainOf, type NftTable } from './nft-plan.ts';
-import { portMark, PROTOCOLS, slotsMap, slotsMaps, TABLE } from './nft-names.ts';
-import type { BaseChain, Match, PublishedPort, Rule, Verdict } from './state.ts';
+import { ipToInt } from '../kit/cidr.ts';
+import { ruleComment, chainOf, chainRuleOf, type NftTable } from './nft-plan.ts';
+import {
+  CLIENT_KEPT,
+  CLIENT_KEPT_MASK,
+  PROTOCOLS,
+  ruleMark,
+  slotsMap,
+  slotsMaps,
+  TABLE,
+  vipSlotsMap,
+  vipSlotsMaps,
+} from './nft-names.ts';
+import type { BaseChain, Match, PublishedPort, Rule, ServiceVip, Verdict } from './state.ts';
 import type { Protocol } from '../model/spec.ts';
 
 function matchText(match: Match): string {
@@ -14,19 +25,35 @@ function matchText(match: Match): string {
       return `ip ${match.kind} ${match.cidr}`;
     case 'daddr-local':
       return 'fib daddr type local';
+    case 'dport':
+      return `${match.protocol} dport ${match.port}`;
     case 'ct-new':
       return 'ct state new';
+    case 'ct-marked-reply':
+      return 'ct direction reply ct mark != 0';
+    case 'ct-client-kept':
+      return `ct mark and ${hex(CLIENT_KEPT_MASK)} ${match.not ? '!=' : '=='} ${hex(CLIENT_KEPT)}`;
     case 'ct-dnat':
       return 'ct status dnat';
   }
 }
 
+const hex = (value: number): string => `0x${value.toString(16).padStart(8, '0')}`;
+
 function verdictText(verdict: Verdict): string {
   switch (verdict.kind) {
     case 'snat':
       return `snat to ${verdict.to}`;
+    case 'dnat':
+      return `dnat to ${verdict.to}:${verdict.port}`;
     case 'published':
       return 'meta l4proto . th dport vmap @published';
+    case 'vip':
+      return 'ip daddr vmap @vips';
+    case 'remember-entrance':
+      return `ct mark set ether saddr map { ${verdict.entrances.map((e) => `${e.mac} : ${hex(e.mark)}`).join(', ')} }`;
+    case 'restore-mark':
+      return 'meta mark set ct mark';
     default:
       return verdict.kind;
   }
@@ -40,54 +67,98 @@ const commented = (rule: Rule): string => `${ruleText(rule)} comment "${ruleComm
 const baseHead = (chain: BaseChain): string =>
   `type ${chain.type} hook ${chain.hook} priority ${chain.priority}; policy accept;`;
 
-const slotsText = (map: string, protocol: Protocol, elements: readonly string[]): string[] => [
+const mapText = (map: string, type: string, elements: readonly string[]): string[] => [
   `  map ${map} {`,
-  `    typeof ${protocol} dport . numgen inc mod 2 : ip daddr . ${protocol} dport;`,
+  `    ${type};`,
   ...elementsText(elements),
   '  }',
 ];
+
+const slotsType = (protocol: Protocol): string =>
+  `typeof ${protocol} dport . numgen inc mod 2 : ip daddr . ${protocol} dport`;
+const VIP_SLOTS_TYPE = 'typeof ip daddr . numgen inc mod 2 : ip daddr';
 
 const elementsText = (elements: readonly string[]): string[] =>
   elements.length === 0 ? [] : ['    elements = {', ...elements.map((e) => `      ${e},`), '    };'];
 
 function portRule(port: PublishedPort): string {
-  const { protocol, backends } = port;
-  const comment = `comment "${portMark(backends.length)}"`;
+  const { protocol, backends, keepClient } = port;
+  const comment = `comment "${ruleMark(chainRuleOf(port))}"`;
+  const mark = keepClient ? `meta l4proto ${protocol} ct mark set ct mark or ${hex(CLIENT_KEPT)} ` : '';
   if (backends.length > 0)
-    return `dnat ip to ${protocol} dport . numgen inc mod ${backends.length} map @${slotsMap(protocol, port.port)} ${comment}`;
+    return `${mark}dnat ip to ${protocol} dport . numgen inc mod ${backends.length} map @${slotsMap(protocol, port.port)} ${comment}`;
   return protocol === 'tcp'
     ? `reject with tcp reset ${comment}`
     : `meta l4proto ${protocol} reject with icmp port-unreachable ${comment}`;
 }
 
-/** The whole table. With no ports it is the fixed part, which the kernel gets as this text. */
-export function tableText(table: NftTable): string {
-  const ports = [...table.ports.values()].sort(
-    (a, b) => PROTOCOLS.indexOf(a.protocol) - PROTOCOLS.indexOf(b.protocol) || a.port - b.port,
-  );
+function vipRules(vip: ServiceVip): string[] {
+  const { address, backends } = vip;
+  const comment = `comment "${ruleMark(chainRuleOf(vip))}"`;
+  if (backends.length > 0)
+    return [`dnat to ip daddr . numgen inc mod ${backends.length} map @${vipSlotsMap(address)} ${comment}`];
+  return [
+    `meta l4proto tcp reject with tcp reset ${comment}`,
+    `reject with icmp port-unreachable ${comment}`,
+  ];
+}
+
+const chainText = (name: string, rules: readonly string[]): string[] => [
+  `  chain ${name} {`,
+  ...rules.map((rule) => `    ${rule}`),
+  '  }',
+];
+
+/** The whole table. With no frontends it is the fixed part, which the kernel gets as this text. */
+export const tableText = (table: NftTable): string =>
+  [
+    `table ip ${TABLE} {`,
+    ...(table.kind === 'mesh' ? meshText(table) : vipsText(table)),
+    ...table.bases.flatMap((chain) =>
+      chainText(chain.name, [baseHead(chain), ...chain.rules.map(commented)]),
+    ),
+    '}',
+    '',
+  ].join('\n');
+
+function meshText(table: NftTable): string[] {
+  const ports = [...table.frontends.values()]
+    .filter((f) => f.kind === 'port')
+    .sort((a, b) => PROTOCOLS.indexOf(a.protocol) - PROTOCOLS.indexOf(b.protocol) || a.port - b.port);
   const slotsOf = (map: string) =>
     ports
       .filter((p) => slotsMap(p.protocol, p.port) === map)
       .flatMap((p) => p.backends.map((b, slot) => `${p.port} . ${slot} : ${b.address} . ${b.port}`));
   return [
-    `table ip ${TABLE} {`,
     ...PROTOCOLS.flatMap((protocol) =>
-      slotsMaps(protocol).flatMap((map) => slotsText(map, protocol, slotsOf(map))),
+      slotsMaps(protocol).flatMap((map) => mapText(map, slotsType(protocol), slotsOf(map))),
     ),
-    ...ports.flatMap((port) => [`  chain ${chainOf(port)} {`, `    ${portRule(port)}`, '  }']),
-    '  map published {',
-    '    type inet_proto . inet_service : verdict;',
-    ...elementsText(ports.map((p) => `${p.protocol} . ${p.port} : goto ${chainOf(p)}`)),
-    '  }',
-    ...table.bases.flatMap((chain) => [
-      `  chain ${chain.name} {`,
-      `    ${baseHead(chain)}`,
-      ...chain.rules.map((rule) => `    ${commented(rule)}`),
-      '  }',
-    ]),
-    '}',
-    '',
-  ].join('\n');
+    ...ports.flatMap((port) => chainText(chainOf(port), [portRule(port)])),
+    ...mapText(
+      'published',
+      'type inet_proto . inet_service : verdict',
+      ports.map((p) => `${p.protocol} . ${p.port} : goto ${chainOf(p)}`),
+    ),
+  ];
+}
+
+function vipsText(table: NftTable): string[] {
+  const vips = [...table.frontends.values()]
+    .filter((f) => f.kind === 'vip')
+    .sort((a, b) => ipToInt(a.address) - ipToInt(b.address));
+  const slotsOf = (map: string) =>
+    vips
+      .filter((vip) => vipSlotsMap(vip.address) === map)
+      .flatMap((vip) => vip.backends.map((backend, slot) => `${vip.address} . ${slot} : ${backend}`));
+  return [
+    ...vipSlotsMaps.flatMap((map) => mapText(map, VIP_SLOTS_TYPE, slotsOf(map))),
+    ...vips.flatMap((vip) => chainText(chainOf(vip), vipRules(vip))),
+    ...mapText(
+      'vips',
+      'type ipv4_addr : verdict',
+      vips.map((vip) => `${vip.address} : goto ${chainOf(vip)}`),
+    ),
+  ];
 }
 
 /** Takes the table away with all it holds, there or not. */

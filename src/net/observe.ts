@@ -5,15 +5,17 @@
 import { interfaceAddress } from '../kit/cidr.ts';
 import { isCode } from '../model/errors.ts';
 import type { NetlinkSocket } from './netlink.ts';
-import { dumpChains, dumpPublished, dumpRules, dumpSlots } from './nfnetlink-read.ts';
+import { dumpChains, dumpPublished, dumpRules, dumpSlots, dumpVips, dumpVipSlots } from './nfnetlink-read.ts';
 import { isOurs } from './link-names.ts';
 import { markOf } from './nft-plan.ts';
 import { PROTOCOLS } from './nft-names.ts';
 import type { Places } from './places.ts';
+import { isReturnMark } from './sandbox-table.ts';
 import {
   dumpAddresses,
   dumpFdb,
   dumpLinks,
+  dumpMarkRules,
   dumpNeighbours,
   dumpRoutes,
   type ObservedLink,
@@ -29,12 +31,12 @@ import {
   type Sysctl,
 } from './state.ts';
 
-/** `sysctls`: the ones to read. Sandbox places are read only when asked for. */
+/** `sysctls`: the ones to read; `tables`: whose nftables tables. Sandbox places are read only when asked for. */
 export function observe(
   places: Places,
   where: Iterable<Place>,
   sysctls: Iterable<Sysctl>,
-  nft: boolean,
+  tables: Iterable<Place>,
 ): KernelState {
   const state = new StateBuilder();
   for (const place of where) if (places.exists(place)) observePlace(state, places, place);
@@ -42,7 +44,7 @@ export function observe(
     const value = state.netns.has(place) ? places.readSysctl(place, key) : undefined;
     if (value !== undefined) state.sysctl(place, key, value);
   }
-  if (nft) state.nft = observeNft(places);
+  for (const place of tables) observeTable(state, places, place);
   return state;
 }
 
@@ -84,10 +86,15 @@ function observeRoutes(
   place: Place,
   names: ReadonlyMap<number, string>,
 ): void {
-  for (const route of dumpRoutes(places.route(place))) {
+  const socket = places.route(place);
+  for (const route of dumpRoutes(socket)) {
     const link = names.get(route.index);
-    if (link && route.via && route.destination.length === 0) state.route({ place, link, via: route.via });
+    const ours = route.table === undefined || isReturnMark(route.table);
+    if (link && ours && route.via && route.destination.length === 0)
+      state.route({ place, link, via: route.via, table: route.table });
   }
+  for (const { mark, table } of dumpMarkRules(socket))
+    if (mark === table && isReturnMark(mark)) state.markRule({ place, mark });
 }
 
 function asLink(place: Place, link: ObservedLink, names: ReadonlyMap<number, string>): Link {
@@ -113,16 +120,20 @@ function kindOf(link: ObservedLink): LinkKind {
 }
 
 /** A table without the maps that this version has (another version's, or a stranger's) is made anew as a whole. */
-function observeNft(places: Places): NftState {
+function observeTable(state: StateBuilder, places: Places, place: Place): void {
+  if (place === 'fabric' || !places.exists(place)) return;
   try {
-    return readNft(places.filter);
+    state.nft.set(
+      place,
+      places.withFilter(place, (socket) => readNft(socket, place)),
+    );
   } catch (error) {
-    if (isCode(error, 'not-found')) return emptyNft;
-    throw error;
+    if (!isCode(error, 'not-found')) throw error;
+    state.nft.set(place, emptyNft);
   }
 }
 
-function readNft(socket: NetlinkSocket): NftState {
+function readNft(socket: NetlinkSocket, place: Place): NftState {
   const chains = dumpChains(socket);
   if (chains.length === 0) return emptyNft;
   const comments = new Map<string, string[]>(chains.map(({ name }) => [name, []]));
@@ -134,6 +145,8 @@ function readNft(socket: NetlinkSocket): NftState {
     if (hook) bases.set(name, markOf(hook, marks));
     else plain.set(name, marks.join('; '));
   }
+  if (place !== 'root')
+    return { present: true, bases, chains: plain, published: dumpVips(socket), slots: dumpVipSlots(socket) };
   const slots = new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]));
   return { present: true, bases, chains: plain, published: dumpPublished(socket), slots };
 }

@@ -77,12 +77,28 @@ export class Places {
     return socket;
   }
 
-  get filter(): NetlinkSocket {
-    return (this.#filter ??= this.inside('root', () => new NetlinkSocket(NETLINK_NETFILTER)));
+  /** A netfilter socket of the place; root's is kept, a sandbox's closed after use. */
+  withFilter<T>(place: Place, fn: (socket: NetlinkSocket) => T): T {
+    const open = () => this.inside(place, () => new NetlinkSocket(NETLINK_NETFILTER));
+    if (place === 'root') return fn((this.#filter ??= open()));
+    const socket = open();
+    try {
+      return fn(socket);
+    } finally {
+      socket.close();
+    }
   }
 
-  get nft(): LibNft {
-    return (this.#nft ??= this.inside('root', () => new LibNft()));
+  /** The language of nft in the place; likewise. */
+  withNft<T>(place: Place, fn: (nft: LibNft) => T): T {
+    const open = () => this.inside(place, () => new LibNft());
+    if (place === 'root') return fn((this.#nft ??= open()));
+    const nft = open();
+    try {
+      return fn(nft);
+    } finally {
+      nft.close();
+    }
   }
 
   /** Index of a link. Known ones are kept until the link is made again or the place is read back. */

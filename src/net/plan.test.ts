@@ -8,22 +8,32 @@ import type { NetworkId } from '../model/ids.ts';
 import { CASES, facts } from './cases.ts';
 import { diff } from './diff-plan.ts';
 import { emptyState } from './known-state.ts';
-import { planNode } from './plan.ts';
+import { type Desired, planNode } from './plan.ts';
 import { renderIpBatch, renderNft } from './render.ts';
 
 const folder = fileURLToPath(new URL('golden', import.meta.url));
 const fileOf = (name: string, kind: string) =>
   join(folder, `${name.toLowerCase().replaceAll(' ', '-')}.${kind}`);
 const write = process.env['SKEIN_GOLDEN'] === 'write';
+/** The tables of sandboxes that say more than how to reach the resolver, and one that does not. */
+const sandboxTables = (desired: Desired, name: string) =>
+  [...desired.tables].filter(
+    ([place, { frontends, bases }]) =>
+      place !== 'root' &&
+      (frontends.size > 0 || bases.length > 1 || (name === 'internal network' && place.startsWith('0'))),
+  );
 const planOf = (name: string) => planNode(CASES[name]!.view, CASES[name]!.sandboxes, facts);
+
+const textsOf = (desired: Desired, name: string): readonly (readonly [kind: string, text: string])[] => [
+  ['nft', renderNft(desired)],
+  ['ipbatch', renderIpBatch(desired)],
+  ...sandboxTables(desired, name).map(([place]) => ['sandbox.nft', renderNft(desired, place)] as const),
+];
 
 for (const name of Object.keys(CASES))
   test(`golden: ${name}`, () => {
     const desired = planOf(name);
-    for (const [kind, text] of [
-      ['nft', renderNft(desired)],
-      ['ipbatch', renderIpBatch(desired)],
-    ] as const) {
+    for (const [kind, text] of textsOf(desired, name)) {
       mkdirSync(folder, { recursive: true });
       if (write) writeFileSync(fileOf(name, kind), text);
       assert.equal(text, readFileSync(fileOf(name, kind), 'utf8'));
@@ -31,7 +41,9 @@ for (const name of Object.keys(CASES))
   });
 
 test('every golden file belongs to a case', () => {
-  const known = Object.keys(CASES).flatMap((name) => [fileOf(name, 'nft'), fileOf(name, 'ipbatch')]);
+  const known = Object.keys(CASES).flatMap((name) =>
+    textsOf(planOf(name), name).map(([kind]) => fileOf(name, kind)),
+  );
   assert.deepEqual(
     readdirSync(folder)
       .map((file) => join(folder, file))
@@ -64,7 +76,7 @@ test('links come before what hangs on them, deletions of links before all', () =
     'fdb.set',
     'neighbour.set',
     'nft.base',
-    'nft.ports',
+    'nft.frontends',
   ];
   const firsts = order.map((kind) => kinds.indexOf(kind as (typeof kinds)[number]));
   assert.deepEqual(
@@ -92,9 +104,9 @@ test('one backend more is one element and one rule, in one transaction', () => {
   );
   const [step, ...others] = diff(all, { ...all, nft: fewer.nft });
   assert.deepEqual(others, []);
-  assert.ok(step?.kind === 'nft.ports');
+  assert.ok(step?.kind === 'nft.frontends');
   assert.deepEqual([...step.changes.addSlots], [['tcp/80/2', '10.255.0.9:8080']]);
-  assert.deepEqual([...step.changes.setChains], [['tcp-80', 3]]);
+  assert.deepEqual([...step.changes.setChains], [['tcp-80', { modulus: 3, keepClient: false }]]);
   assert.deepEqual(step.changes.deleteSlots, []);
 });
 

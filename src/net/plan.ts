@@ -18,6 +18,7 @@ import {
   vxlanName,
 } from './link-names.ts';
 import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
+import { planReturnPaths, planSandboxTable, rotationOf } from './sandbox-table.ts';
 import type { SandboxSpec } from './network.ts';
 import { type KernelState, linkKey, type Link, type Place, StateBuilder, ZERO_MAC } from './state.ts';
 
@@ -38,7 +39,7 @@ export interface Facts {
 }
 
 export interface Desired extends KernelState {
-  readonly table: NftTable;
+  readonly tables: ReadonlyMap<Place, NftTable>;
   /** Links of sandboxes on networks that the view does not (yet) hold: neither made nor removed. */
   readonly kept: ReadonlySet<string>;
 }
@@ -54,21 +55,28 @@ export const gatewayCidr = (facts: Facts): Cidr => parseCidr(facts.gateway);
 export function planNode(view: NetworkView, sandboxes: readonly SandboxRecord[], facts: Facts): Desired {
   const state = new StateBuilder();
   const kept = new Set<string>();
+  const tables = new Map<Place, NftTable>();
+  const rotation = rotationOf(view);
   planRoot(state, facts);
   planFabric(state, view, facts);
   for (const record of sandboxes) planSandbox(state, kept, record, view, facts);
   const hostPorts = sandboxes.flatMap((s) =>
     s.gateway ? [{ address: addressOf(s.gateway), ports: s.hostPorts }] : [],
   );
-  const table = planNft(view, gatewayCidr(facts), hostPorts);
-  return Object.assign(state, { table, kept, nft: nftStateOf(table) });
+  tables.set('root', planNft(view, gatewayCidr(facts), hostPorts));
+  for (const { spec } of sandboxes) tables.set(spec.id, planSandboxTable(spec, view, rotation));
+  for (const [place, table] of tables) state.nft.set(place, nftStateOf(table));
+  return Object.assign(state, { tables, kept });
 }
 
 /** One sandbox alone, for `attach`. */
-export function planOne(record: SandboxRecord, view: NetworkView, facts: Facts): StateBuilder {
+export function planOne(record: SandboxRecord, view: NetworkView, facts: Facts): Desired {
   const state = new StateBuilder();
-  planSandbox(state, new Set(), record, view, facts);
-  return state;
+  const kept = new Set<string>();
+  planSandbox(state, kept, record, view, facts);
+  const table = planSandboxTable(record.spec, view, rotationOf(view));
+  state.nft.set(record.spec.id, nftStateOf(table));
+  return Object.assign(state, { tables: new Map<Place, NftTable>([[record.spec.id, table]]), kept });
 }
 
 const bridge = (place: Place, name: string, mtu: number): Link => ({
@@ -231,6 +239,7 @@ function planSandbox(
     state.address(spec.id, inner.name, attachment.address);
   });
   if (record.gateway) planGateway(state, spec, record.gateway, facts);
+  planReturnPaths(state, spec, view);
 }
 
 const loopback = (place: Place): Link => ({
@@ -248,7 +257,7 @@ function planGateway(state: StateBuilder, spec: SandboxSpec, address: InterfaceA
     facts.uplinkMtu,
   );
   state.address(spec.id, link, address);
-  state.route({ place: spec.id, link, via: addressOf(facts.gateway) });
+  state.route({ place: spec.id, link, via: addressOf(facts.gateway), table: undefined });
   // Besides saving an ARP exchange, it says in the kernel which addresses of the gateway subnet are taken.
   state.neighbour({ place: 'root', link: GATEWAY_LINK, ip: addressOf(address), mac });
 }

@@ -6,7 +6,9 @@ import type { Desired } from './plan.ts';
 import { tableText } from './nft-text.ts';
 import type { Link, Place } from './state.ts';
 
-export const renderNft = (desired: Desired): string => tableText(desired.table);
+/** The table of the root namespace, or of a sandbox. */
+export const renderNft = (desired: Desired, place: Place = 'root'): string =>
+  tableText(desired.tables.get(place)!);
 
 export interface Batch {
   readonly place: Place;
@@ -77,7 +79,10 @@ function ipLines(desired: Desired, links: readonly Link[], place: Place): string
         : [],
     ),
     ...here(desired.addresses.values()).map((a) => `address add ${a.address} broadcast + dev ${a.link}`),
-    ...here(desired.routes.values()).map((r) => `route add default via ${r.via} dev ${r.link}`),
+    ...here(desired.routes.values()).map(
+      (r) => `route add default via ${r.via} dev ${r.link}${r.table ? ` table ${r.table}` : ''}`,
+    ),
+    ...here(desired.markRules.values()).map((r) => `rule add fwmark ${r.mark} table ${r.mark}`),
     ...here(desired.neighbours.values()).map(
       (n) => `neighbour replace ${n.ip} lladdr ${n.mac} dev ${n.link} nud permanent`,
     ),

@@ -8,6 +8,7 @@ import {
   RTM_GETLINK,
   RTM_GETADDR,
   RTM_GETROUTE,
+  RTM_GETRULE,
   RTM_GETNEIGH,
   IFF_UP,
   IFLA_ADDRESS,
@@ -165,23 +166,39 @@ export interface ObservedRoute {
   readonly destination: { readonly ip: Ipv4; readonly length: number };
   readonly via: Ipv4 | undefined;
   readonly index: number;
+  /** undefined: the main table. */
+  readonly table: number | undefined;
 }
 
-/** Routes of the main table. */
+/** Unicast routes of all tables. */
 export function dumpRoutes(socket: NetlinkSocket): ObservedRoute[] {
-  const [RTA_DST, RTA_OIF, RTA_GATEWAY, MAIN, UNICAST] = [1, 4, 5, 254, 1];
+  const [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE, MAIN, UNICAST] = [1, 4, 5, 15, 254, 1];
   const head = Buffer.alloc(12);
   head.writeUInt8(AF_INET, 0);
   return socket
     .dump(RTM_GETROUTE, head, 'list routes')
-    .filter(({ body }) => body[4] === MAIN && body[7] === UNICAST)
+    .filter(({ body }) => body[7] === UNICAST)
     .map(({ body }) => {
       const found = attributes(body, 12);
       const via = found.get(RTA_GATEWAY);
+      const table = found.get(RTA_TABLE)?.readUInt32LE() ?? body[4]!;
       return {
         destination: { ip: readIp(found.get(RTA_DST) ?? Buffer.alloc(4)) as Ipv4, length: body[1]! },
         via: via && (readIp(via) as Ipv4),
         index: found.get(RTA_OIF)?.readUInt32LE() ?? 0,
+        table: table === MAIN ? undefined : table,
       };
     });
+}
+
+/** Rules that look at the mark alone. */
+export function dumpMarkRules(socket: NetlinkSocket): { readonly mark: number; readonly table: number }[] {
+  const [FRA_FWMARK, FRA_TABLE] = [10, 15];
+  const head = Buffer.alloc(12);
+  head.writeUInt8(AF_INET, 0);
+  return socket.dump(RTM_GETRULE, head, 'list rules').flatMap(({ body }) => {
+    const found = attributes(body, 12);
+    const mark = found.get(FRA_FWMARK)?.readUInt32LE();
+    return mark === undefined ? [] : [{ mark, table: found.get(FRA_TABLE)?.readUInt32LE() ?? body[4]! }];
+  });
 }

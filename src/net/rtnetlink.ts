@@ -30,6 +30,8 @@ import {
   RTM_DELADDR,
   RTM_NEWROUTE,
   RTM_DELROUTE,
+  RTM_NEWRULE,
+  RTM_DELRULE,
   RTM_NEWNEIGH,
   RTM_DELNEIGH,
   IFF_UP,
@@ -249,38 +251,82 @@ const fdbBody = (index: number, mac: Mac, vtep: Ipv4 | undefined): Buffer =>
     ...(vtep ? [attr(NDA_DST, ipBytes(vtep))] : []),
   ]);
 
-function routeBody(index: number, via: Ipv4): Buffer {
-  const RTA_OIF = 4;
-  const RTA_GATEWAY = 5;
-  const [tableMain, protocolStatic, scopeUniverse, typeUnicast] = [254, 4, 0, 1];
+const [TABLE_MAIN, PROTOCOL_STATIC, UNICAST, TO_TABLE] = [254, 4, 1, 1];
+
+function routeBody(index: number, via: Ipv4, table: number | undefined): Buffer {
+  const [RTA_OIF, RTA_GATEWAY, RTA_TABLE] = [4, 5, 15];
   const head = Buffer.from([
     AF_INET,
     0,
     0,
     0,
-    tableMain,
-    protocolStatic,
-    scopeUniverse,
-    typeUnicast,
+    table ? 0 : TABLE_MAIN,
+    PROTOCOL_STATIC,
+    0,
+    UNICAST,
     0,
     0,
     0,
     0,
   ]);
-  return Buffer.concat([head, attr(RTA_OIF, u32(index)), attr(RTA_GATEWAY, ipBytes(via))]);
+  return Buffer.concat([
+    head,
+    attr(RTA_OIF, u32(index)),
+    attr(RTA_GATEWAY, ipBytes(via)),
+    ...(table ? [attr(RTA_TABLE, u32(table))] : []),
+  ]);
 }
 
-export const setDefaultRoute = (index: number, name: string, via: Ipv4): Message => ({
+/** `table` undefined: the main one. */
+export const setDefaultRoute = (
+  index: number,
+  name: string,
+  { via, table }: { readonly via: Ipv4; readonly table: number | undefined },
+): Message => ({
   type: RTM_NEWROUTE,
   flags: NLM_F_CREATE | NLM_F_REPLACE,
   what: `route by ${via} on ${name}`,
-  body: routeBody(index, via),
+  body: routeBody(index, via, table),
 });
 
-export const deleteDefaultRoute = (index: number, name: string, via: Ipv4): Message => ({
+export const deleteDefaultRoute = (
+  index: number,
+  name: string,
+  { via, table }: { readonly via: Ipv4; readonly table: number | undefined },
+): Message => ({
   type: RTM_DELROUTE,
   flags: 0,
   what: `delete the route by ${via} on ${name}`,
   ignore: [ESRCH, ENODEV, EINVAL],
-  body: routeBody(index, via),
+  body: routeBody(index, via, table),
+});
+
+function markRuleBody(mark: number): Buffer {
+  const [FRA_PRIORITY, FRA_FWMARK, FRA_TABLE] = [6, 10, 15];
+  const head = Buffer.from([AF_INET, 0, 0, 0, 0, 0, 0, TO_TABLE, 0, 0, 0, 0]);
+  return Buffer.concat([
+    head,
+    attr(FRA_PRIORITY, u32(MARK_RULE_PRIORITY)),
+    attr(FRA_FWMARK, u32(mark)),
+    attr(FRA_TABLE, u32(mark)),
+  ]);
+}
+
+/** Before the main table (32766), behind whatever a container sets for itself with the defaults. */
+const MARK_RULE_PRIORITY = 32_000;
+
+export const addMarkRule = (mark: number): Message => ({
+  type: RTM_NEWRULE,
+  flags: NLM_F_CREATE | NLM_F_EXCL,
+  what: `rule for mark ${mark}`,
+  ignore: [EEXIST],
+  body: markRuleBody(mark),
+});
+
+export const deleteMarkRule = (mark: number): Message => ({
+  type: RTM_DELRULE,
+  flags: 0,
+  what: `delete the rule for mark ${mark}`,
+  ignore: [ENOENT],
+  body: markRuleBody(mark),
 });

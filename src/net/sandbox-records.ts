@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { ContainerId, InterfaceAddress, Mac, NetworkId } from '../model/ids.ts';
+import type { ContainerId, InterfaceAddress, Mac, NetworkId, ServiceId } from '../model/ids.ts';
 import type { SandboxRecord } from './plan.ts';
 
 const port = z.object({
@@ -19,6 +19,7 @@ const branded = <T extends string>() => z.string().transform((value) => value as
 const record = z.object({
   spec: z.object({
     id: branded<ContainerId>(),
+    serviceId: branded<ServiceId>().optional(),
     attachments: z.array(
       z.object({
         networkId: branded<NetworkId>(),

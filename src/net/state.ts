@@ -65,6 +65,14 @@ export interface DefaultRoute {
   readonly place: Place;
   readonly link: string;
   readonly via: Ipv4;
+  /** undefined: the main table. */
+  readonly table: number | undefined;
+}
+
+/** Packets with this mark are routed by the table of the same number. */
+export interface MarkRule {
+  readonly place: Place;
+  readonly mark: number;
 }
 
 export interface Sysctl {
@@ -81,26 +89,46 @@ export interface KernelState {
   readonly neighbours: ReadonlyMap<string, Neighbour>;
   readonly fdb: ReadonlyMap<string, FdbEntry>;
   readonly routes: ReadonlyMap<string, DefaultRoute>;
+  readonly markRules: ReadonlyMap<string, MarkRule>;
   readonly sysctls: ReadonlyMap<string, Sysctl>;
-  readonly nft: NftState;
+  /** The table `ip skein` of each namespace that has one: root, and every sandbox. */
+  readonly nft: ReadonlyMap<Place, NftState>;
 }
 
-// ---- nftables: the one table `ip skein` of the root namespace.
+// ---- nftables: the table `ip skein` of a namespace.
 
 export type Match =
   | { readonly kind: 'iifname' | 'oifname'; readonly name: string; readonly not?: boolean }
   | { readonly kind: 'saddr' | 'daddr'; readonly cidr: Cidr }
   /** The destination is an address of this node. */
   | { readonly kind: 'daddr-local' }
+  | { readonly kind: 'dport'; readonly protocol: Protocol; readonly port: number }
   | { readonly kind: 'ct-new' }
+  /** An answer, of a connection that bears a mark. */
+  | { readonly kind: 'ct-marked-reply' }
+  /** The connection's mark has (or has not) the bits of a client that keeps its address. */
+  | { readonly kind: 'ct-client-kept'; readonly not?: boolean }
   /** The connection's destination was translated. */
   | { readonly kind: 'ct-dnat' };
 
 export type Verdict =
   | { readonly kind: 'accept' | 'drop' | 'masquerade' }
   | { readonly kind: 'snat'; readonly to: Ipv4 }
+  | { readonly kind: 'dnat'; readonly to: Ipv4; readonly port: number }
   /** Goes to the chain of the published port, through the verdict map `published`. */
-  | { readonly kind: 'published' };
+  | { readonly kind: 'published' }
+  /** Goes to the chain of the virtual IP, through the verdict map `vips`. */
+  | { readonly kind: 'vip' }
+  /** Marks the connection by the MAC it came from; goes on. */
+  | { readonly kind: 'remember-entrance'; readonly entrances: readonly Entrance[] }
+  /** The packet takes the mark of its connection; goes on. */
+  | { readonly kind: 'restore-mark' };
+
+/** A node's ingress endpoint as a container sees it, and the mark of connections that came through it. */
+export interface Entrance {
+  readonly mac: Mac;
+  readonly mark: number;
+}
 
 export interface Rule {
   /** Names the rule for people: comment in the kernel, label in an explanation. */
@@ -111,17 +139,23 @@ export interface Rule {
 
 export interface BaseChain {
   readonly name: string;
-  readonly type: 'nat' | 'filter';
+  readonly type: 'nat' | 'filter' | 'route';
   readonly hook: 'prerouting' | 'output' | 'postrouting' | 'forward';
   readonly priority: number;
   readonly rules: readonly Rule[];
 }
 
-/** A published port: backends by slot; none: refused. */
+/** What connections are made to, and the backends they are sent to by slot; none: refused. */
+export type Frontend = PublishedPort | ServiceVip;
+
+/** In the root namespace: a port of this node. */
 export interface PublishedPort {
+  readonly kind: 'port';
   readonly protocol: Protocol;
   readonly port: number;
   readonly backends: readonly Backend[];
+  /** The backend sees the client's own address. */
+  readonly keepClient: boolean;
 }
 
 export interface Backend {
@@ -129,10 +163,24 @@ export interface Backend {
   readonly port: number;
 }
 
+/** In a sandbox: a service's virtual IP, on every port. */
+export interface ServiceVip {
+  readonly kind: 'vip';
+  readonly address: Ipv4;
+  readonly backends: readonly Ipv4[];
+}
+
+/** The rule of a frontend's chain. */
+export interface ChainRule {
+  /** Of the round robin; 0: refuses. */
+  readonly modulus: number;
+  readonly keepClient: boolean;
+}
+
 /**
- * `bases` holds the base chains by name. A published port is a chain, an element of `published` and, a backend, one
- * element of the slots map: `chains` says what the chain does (the modulus of its round robin; 0: refuses), `slots`
- * where slot n leads. Three flat maps, so that a change of one backend is one element, whatever else exists.
+ * `bases` holds the base chains by name. A frontend is a chain, an element of `published` (root) or `vips` (sandbox)
+ * and, a backend, one element of a slots map: `chains` says what the chain does, `slots` where slot n leads. Flat
+ * maps, so that a change of one backend is one element, whatever else exists.
  */
 export interface NftState {
   readonly present: boolean;
@@ -159,7 +207,8 @@ export const ZERO_MAC = '00:00:00:00:00:00' as Mac;
 /** The flood list is one all-zero entry a peer; any other MAC leads to one place. */
 export const fdbKey = (f: FdbEntry): string =>
   `${f.place}|${f.link}|${f.mac}${f.mac === ZERO_MAC ? `|${f.vtep}` : ''}`;
-export const routeKey = (r: Pick<DefaultRoute, 'place'>): string => r.place;
+export const routeKey = (r: Pick<DefaultRoute, 'place' | 'table'>): string => `${r.place}|${r.table ?? ''}`;
+export const markRuleKey = (r: MarkRule): string => `${r.place}|${r.mark}`;
 export const sysctlKey = (s: Pick<Sysctl, 'place' | 'key'>): string => `${s.place}|${s.key}`;
 
 /** A KernelState that is being written down. */
@@ -170,8 +219,9 @@ export class StateBuilder implements KernelState {
   readonly neighbours = new Map<string, Neighbour>();
   readonly fdb = new Map<string, FdbEntry>();
   readonly routes = new Map<string, DefaultRoute>();
+  readonly markRules = new Map<string, MarkRule>();
   readonly sysctls = new Map<string, Sysctl>();
-  nft: NftState = emptyNft;
+  readonly nft = new Map<Place, NftState>();
 
   link(link: Link): void {
     this.links.set(linkKey(link), link);
@@ -188,6 +238,9 @@ export class StateBuilder implements KernelState {
   }
   route(value: DefaultRoute): void {
     this.routes.set(routeKey(value), value);
+  }
+  markRule(value: MarkRule): void {
+    this.markRules.set(markRuleKey(value), value);
   }
   sysctl(place: Place, key: string, value: string): void {
     const entry = { place, key, value };

@@ -16,7 +16,6 @@ import { observe } from '../../src/net/observe.ts';
 import { Places } from '../../src/net/places.ts';
 import { type Desired, planNode } from '../../src/net/plan.ts';
 import { renderBatches, renderNft } from '../../src/net/render.ts';
-import { emptyNft } from '../../src/net/state.ts';
 
 /** Runs `fn` on a machine with the namespaces of a plan and nothing in them. */
 function onEmptyNode(
@@ -42,34 +41,35 @@ const run = (netns: string, input: string, ...argv: string[]) =>
 for (const [name, { view, sandboxes }] of Object.entries(CASES)) {
   const desired = planNode(view, sandboxes, facts);
 
-  test(`nft takes the text of the table, and it reads back as planned: ${name}`, () => {
-    onEmptyNode(desired, (places, pathOf) => {
-      run(pathOf('root'), renderNft(desired), 'nft', '--check', '-f', '-');
-      run(pathOf('root'), renderNft(desired), 'nft', '-f', '-');
-      assert.deepEqual(observe(places, [], [], true).nft, desired.nft);
-      const fromText = run(pathOf('root'), '', 'nft', 'list', 'table', 'ip', 'skein');
-      // The same programmed message by message.
-      run(pathOf('root'), '', 'nft', 'flush', 'ruleset');
-      const steps = diff(
-        { ...desired, ...nothing, table: desired.table },
-        { ...desired, ...nothing, nft: emptyNft },
-      );
-      const executors = makeExecutors(places);
-      for (const part of runs(steps)) execute(executors, part[0].kind, part, part[0].place);
-      assert.deepEqual(
-        sorted(run(pathOf('root'), '', 'nft', 'list', 'table', 'ip', 'skein')),
-        sorted(fromText),
-      );
+  for (const place of desired.tables.keys())
+    test(`nft takes the text of the table, and it reads back as planned: ${name}, ${place.slice(0, 10)}`, () => {
+      onEmptyNode(desired, (places, pathOf) => {
+        run(pathOf(place), renderNft(desired, place), 'nft', '--check', '-f', '-');
+        run(pathOf(place), renderNft(desired, place), 'nft', '-f', '-');
+        assert.deepEqual(observe(places, [], [], [place]).nft.get(place), desired.nft.get(place));
+        const fromText = run(pathOf(place), '', 'nft', 'list', 'table', 'ip', 'skein');
+        // The same programmed message by message.
+        run(pathOf(place), '', 'nft', 'flush', 'ruleset');
+        const steps = diff(
+          { ...desired, ...nothing, tables: new Map([[place, desired.tables.get(place)!]]) },
+          { ...desired, ...nothing, nft: new Map() },
+        );
+        const executors = makeExecutors(places);
+        for (const part of runs(steps)) execute(executors, part[0].kind, part, part[0].place);
+        assert.deepEqual(
+          sorted(run(pathOf(place), '', 'nft', 'list', 'table', 'ip', 'skein')),
+          sorted(fromText),
+        );
+      });
     });
-  });
 
   test(`ip and bridge take the batches, and nothing is left to do: ${name}`, () => {
     onEmptyNode(desired, (places, pathOf) => {
       for (const batch of renderBatches(desired, pathOf))
         run(pathOf(batch.place), batch.lines.join('\n'), batch.tool, '-batch', '-');
       const steps = diff(
-        { ...desired, sysctls: new Map(), table: undefined },
-        observe(places, desired.netns, [], false),
+        { ...desired, sysctls: new Map(), tables: new Map() },
+        observe(places, desired.netns, [], []),
       );
       assert.deepEqual(steps, []);
     });
@@ -82,6 +82,7 @@ const nothing = {
   neighbours: new Map(),
   fdb: new Map(),
   routes: new Map(),
+  markRules: new Map(),
   sysctls: new Map(),
 };
 

@@ -1,0 +1,148 @@
+/**
+ * The nftables table `ip skein` of a container's own namespace. Pure.
+ *
+ * - Names: what the container asks of 127.0.0.11 goes to the port on which the node's resolver listens there; port 53
+ *   itself stays free for a container that is a name server.
+ * - Virtual IPs: translated where the connection begins, so that the backend sees the true source, no hop is added and
+ *   no address is spent on balancing. Round robin over the backends in rotation, on any port and protocol.
+ * - For a service that keeps its clients' addresses: a connection is marked by the MAC of the ingress endpoint that it
+ *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`).
+ *
+ * Cost: a chain and a few elements for each virtual IP on the container's networks; a change of one backend is one
+ * element in each local container on its network.
+ */
+import { ipToInt, range } from '../kit/cidr.ts';
+import type { Cidr, Ipv4, NetworkId, ServiceId } from '../model/ids.ts';
+import type { NetworkItem, NetworkView } from '../model/network-view.ts';
+import type { SandboxSpec } from './network.ts';
+import { type NftTable, vipKey } from './nft-plan.ts';
+import type { BaseChain, Entrance, Rule, ServiceVip, StateBuilder } from './state.ts';
+
+/** The resolver as containers know it, and where it listens: outside of the kernel's range of ephemeral ports. */
+export const RESOLVER = { address: '127.0.0.11' as Ipv4, port: 53, listens: 65_053 } as const;
+
+/** Each base chain and why it stands at its priority. */
+const BASES = {
+  // mangle: after connection tracking (-200) has the connection, before translation (-100).
+  remember: { type: 'filter', hook: 'prerouting', priority: -150 },
+  // A packet whose mark changes here is routed anew.
+  answer: { type: 'route', hook: 'output', priority: -150 },
+  // dstnat: connections that the container opens.
+  output: { type: 'nat', hook: 'output', priority: -100 },
+} as const;
+
+const RESOLVER_CIDR = `${RESOLVER.address}/32` as Cidr;
+
+const nameRule = (protocol: 'udp' | 'tcp'): Rule => ({
+  name: `names over ${protocol}`,
+  matches: [
+    { kind: 'daddr', cidr: RESOLVER_CIDR },
+    { kind: 'dport', protocol, port: RESOLVER.port },
+  ],
+  verdict: { kind: 'dnat', to: RESOLVER.address, port: RESOLVER.listens },
+});
+
+const OUTPUT: readonly Rule[] = [
+  nameRule('udp'),
+  nameRule('tcp'),
+  { name: 'virtual IPs', matches: [], verdict: { kind: 'vip' } },
+];
+
+/** Where connections through the mesh come into the container, and each node's way in and its mark. */
+interface Entries {
+  readonly link: string;
+  readonly nodes: readonly (Entrance & { readonly address: Ipv4 })[];
+}
+
+/** Undefined for a sandbox whose service does not keep its clients' addresses. */
+function entriesOf(spec: SandboxSpec, view: NetworkView): Entries | undefined {
+  if (!spec.serviceId || !view.services.get(spec.serviceId)?.preserveClientIp) return undefined;
+  const index = spec.attachments.findIndex((a) => view.networks.get(a.networkId)?.ingress);
+  const network = view.networks.get(spec.attachments[index]?.networkId as NetworkId);
+  if (!network) return undefined;
+  const own = view.self?.ingress;
+  const others = [...view.endpoints.values()].filter(
+    (e) => e.taskId === undefined && e.networkId === network.networkId && e.nodeId !== view.self?.nodeId,
+  );
+  const nodes = [...(own ? [own] : []), ...others]
+    .map(({ address, mac }) => ({ address, mac, mark: markOf(address, network) }))
+    .sort((a, b) => a.mark - b.mark);
+  return nodes.length > 0 ? { link: `eth${index}`, nodes } : undefined;
+}
+
+const FIRST_MARK = 0x45_0000;
+
+/** Follows from the node's place in the ingress network alone, so that it outlives every change of the view. */
+const markOf = (address: Ipv4, network: NetworkItem): number =>
+  FIRST_MARK + ipToInt(address) - range(network.subnet).first;
+
+function basesOf(entries: Entries | undefined): BaseChain[] {
+  const chain = (name: keyof typeof BASES, rules: readonly Rule[]): BaseChain => ({
+    name,
+    ...BASES[name],
+    rules,
+  });
+  if (!entries) return [chain('output', OUTPUT)];
+  const entrances = entries.nodes.map(({ mac, mark }) => ({ mac, mark }));
+  return [
+    chain('remember', [
+      {
+        name: 'entrance of a new connection',
+        matches: [{ kind: 'iifname', name: entries.link }, { kind: 'ct-new' }],
+        verdict: { kind: 'remember-entrance', entrances },
+      },
+    ]),
+    chain('answer', [
+      {
+        name: 'answers leave by their entrance',
+        matches: [{ kind: 'ct-marked-reply' }],
+        verdict: { kind: 'restore-mark' },
+      },
+    ]),
+    chain('output', OUTPUT),
+  ];
+}
+
+/** Backends in rotation by service and network, in the order of their addresses: made once for all sandboxes. */
+export type Rotation = ReadonlyMap<string, readonly Ipv4[]>;
+
+const rotationKey = (networkId: NetworkId, serviceId: ServiceId): string => `${networkId}/${serviceId}`;
+
+export function rotationOf(view: NetworkView): Rotation {
+  const rotation = new Map<string, Ipv4[]>();
+  for (const { serviceId, networkId, address, inRotation } of view.endpoints.values()) {
+    if (!serviceId || !inRotation) continue;
+    const list = rotation.get(rotationKey(networkId, serviceId));
+    if (list) list.push(address);
+    else rotation.set(rotationKey(networkId, serviceId), [address]);
+  }
+  for (const list of rotation.values()) list.sort((a, b) => ipToInt(a) - ipToInt(b));
+  return rotation;
+}
+
+/** The ingress network has no names, and its virtual IPs no callers. */
+const standsOn = (spec: SandboxSpec, view: NetworkView): ReadonlySet<NetworkId> =>
+  new Set(spec.attachments.map((a) => a.networkId).filter((id) => view.networks.get(id)?.ingress === false));
+
+export function planSandboxTable(spec: SandboxSpec, view: NetworkView, rotation: Rotation): NftTable {
+  const networks = standsOn(spec, view);
+  const frontends = new Map<string, ServiceVip>();
+  for (const service of networks.size > 0 ? view.services.values() : [])
+    for (const { networkId, address } of service.virtualIps) {
+      if (!networks.has(networkId)) continue;
+      const backends = rotation.get(rotationKey(networkId, service.serviceId)) ?? [];
+      frontends.set(vipKey(address), { kind: 'vip', address, backends });
+    }
+  return { kind: 'sandbox', bases: basesOf(entriesOf(spec, view)), frontends };
+}
+
+/** For each node's entrance a table with the way back through it, and the rule that leads marked packets there. */
+export function planReturnPaths(state: StateBuilder, spec: SandboxSpec, view: NetworkView): void {
+  const entries = entriesOf(spec, view);
+  for (const { address, mark } of entries?.nodes ?? []) {
+    state.route({ place: spec.id, link: entries!.link, via: address, table: mark });
+    state.markRule({ place: spec.id, mark });
+  }
+}
+
+export const isReturnMark = (mark: number): boolean => mark >= FIRST_MARK;
