@@ -1,0 +1,199 @@
+/** User networks of a real cluster: virtual IPs, isolation, and clients that keep their addresses. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { runProcess } from '../../src/kit/process.ts';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { IMAGE, Stage } from './stage.ts';
+
+const NAME = 'test-network';
+const NODES = ['node1', 'node2'] as const;
+const ADDRESS = { node1: '192.0.2.11', node2: '192.0.2.12' } as const;
+const CLIENT = '192.0.2.200';
+
+interface Box {
+  readonly name: string;
+  readonly node: string;
+  readonly pid: number;
+  readonly id: string;
+  readonly addresses: Readonly<Record<string, string>>;
+}
+
+describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
+  let stage: Stage;
+  const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+  const create = (name: string, ...args: string[]) =>
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
+
+  /** The running containers of a service, with the way into their namespaces. */
+  async function boxes(service: string): Promise<Box[]> {
+    const found: Box[] = [];
+    for (const node of NODES) {
+      const cli = stage.docker(node);
+      const ids = (await cli.ok('ps', '-q', '--no-trunc', '--filter', `name=${service}.`))
+        .split('\n')
+        .filter(Boolean);
+      if (ids.length === 0) continue;
+      const inspected = JSON.parse(await cli.ok('inspect', ...ids)) as {
+        Id: string;
+        Name: string;
+        State: { Pid: number };
+        NetworkSettings: { Networks: Record<string, { IPAddress: string }> };
+      }[];
+      for (const c of inspected)
+        found.push({
+          name: c.Name.slice(1),
+          node,
+          pid: c.State.Pid,
+          id: c.Id,
+          addresses: Object.fromEntries(
+            Object.entries(c.NetworkSettings.Networks).map(([net, { IPAddress }]) => [net, IPAddress]),
+          ),
+        });
+    }
+    return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  const inside = (box: Box, ...argv: string[]) =>
+    runProcess(['nsenter', `--net=/proc/${box.pid}/ns/net`, '--', ...argv], {
+      accept: [0, 1],
+      timeoutMs: 10_000,
+    });
+
+  /** The answer's lines as a record: container, addresses, client. */
+  async function ask(from: Box | 'client' | 'node1', url: string): Promise<Record<string, string>> {
+    const argv = ['busybox', 'wget', '-q', '-O', '-', url];
+    const { stdout } =
+      typeof from === 'string'
+        ? await stage.lab.exec(from, argv, { accept: [0, 1], timeoutMs: 5_000 })
+        : await inside(from, ...argv);
+    return Object.fromEntries(
+      stdout.split('\n').map((line) => [line.split(' ')[0]!, line.split(' ').slice(1).join(' ')]),
+    );
+  }
+
+  async function vip(service: string, network: string): Promise<string> {
+    const [found] = JSON.parse(await docker('service', 'inspect', service)) as {
+      Endpoint: { VirtualIPs: { NetworkID: string; Addr: string }[] };
+    }[];
+    const id = (await docker('network', 'inspect', '-f', '{{.Id}}', network)).trim();
+    return found!.Endpoint.VirtualIPs.find((v) => v.NetworkID === id)!.Addr.split('/')[0]!;
+  }
+
+  before(async () => {
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
+    await stage.loadImage();
+    await docker('network', 'create', '-d', 'overlay', '--subnet', '10.50.0.0/24', 'front');
+    await docker('network', 'create', '-d', 'overlay', '--subnet', '10.60.0.0/24', 'back');
+    await create('web', '--replicas', '3', '--network', 'front', IMAGE, 'udp=53');
+    await create('caller', '--replicas', '2', '--network', 'front', IMAGE);
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+  });
+
+  test('a virtual IP goes round all tasks on all nodes, and the backend sees the true source', async () => {
+    const address = await vip('web', 'front');
+    for (const caller of await boxes('caller')) {
+      const counts = new Map<string, number>();
+      for (let i = 0; i < 6; i++) {
+        const answer = await ask(caller, `http://${address}/`);
+        counts.set(answer['container']!, (counts.get(answer['container']!) ?? 0) + 1);
+        assert.match(answer['client']!, new RegExp(`^${caller.addresses['front']}:`));
+      }
+      assert.deepEqual([...counts.values()], [2, 2, 2]);
+      assert.equal((await inside(caller, 'busybox', 'ping', '-c', '1', '-W', '1', address)).code, 0);
+    }
+  });
+
+  test('a task reaches its own virtual IP, itself among the backends', async () => {
+    const address = await vip('web', 'front');
+    for (const box of await boxes('web')) {
+      const answered = new Set<string>();
+      for (let i = 0; i < 6; i++) answered.add((await ask(box, `http://${address}/`))['container'] ?? 'none');
+      assert.equal(answered.size, 3, [...answered].join());
+      assert.ok(!answered.has('none'));
+    }
+  });
+
+  test('a change of backends reaches the tables of all containers', async () => {
+    const address = await vip('web', 'front');
+    await docker('service', 'scale', 'web=1');
+    const [only] = await boxes('web');
+    for (const caller of await boxes('caller'))
+      for (let i = 0; i < 3; i++)
+        assert.equal((await ask(caller, `http://${address}/`))['container'], only!.id.slice(0, 12));
+    await docker('service', 'scale', 'web=0');
+    const [caller] = await boxes('caller');
+    const start = Date.now();
+    assert.deepEqual(await ask(caller!, `http://${address}/`), { '': '' });
+    assert.ok(Date.now() - start < 2_000, 'nobody serves it: refused, not left waiting');
+    await docker('service', 'scale', 'web=3');
+  });
+
+  test('networks are closed to each other, whatever their subnets', async () => {
+    await create('other', '--replicas', '2', '--network', 'back', IMAGE);
+    const [other] = await boxes('other');
+    for (const box of await boxes('web')) {
+      const ping = await inside(other!, 'busybox', 'ping', '-c', '1', '-W', '1', box.addresses['front']!);
+      assert.equal(ping.code, 1);
+    }
+    const [first, second] = await boxes('other');
+    assert.equal(
+      (await inside(first!, 'busybox', 'ping', '-c', '1', '-W', '1', second!.addresses['back']!)).code,
+      0,
+    );
+    await docker('service', 'rm', 'other');
+  });
+
+  const publish = (name: string, port: number, ...args: string[]) =>
+    create(name, '--replicas', '3', '-p', `${port}:80`, '-p', `${port}:53/udp`, ...args, IMAGE, 'udp=53');
+
+  test('skein.client-ip=preserve: tasks see their clients, same host and cross host, beside services that do not', async () => {
+    await publish('kept', 81, '--label', 'skein.client-ip=preserve');
+    await publish('hidden', 82);
+    for (const node of NODES) {
+      const seen = new Set<string>();
+      for (let i = 0; i < 6; i++) {
+        const answer = await ask('client', `http://${ADDRESS[node]}:81/`);
+        assert.match(answer['client']!, new RegExp(`^${CLIENT}:`), `through ${node}`);
+        seen.add(answer['container']!);
+        const other = await ask('client', `http://${ADDRESS[node]}:82/`);
+        assert.match(other['client']!, /^10\.255\.0\.[23]:/);
+      }
+      assert.equal(seen.size, 3);
+      for (let i = 0; i < 6; i++)
+        assert.ok(await stage.askUdp('client', ADDRESS[node], 81), 'UDP answers too');
+    }
+    // From the node itself: by loopback there is no address to keep, by its own there is.
+    assert.match((await ask('node1', 'http://127.0.0.1:81/'))['client']!, /^10\.255\.0\.2:/);
+    assert.match((await ask('node1', `http://${ADDRESS.node1}:81/`))['client']!, /^192\.0\.2\.11:/);
+  });
+
+  test('the label is turned on and off without touching a task', async () => {
+    const ids = (await boxes('hidden')).map((b) => b.id);
+    await docker('service', 'update', '--label-add', 'skein.client-ip=preserve', 'hidden');
+    const sees = (pattern: RegExp) =>
+      until(
+        `clients to be seen as ${pattern}`,
+        async () => {
+          for (const node of NODES)
+            for (let i = 0; i < 3; i++) {
+              const { client = 'none' } = await ask('client', `http://${ADDRESS[node]}:82/`);
+              if (!pattern.test(client)) return client;
+            }
+          return true;
+        },
+        { timeoutMs: 10_000 },
+      );
+    await sees(/^192\.0\.2\.200:/);
+    await docker('service', 'update', '--label-rm', 'skein.client-ip', 'hidden');
+    await sees(/^10\.255\.0\.[23]:/);
+    assert.deepEqual(
+      (await boxes('hidden')).map((b) => b.id),
+      ids,
+    );
+  });
+});
