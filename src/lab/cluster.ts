@@ -55,7 +55,8 @@ export async function joinAll(
     await join(node, first, JoinTokens.Manager, signal);
   }
   const workers = others.filter((n) => !n.manager);
-  if (workers.length > 0) progress(`${workers.map((n) => n.name).join(', ')}: joining as worker${workers.length > 1 ? 's' : ''}`);
+  if (workers.length > 0)
+    progress(`${workers.map((n) => n.name).join(', ')}: joining as worker${workers.length > 1 ? 's' : ''}`);
   await Promise.all(workers.map((node) => join(node, first, JoinTokens.Worker, signal)));
 }
 
