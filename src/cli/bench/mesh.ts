@@ -27,6 +27,9 @@ import { wrk, type WrkFigures } from './wrk.ts';
 const MANY = 5_000;
 const QUICK_MANY = 50;
 const FIRST_PORT = 20_000;
+/** Where connections come from, and the node that they come in by. */
+const CLIENT = 'client';
+const ENTRY = 'node1';
 const CONNECTIONS = 32;
 const STREAMS = 4;
 const CONTENDERS = ['mesh', 'bare path', 'HAProxy'] as const;
@@ -145,11 +148,11 @@ async function openBarePath(lab: Lab, replicas: readonly Replica[]): Promise<voi
     '  }',
     '}',
   ];
-  await lab.exec('node1', ['nft', '-f', '-'], { input: `${rules.join('\n')}\n` });
-  const { stdout } = await lab.exec('node1', ['ip', '-4', '-o', 'address', 'show', 'dev', 'sk-ingress']);
+  await lab.exec(ENTRY, ['nft', '-f', '-'], { input: `${rules.join('\n')}\n` });
+  const { stdout } = await lab.exec(ENTRY, ['ip', '-4', '-o', 'address', 'show', 'dev', 'sk-ingress']);
   const endpoint = /inet ([\d.]+)/.exec(stdout)![1]!;
   for (const replica of replicas) {
-    await lab.exec('client', ['ip', 'route', 'add', `${replica.address}/32`, 'via', node!.address]);
+    await lab.exec(CLIENT, ['ip', 'route', 'add', `${replica.address}/32`, 'via', node!.address]);
     const inside = ['nsenter', `--net=/proc/${replica.pid}/ns/net`, '--'];
     await runProcess([...inside, 'ip', 'route', 'add', `${client}/32`, 'via', endpoint]);
   }
@@ -184,7 +187,7 @@ async function startProxy(
       'HAProxy to answer',
       async () => {
         const argv = ['busybox', 'wget', '-q', '-O', '/dev/null', `http://${address}:${proxied}/`];
-        return (await lab.exec('client', argv, { accept: [0, 1] })).code === 0 || 'no answer';
+        return (await lab.exec(CLIENT, argv, { accept: [0, 1] })).code === 0 || 'no answer';
       },
       { timeoutMs: 10_000, signal: stage.signal },
     );
