@@ -55,7 +55,7 @@ export class Agent {
       network,
       view: () => assignments.networkView(),
       applied: (revision) => sink.applied(revision),
-      onApplied: () => this.#markTasks(),
+      onNetworks: () => this.#markTasks(),
       clock,
       log,
     });
@@ -78,7 +78,7 @@ export class Agent {
   start(): this {
     this.#unsubscribe = this.#options.assignments.onChange(({ tasks, network }) => {
       if (network) this.#networkLoop.mark();
-      for (const id of tasks) this.#worker.markTask(id);
+      for (const id of tasks) this.#worker.follow(id);
       this.#lookAtAll();
     });
     this.#networkLoop.start();

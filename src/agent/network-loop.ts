@@ -19,8 +19,8 @@ export interface NetworkLoopOptions {
   readonly network: AuditedNetwork;
   readonly view: () => NetworkView | undefined;
   readonly applied: (revision: number) => void;
-  /** A view was applied: tasks that waited for their networks may go on. */
-  readonly onApplied: () => void;
+  /** A view with other networks was applied: tasks that waited for theirs may go on. */
+  readonly onNetworks: () => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly auditMs?: number;
@@ -73,9 +73,10 @@ export class NetworkLoop {
     const view = this.#options.view();
     if (!view || (this.#view && isSame(view, this.#view))) return;
     await this.#options.network.apply(view, signal);
+    const before = this.#view;
     this.#view = view;
     this.#options.applied(view.revision);
-    this.#options.onApplied();
+    if (view.networks !== before?.networks) this.#options.onNetworks();
   }
 
   async #audit(): Promise<void> {

@@ -8,6 +8,7 @@
  * - Nothing waits inside a reconcile for a registry or a grace period: those come back as marks.
  * One task more costs its own steps and one entry of each full pass.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { ContainerInfo, ContainerRuntime, RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
@@ -15,6 +16,7 @@ import { Loop, type Requeue } from '../kit/loop.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId, TaskId } from '../model/ids.ts';
 import { containerIdOf, type HashText } from '../model/names.ts';
+import type { TaskStatus } from '../model/objects.ts';
 import { isAfter } from '../model/task-state.ts';
 import type { NodeNetwork, Sandbox } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
@@ -45,11 +47,19 @@ export interface WorkerOptions {
 
 /** What is remembered of one container in this life. */
 interface Local {
+  /** The item that was last planned for. */
+  item?: TaskItem | undefined;
   failure?: Notes['failure'];
   stopSince?: number | undefined;
   attachFailures?: number;
   pull?: AbortController | undefined;
   sandbox?: Sandbox | undefined;
+}
+
+/** What was seen of the node, for one item. */
+interface Look {
+  readonly item: TaskItem | undefined;
+  readonly seen: Observed;
 }
 
 interface Context {
@@ -114,6 +124,14 @@ export class Worker {
     this.#loop.mark(id);
   }
 
+  /** The item is new or another. What only brings back what this agent said is nothing to look at. */
+  follow(taskId: TaskId): void {
+    const { assignments, hash, reporter } = this.#options;
+    const item = assignments.tasks.get(taskId);
+    const last = this.#locals.get(containerIdOf(taskId, hash))?.item;
+    if (!item || !last || !isEcho(item, last, reporter.statusOf(item))) this.markTask(taskId);
+  }
+
   /** Everything that is wanted or there. */
   async markAll(): Promise<void> {
     for (const id of await this.#keys()) this.#loop.mark(id);
@@ -141,14 +159,19 @@ export class Worker {
   }
 
   async #reconcile(id: ContainerId, signal: AbortSignal): Promise<Requeue | void> {
+    let look: Look | undefined;
     for (let i = 0; i < MAX_STEPS && !signal.aborted; i++) {
       if (this.#options.assignments.revision === undefined) return;
       const context = this.#context(id);
-      const step = await this.#next(context);
+      if (look?.item !== context.item) look = undefined;
+      look ??= { item: context.item, seen: await this.#observe(context) };
+      const step = await this.#next(context, look.seen);
       if (signal.aborted) return;
       if (step.kind === 'wait') return this.#rest(context, step.until);
       const wait = await this.#execute(step, context);
       if (wait) return wait;
+      // A report changes nothing on the node, and looking costs calls to containerd and to the shim.
+      if (step.kind !== 'report') look = undefined;
     }
     if (!signal.aborted) throw new SkeinError('internal', `container ${id} does not settle`);
   }
@@ -158,12 +181,12 @@ export class Worker {
     const item = taskId === undefined ? undefined : this.#options.assignments.tasks.get(taskId);
     let local = this.#locals.get(id);
     if (!local) this.#locals.set(id, (local = {}));
+    local.item = item;
     return { id, item, local };
   }
 
-  async #next(context: Context): Promise<Step> {
+  async #next(context: Context, seen: Observed): Promise<Step> {
     const { reporter, clock } = this.#options;
-    const seen = await this.#observe(context);
     const status = context.item && reporter.statusOf(context.item);
     const stopSignal = await this.#imageStopSignal(context, seen);
     return planTask(context.item, status, seen, stopSignal, clock.now());
@@ -186,7 +209,7 @@ export class Worker {
       sandbox,
       attached: local.sandbox,
       files: hasFiles,
-      imagePresent: wanted ? (await runtime.images.get(item.spec.ContainerSpec.Image)) !== undefined : true,
+      imagePresent: wanted ? await runtime.images.has(item.spec.ContainerSpec.Image) : true,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
       notes: {
         started,
@@ -329,6 +352,10 @@ export class Worker {
     }
   }
 }
+
+/** Only the status changed, and to nothing later than what was known (`joined`): every report comes back like that. */
+const isEcho = (item: TaskItem, last: TaskItem, joined: TaskStatus): boolean =>
+  joined !== item.status && isDeepStrictEqual({ ...item, status: joined }, { ...last, status: joined });
 
 function pullError(thrown: unknown, reference: string): string {
   return isCode(thrown, 'not-found') ? `No such image: ${reference}` : SkeinError.from(thrown).message;

@@ -363,10 +363,19 @@ export class Containerd implements ContainerRuntime {
     if (!task) return;
     if (task.status !== Status.STOPPED) {
       await this.kill(id, SIGKILL);
-      await unless('not-found', this.#api.tasks.wait({ containerId: id }, { timeoutMs: END_TIMEOUT_MS }));
+      await this.#untilEnded(id);
     }
     await this.#ending.get(id);
     await this.#deleteTask(id);
+  }
+
+  /** Its end may be dealt with while we wait: the shim goes, and the call to it breaks off. */
+  async #untilEnded(id: ContainerId): Promise<void> {
+    try {
+      await this.#api.tasks.wait({ containerId: id }, { timeoutMs: END_TIMEOUT_MS });
+    } catch (error) {
+      if (await this.#task(id)) throw error;
+    }
   }
 
   /** One deletion at a time: the shim ends with it, and a second one would find it gone in the middle of its work. */

@@ -56,6 +56,10 @@ export class FakeImages implements ImageStore {
     return id === undefined ? undefined : this.#info(id);
   }
 
+  async has(reference: string): Promise<boolean> {
+    return this.#find(reference) !== undefined;
+  }
+
   async pull(
     reference: string,
     options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal } = {},

@@ -86,6 +86,10 @@ export class Images implements ImageStore {
     return found && (await this.list()).find((image) => image.id === found.id);
   }
 
+  async has(reference: string): Promise<boolean> {
+    return (await this.#find(reference)) !== undefined;
+  }
+
   async local(reference: string): Promise<LocalImage | undefined> {
     return this.#find(reference);
   }

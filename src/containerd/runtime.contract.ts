@@ -212,6 +212,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       for (const reference of [info.id, hex, hex.slice(0, 12)])
         assert.equal((await runtime.images.get(reference))?.id, info.id);
       assert.equal(await runtime.images.get('absent'), undefined);
+      assert.deepEqual([await runtime.images.has(image), await runtime.images.has('absent')], [true, false]);
       await runtime.images.tag(image, 'other:2');
       assert.deepEqual((await runtime.images.get('other:2'))?.tags, [image, 'other:2'].sort());
       await assert.rejects(runtime.images.remove(hex.slice(0, 12), {}), {

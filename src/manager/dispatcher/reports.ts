@@ -10,7 +10,7 @@ import type { Log } from '../../kit/log.ts';
 import { isCode } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
 import type { Task, TaskStatus } from '../../model/objects.ts';
-import { isBefore } from '../../model/task-state.ts';
+import { atLeast, isBefore } from '../../model/task-state.ts';
 import type { Fence, Op, Store } from '../../store/store.ts';
 import type { View } from '../../store/view.ts';
 
@@ -28,6 +28,8 @@ export interface ReportsOptions {
 }
 
 const BATCH_MS = 50;
+/** The least that is gathered for; where writes are slow, as long as the last one took. */
+const URGENT_MS = 2;
 const BATCH_SIZE = 100;
 const RETRY_MS = 250;
 
@@ -43,6 +45,10 @@ export class Reports {
   readonly #options: ReportsOptions;
   #pending = new Map<TaskId, Report>();
   #cancel: (() => void) | undefined;
+  /** When the timer that `#cancel` ends is due. */
+  #due = 0;
+  /** Duration of the last write, ms. */
+  #took = 0;
   #writing: Promise<void> | undefined;
   #stopped = false;
 
@@ -61,7 +67,7 @@ export class Reports {
       else this.#pending.set(id, { nodeId, status });
     }
     if (this.#pending.size >= BATCH_SIZE) this.#start();
-    else this.#schedule(BATCH_MS);
+    else this.#schedule(this.#patience());
   }
 
   async stop(): Promise<void> {
@@ -72,17 +78,30 @@ export class Reports {
 
   #schedule(ms: number): void {
     if (this.#stopped || this.#writing) return;
-    this.#cancel ??= this.#options.clock.after(ms, () => this.#start());
+    const { clock } = this.#options;
+    const due = clock.now() + ms;
+    if (this.#cancel && this.#due <= due) return;
+    this.#cancel?.();
+    this.#due = due;
+    this.#cancel = clock.after(ms, () => this.#start());
+  }
+
+  /** The states on the way up are for people to read and can wait; that a task runs, or ended, others wait for. */
+  #patience(): number {
+    const urgent = [...this.#pending.values()].some(({ status }) => atLeast(status.state, 'running'));
+    return urgent ? Math.min(BATCH_MS, Math.max(URGENT_MS, this.#took)) : BATCH_MS;
   }
 
   #start(): void {
     this.#cancel?.();
     this.#cancel = undefined;
     if (this.#stopped || this.#writing || this.#pending.size === 0) return;
+    const begun = this.#options.clock.now();
     this.#writing = this.#write().then((wait) => {
+      this.#took = this.#options.clock.now() - begun;
       this.#writing = undefined;
       if (this.#pending.size >= BATCH_SIZE && wait === 0) this.#start();
-      else if (this.#pending.size > 0) this.#schedule(wait || BATCH_MS);
+      else if (this.#pending.size > 0) this.#schedule(wait || this.#patience());
     });
   }
 
