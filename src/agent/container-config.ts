@@ -1,11 +1,12 @@
 /** From a task and this node's names to the container's config, sandbox and files. Pure. */
-import type { ContainerConfig } from '../containerd/runtime.ts';
+import type { ContainerConfig, ImageInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { containerName } from '../model/names.ts';
-import type { ContainerSpec, MountSpec } from '../model/spec.ts';
+import type { ContainerSpec, HealthSpec, MountSpec } from '../model/spec.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
+import { mergeHealth } from './health-plan.ts';
 import { expandTemplate, type NodeNames } from './template.ts';
 
 /** The label by which this agent knows its containers. */
@@ -19,12 +20,13 @@ export function containerConfig(
     readonly netnsPath: string;
     readonly files: Readonly<Record<string, string>>;
   },
+  image: ImageInfo['config'],
 ): ContainerConfig {
   return {
     id: place.id,
     name: containerName(task),
     image: task.spec.ContainerSpec.Image,
-    spec: expandSpec(task, node),
+    spec: withImage(expandSpec(task, node), image),
     limits: task.spec.Resources?.Limits,
     hostname: hostnameOf(task, node, place.id),
     netnsPath: place.netnsPath,
@@ -38,6 +40,17 @@ export function containerConfig(
       [TASK_LABEL]: task.id,
       'com.docker.swarm.task.name': containerName(task),
     },
+  };
+}
+
+/** What the spec leaves to its image, for as long as the container lives: the image may be gone by then. */
+function withImage(spec: ContainerSpec, image: ImageInfo['config']): ContainerSpec {
+  const health = mergeHealth(spec.Healthcheck, (image['Healthcheck'] ?? undefined) as HealthSpec | undefined);
+  const signal = spec.StopSignal || image['StopSignal'];
+  return {
+    ...spec,
+    ...(health && { Healthcheck: health }),
+    ...(typeof signal === 'string' && { StopSignal: signal }),
   };
 }
 

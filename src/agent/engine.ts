@@ -18,7 +18,9 @@ import type { NodeDescription } from '../model/objects.ts';
 import { isTerminal } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
+import { healthCheckOf, type HealthReport, healthReport } from './health-plan.ts';
 import type { HostFacts } from './node-facts.ts';
+import { TaskFiles } from './task-files.ts';
 
 export interface EngineOptions {
   readonly runtime: ContainerRuntime;
@@ -51,9 +53,11 @@ export interface ContainerNetwork {
 
 export class AgentEngine {
   readonly #options: EngineOptions;
+  readonly #files: TaskFiles;
 
   constructor(options: EngineOptions) {
     this.#options = options;
+    this.#files = new TaskFiles(options.dataRoot);
   }
 
   get images(): ImageStore {
@@ -79,6 +83,12 @@ export class AgentEngine {
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     return this.#options.runtime.logs(id, query, signal);
+  }
+
+  /** By its health check, as Docker shows it; undefined without one, and before it has run. */
+  async health(container: ContainerInfo): Promise<HealthReport | undefined> {
+    if (!healthCheckOf(container.config.spec.Healthcheck) || container.status === 'created') return undefined;
+    return healthReport(await this.#files.readHealth(container.id));
   }
 
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {

@@ -1,12 +1,15 @@
 /**
  * What the agent keeps on disk of a container, under `<dataRoot>/tasks/<container id>/`: the files mounted into it,
- * and the mark that it was started once, by which a reboot is told from a container that was never finished.
+ * the mark that it was started once, by which a reboot is told from a container that was never finished, and what its
+ * health checks showed.
  */
-import { access, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ContainerId } from '../model/ids.ts';
+import type { Health } from './health-plan.ts';
 
 const STARTED = 'started';
+const HEALTH = 'health.json';
 
 export class TaskFiles {
   readonly #root: string;
@@ -34,6 +37,22 @@ export class TaskFiles {
 
   async isStarted(id: ContainerId): Promise<boolean> {
     return exists(join(this.#root, id, STARTED));
+  }
+
+  /** Undefined before the first probe, and when the file does not read: probing begins anew then. */
+  async readHealth(id: ContainerId): Promise<Health | undefined> {
+    try {
+      return JSON.parse(await readFile(join(this.#root, id, HEALTH), 'utf8')) as Health;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Replaced as a whole: a reader never sees half of it. */
+  async writeHealth(id: ContainerId, health: Health): Promise<void> {
+    const path = join(this.#root, id, HEALTH);
+    await writeFile(`${path}.new`, JSON.stringify(health), { mode: 0o644 });
+    await rename(`${path}.new`, path);
   }
 
   async has(id: ContainerId): Promise<boolean> {

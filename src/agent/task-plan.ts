@@ -55,10 +55,14 @@ export interface Observed {
   readonly imagePresent: boolean;
   /** The networks of the task are in the view that was last applied. */
   readonly networksReady: boolean;
+  /** By its health check; `none` without one and before it runs. */
+  readonly health: TaskStatus['health'];
   readonly notes: Notes;
 }
 
 const DEFAULT_GRACE_MS = 10_000;
+/** Docker's words, which people search for. */
+const UNHEALTHY = 'dockerexec: unhealthy container';
 const idle: Step = { kind: 'wait', until: undefined };
 
 /** `status` is the latest known of the task. */
@@ -66,19 +70,17 @@ export function planTask(
   item: TaskItem | undefined,
   status: TaskStatus | undefined,
   seen: Observed,
-  imageStopSignal: string | undefined,
   now: number,
 ): Step {
-  if (!item || !status) return planRemoval(seen, imageStopSignal, now);
+  if (!item || !status) return planRemoval(seen, now);
   if (isTerminal(status.state))
-    return item.desiredState === 'remove'
-      ? planRemoval(seen, imageStopSignal, now)
-      : planEnded(seen, imageStopSignal, now);
+    return item.desiredState === 'remove' ? planRemoval(seen, now) : planEnded(seen, now);
   const say = (state: TaskState, message: string, err = ''): Step => report(seen, state, message, err, now);
-  if (isAfter(item.desiredState, 'complete')) return planStop(status, seen, imageStopSignal, say, now);
+  if (isAfter(item.desiredState, 'complete')) return planStop(status, seen, say, now);
   if (isBefore(status.state, 'accepted')) return say('accepted', 'accepted');
   const { failure } = seen.notes;
   if (failure) return say(failure.state, failure.state === 'failed' ? 'started' : 'preparing', failure.err);
+  if (isRunning(seen) && isUnhealthy(status, seen)) return planUnhealthy(status, seen, say, now);
   return planRun(item, status, seen, say);
 }
 
@@ -99,14 +101,34 @@ function planRun(item: TaskItem, status: TaskStatus, seen: Observed, say: Say): 
     case 'running':
     case 'paused':
       if (!seen.sandbox) return say('failed', 'started', 'the network namespace of the container is gone');
-      if (status.state === 'running') return idle;
-      return seen.attached ? say('running', 'started') : { kind: 'attach-sandbox' };
+      return planUp(status, seen, say);
     case 'stopped':
+      if (isUnhealthy(status, seen)) return say('failed', 'started', unhealthyExit(container!.exitCode));
       return container!.exitCode === 0
         ? say('complete', 'finished')
         : say('failed', 'started', `task: non-zero exit (${container!.exitCode})`);
   }
 }
+
+/** It runs; a task with a health check counts as running from its first good probe on. */
+function planUp(status: TaskStatus, seen: Observed, say: Say): Step {
+  if (status.state === 'running') return status.health === seen.health ? idle : say('running', 'started');
+  if (!seen.attached) return { kind: 'attach-sandbox' };
+  return seen.health === 'starting' ? idle : say('running', 'started');
+}
+
+const isUnhealthy = (status: TaskStatus, seen: Observed): boolean =>
+  seen.health === 'unhealthy' || (status.health === 'unhealthy' && status.state === 'running');
+
+/** Out of rotation first, then stopped as at any other end; the task fails when it has ended. */
+function planUnhealthy(status: TaskStatus, seen: Observed, say: Say, now: number): Step {
+  if (status.state === 'running' && status.health !== 'unhealthy')
+    return say('running', 'unhealthy container');
+  return stopContainer(seen, now);
+}
+
+const unhealthyExit = (exitCode: number): string =>
+  exitCode === 0 ? UNHEALTHY : `task: non-zero exit (${exitCode}): ${UNHEALTHY}`;
 
 function planPrepare(status: TaskStatus, seen: Observed, say: Say): Step {
   if (isBefore(status.state, 'preparing')) return say('preparing', 'preparing');
@@ -127,30 +149,24 @@ function planStart(item: TaskItem, status: TaskStatus, seen: Observed, say: Say)
   return { kind: 'start-container' };
 }
 
-function planStop(
-  status: TaskStatus,
-  seen: Observed,
-  imageSignal: string | undefined,
-  say: Say,
-  now: number,
-): Step {
+function planStop(status: TaskStatus, seen: Observed, say: Say, now: number): Step {
   if (seen.notes.pulling) return { kind: 'cancel-pull' };
-  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  if (isRunning(seen)) return stopContainer(seen, now);
   return say('shutdown', 'shutdown', isBefore(status.state, 'accepted') ? '' : status.err);
 }
 
 /** The container stays for its logs; all else of it goes. One that never ran has no logs. */
-function planEnded(seen: Observed, imageSignal: string | undefined, now: number): Step {
+function planEnded(seen: Observed, now: number): Step {
   if (seen.notes.pulling) return { kind: 'cancel-pull' };
-  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  if (isRunning(seen)) return stopContainer(seen, now);
   if (seen.container?.status === 'created' || isHalfMade(seen)) return { kind: 'remove-container' };
   if (seen.sandbox) return { kind: 'detach-sandbox' };
   return idle; // its files stay until the item goes: they tell that it was started
 }
 
-function planRemoval(seen: Observed, imageSignal: string | undefined, now: number): Step {
+function planRemoval(seen: Observed, now: number): Step {
   if (seen.notes.pulling) return { kind: 'cancel-pull' };
-  if (isRunning(seen)) return stopContainer(seen, imageSignal, now);
+  if (isRunning(seen)) return stopContainer(seen, now);
   if (seen.container) return { kind: 'remove-container' };
   if (seen.sandbox) return { kind: 'detach-sandbox' };
   if (seen.files) return { kind: 'remove-files' };
@@ -163,11 +179,10 @@ const isHalfMade = ({ container, notes }: Observed): boolean =>
   container?.status === 'unknown' && !notes.started;
 
 /** After a restart of the agent the signal is sent once more, with the full grace: nobody remembers when it was. */
-function stopContainer(seen: Observed, imageSignal: string | undefined, now: number): Step {
+function stopContainer(seen: Observed, now: number): Step {
   const spec = seen.container!.config.spec;
   const since = seen.notes.stopSince;
-  if (since === undefined)
-    return { kind: 'signal-stop', signal: spec.StopSignal || imageSignal || 'SIGTERM' };
+  if (since === undefined) return { kind: 'signal-stop', signal: spec.StopSignal || 'SIGTERM' };
   const until = since + graceMs(spec);
   return now < until ? { kind: 'wait', until } : { kind: 'kill-container' };
 }
@@ -186,7 +201,7 @@ function report(seen: Observed, state: TaskState, message: string, err: string, 
       err,
       container: container && { containerId: seen.id, pid: container.pid, exitCode: container.exitCode },
       ports: state === 'running' ? (attached?.hostPorts ?? []) : [],
-      health: 'none',
+      health: state === 'running' ? seen.health : 'none',
     },
   };
 }

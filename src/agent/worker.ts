@@ -22,6 +22,7 @@ import type { NodeNetwork, Sandbox } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import { containerConfig, fileContents, sandboxSpec, TASK_LABEL } from './container-config.ts';
+import { HealthChecks } from './health.ts';
 import type { NetworkLoop } from './network-loop.ts';
 import type { Reporter } from './reporter.ts';
 import type { TaskFiles } from './task-files.ts';
@@ -88,10 +89,13 @@ export class Worker {
   readonly #taskIds = new Map<ContainerId, TaskId>();
   readonly #locals = new Map<ContainerId, Local>();
   readonly #background = new Set<Promise<void>>();
+  readonly #health: HealthChecks;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
     const { clock, log } = options;
+    const { runtime, files } = options;
+    this.#health = new HealthChecks({ runtime, files, clock, log, changed: (id) => this.mark(id) });
     this.#loop = new Loop<ContainerId>({
       name: 'worker',
       clock,
@@ -103,6 +107,7 @@ export class Worker {
   }
 
   start(): void {
+    this.#health.start();
     this.#loop.start();
   }
 
@@ -110,7 +115,7 @@ export class Worker {
   async stop(): Promise<void> {
     const stopped = this.#loop.stop();
     for (const local of this.#locals.values()) local.pull?.abort();
-    await stopped;
+    await Promise.all([stopped, this.#health.stop()]);
     await Promise.all(this.#background);
   }
 
@@ -188,12 +193,11 @@ export class Worker {
   async #next(context: Context, seen: Observed): Promise<Step> {
     const { reporter, clock } = this.#options;
     const status = context.item && reporter.statusOf(context.item);
-    const stopSignal = await this.#imageStopSignal(context, seen);
-    return planTask(context.item, status, seen, stopSignal, clock.now());
+    return planTask(context.item, status, seen, clock.now());
   }
 
   async #observe({ id, item, local }: Context): Promise<Observed> {
-    const { runtime, network, networkLoop, files } = this.#options;
+    const { runtime, network, networkLoop, files, reporter } = this.#options;
     const [container, sandboxes, hasFiles, started] = await Promise.all([
       runtime.get(id),
       network.sandboxes(),
@@ -202,15 +206,18 @@ export class Worker {
     ]);
     const sandbox = sandboxes.includes(id);
     if (!sandbox) local.sandbox = undefined;
+    const ours = container && this.#isOurs(container) ? container : undefined;
+    const known = item && reporter.statusOf(item).health;
     const wanted = item && !container && !local.pull && !isAfter(item.desiredState, 'complete');
     return {
       id,
-      container: container && this.#isOurs(container) ? container : undefined,
+      container: ours,
       sandbox,
       attached: local.sandbox,
       files: hasFiles,
       imagePresent: wanted ? await runtime.images.has(item.spec.ContainerSpec.Image) : true,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
+      health: await this.#health.look(item && ours, id, known),
       notes: {
         started,
         pulling: local.pull !== undefined,
@@ -218,17 +225,6 @@ export class Worker {
         stopSince: local.stopSince,
       },
     };
-  }
-
-  /** Asked only when a signal is about to be sent. */
-  async #imageStopSignal({ item, local }: Context, seen: Observed): Promise<string | undefined> {
-    const running = seen.container?.status === 'running' || seen.container?.status === 'paused';
-    const stays =
-      item && !isAfter(item.desiredState, 'complete') && local.failure === undefined && seen.sandbox;
-    if (!running || stays || local.stopSince !== undefined) return undefined;
-    const image = await this.#options.runtime.images.get(seen.container!.image);
-    const signal = image?.config['StopSignal'];
-    return typeof signal === 'string' ? signal : undefined;
   }
 
   #rest({ id, item, local }: Context, until: number | undefined): Requeue | void {
@@ -327,7 +323,8 @@ export class Worker {
     await this.#try(local, async () => {
       const paths = await files.write(id, fileContents(item!, node, id, await resolvConf()));
       const place = { id, netnsPath: local.sandbox!.netnsPath, files: paths };
-      await runtime.create(containerConfig(item!, node, place));
+      const image = await runtime.images.get(item!.spec.ContainerSpec.Image);
+      await runtime.create(containerConfig(item!, node, place, image?.config ?? {}));
     });
   }
 

@@ -92,6 +92,13 @@ export interface ClusterBackend {
   logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
 }
 
+/** Docker's `State.Health`. */
+export interface HealthReport {
+  readonly Status: 'starting' | 'healthy' | 'unhealthy';
+  readonly FailingStreak: number;
+  readonly Log: readonly object[];
+}
+
 /** Containers and images of this node. Implemented by agent/ over containerd. */
 export interface EngineBackend {
   readonly images: ImageStore;
@@ -99,6 +106,8 @@ export interface EngineBackend {
   /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
   container(ref: string): Promise<ContainerInfo>;
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** By its health check; undefined without one. */
+  health(container: ContainerInfo): Promise<HealthReport | undefined>;
   /** Starts a command in a running container. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
   /** Networks that this node's containers stand on, with their endpoints here: for `network inspect`. */

@@ -29,6 +29,10 @@ export class FakeEngine implements EngineBackend {
     return found;
   }
 
+  async health() {
+    return undefined;
+  }
+
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     return this.#runtime.logs(id, query, signal);
   }

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
 import type { MountSpec } from '../../model/spec.ts';
+import type { HealthReport } from '../backend.ts';
 import { humanDuration } from './duration.ts';
 import { runConfig, unixSeconds } from './image.ts';
 import { NO_TIME } from './meta.ts';
@@ -31,13 +32,17 @@ function argv(container: ContainerInfo, image: ImageInfo | undefined): readonly 
 const quoted = (arg: string): string =>
   /[\s'"\\$;|&]/.test(arg) ? `'${arg.replaceAll("'", "'\\''")}'` : arg;
 
-function statusText(container: ContainerInfo, now: number): string {
+/** Docker's `(healthy)`, `(health: starting)` behind the time. */
+const healthText = (health: HealthReport | undefined): string =>
+  health === undefined ? '' : health.Status === 'starting' ? ' (health: starting)' : ` (${health.Status})`;
+
+function statusText(container: ContainerInfo, health: HealthReport | undefined, now: number): string {
   const since = (time: string) => humanDuration(Math.max(0, now - Date.parse(time)));
   switch (container.status) {
     case 'created':
       return 'Created';
     case 'running':
-      return `Up ${since(container.createdAt)}`;
+      return `Up ${since(container.createdAt)}${healthText(health)}`;
     case 'paused':
       return `Up ${since(container.createdAt)} (Paused)`;
     case 'stopped':
@@ -51,6 +56,7 @@ export function containerSummary(
   container: ContainerInfo,
   image: ImageInfo | undefined,
   networks: readonly ContainerNetwork[],
+  health: HealthReport | undefined,
   now: number,
 ): Record<string, unknown> {
   return {
@@ -63,7 +69,7 @@ export function containerSummary(
     Ports: exposedPorts(image),
     Labels: container.labels,
     State: stateOf(container),
-    Status: statusText(container, now),
+    Status: statusText(container, health, now),
     HostConfig: { NetworkMode: 'default' },
     NetworkSettings: { Networks: networksJson(networks) },
     Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
@@ -117,6 +123,7 @@ export function containerJson(
   container: ContainerInfo,
   image: ImageInfo | undefined,
   networks: readonly ContainerNetwork[],
+  health: HealthReport | undefined,
 ): object {
   const [path = '', ...args] = argv(container, image);
   return {
@@ -124,7 +131,7 @@ export function containerJson(
     Created: container.createdAt,
     Path: path,
     Args: args,
-    State: stateJson(container),
+    State: stateJson(container, health),
     Image: image?.id ?? container.image,
     ResolvConfPath: container.config.files['/etc/resolv.conf'] ?? '',
     HostnamePath: container.config.files['/etc/hostname'] ?? '',
@@ -151,7 +158,7 @@ export function containerJson(
   };
 }
 
-const stateJson = (container: ContainerInfo): object => ({
+const stateJson = (container: ContainerInfo, health: HealthReport | undefined): object => ({
   Status: stateOf(container),
   Running: container.status === 'running' || container.status === 'paused',
   Paused: container.status === 'paused',
@@ -163,6 +170,7 @@ const stateJson = (container: ContainerInfo): object => ({
   Error: '',
   StartedAt: container.status === 'created' ? NO_TIME : container.createdAt,
   FinishedAt: container.exitedAt ?? NO_TIME,
+  ...(health && { Health: health }),
 });
 
 function hostConfig({ config }: ContainerInfo): object {
@@ -210,6 +218,8 @@ function configJson({ config, image: name, labels }: ContainerInfo, image: Image
     WorkingDir: spec.Dir ?? base.WorkingDir ?? '',
     Entrypoint: spec.Command ?? base.Entrypoint ?? null,
     OnBuild: null,
+    ...(spec.Healthcheck && { Healthcheck: spec.Healthcheck }),
+    ...(spec.StopSignal && { StopSignal: spec.StopSignal }),
     Labels: labels,
   };
 }

@@ -1,4 +1,5 @@
 import { type Answer, json } from '../answer.ts';
+import type { HealthReport } from '../backend.ts';
 import { type ContainerNetwork, containerJson, containerSummary, stateOf } from '../convert/container.ts';
 import { familiarTag } from '../convert/image.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
@@ -30,6 +31,7 @@ const FILTERS = [
   'isolation',
 ];
 const STATES = ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'];
+const HEALTHS = ['none', 'starting', 'healthy', 'unhealthy'];
 const TASK_LABEL = 'com.docker.swarm.task.id';
 
 /** One look at the images for a whole list. */
@@ -72,7 +74,12 @@ async function networksOf(
   });
 }
 
-function accepts(filters: Filters, container: ContainerInfo, image: ImageInfo | undefined): boolean {
+function accepts(
+  filters: Filters,
+  container: ContainerInfo,
+  image: ImageInfo | undefined,
+  health: HealthReport | undefined,
+): boolean {
   const state = stateOf(container);
   const isTask = filters.flag('is-task');
   return (
@@ -82,7 +89,10 @@ function accepts(filters: Filters, container: ContainerInfo, image: ImageInfo | 
     filters.any('status', (status) => oneOf('status', status, STATES) && status === state) &&
     filters.any('exited', (code) => state === 'exited' && container.exitCode === exitCode(code)) &&
     filters.any('ancestor', (ref) => isImage(ref, container, image)) &&
-    filters.any('health', (health) => health === 'none') &&
+    filters.any(
+      'health',
+      (wanted) => oneOf('health', wanted, HEALTHS) && wanted === (health?.Status ?? 'none'),
+    ) &&
     (isTask === undefined || isTask === TASK_LABEL in container.labels)
   );
 }
@@ -124,14 +134,16 @@ async function list(request: ApiRequest): Promise<Answer> {
   const chosen = [...(await engine.containers())]
     .filter((c) => all || c.status === 'running' || c.status === 'paused')
     .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
-    .filter((c) => accepts(filters, c, image(c.image)))
     .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
   const lines = [];
-  for (const container of limit > 0 ? chosen.slice(0, limit) : chosen) {
+  for (const container of chosen) {
+    if (limit > 0 && lines.length === limit) break;
+    const health = await engine.health(container);
+    if (!accepts(filters, container, image(container.image), health)) continue;
     const networks = await networksOf(request, container);
     if (!filters.any('network', (ref) => networks.some((n) => n.name === ref || n.networkId.startsWith(ref))))
       continue;
-    lines.push(containerSummary(container, image(container.image), networks, request.clock.now()));
+    lines.push(containerSummary(container, image(container.image), networks, health, request.clock.now()));
   }
   return json(lines);
 }
@@ -140,7 +152,8 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
   const image = await engine.images.get(container.image);
-  return json(containerJson(container, image, await networksOf(request, container)));
+  const [networks, health] = [await networksOf(request, container), await engine.health(container)];
+  return json(containerJson(container, image, networks, health));
 }
 
 async function logs(request: ApiRequest): Promise<Answer> {

@@ -47,7 +47,7 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
       ),
     })),
     Containers: containers.map((container) => ({
-      ...containerSummary(container, undefined, [], request.clock.now()),
+      ...containerSummary(container, undefined, [], undefined, request.clock.now()),
       SizeRw: 0,
       SizeRootFs: 0,
     })),
