@@ -1,0 +1,92 @@
+/** What a service may say of its tasks, in real containers: health checks. One cluster. */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { IMAGE, Stage, type TaskLine } from './stage.ts';
+
+const NAME = 'svc-a';
+
+interface Inspected {
+  readonly State: {
+    readonly Pid: number;
+    readonly Health?: {
+      readonly Status: string;
+      readonly FailingStreak: number;
+      readonly Log: readonly { readonly ExitCode: number; readonly Output: string }[];
+    };
+  };
+  readonly Config: { readonly Healthcheck?: { readonly Test: readonly string[] } };
+}
+
+describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
+  let stage: Stage;
+  const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+  const create = (name: string, ...args: string[]) =>
+    docker(
+      ...['service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name],
+      ...['--restart-delay', '0s', '--stop-grace-period', '1s', ...args],
+    );
+  /** Asks until there is an answer. */
+  async function eventually<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
+    let answer: T | undefined;
+    const ready = async () => (answer = await ask()) !== undefined || 'nothing yet';
+    await until(what, ready, { timeoutMs: 20_000 });
+    return answer!;
+  }
+  const task = (service: string, is: (task: TaskLine) => boolean): Promise<TaskLine> =>
+    eventually(`a task of ${service}`, async () => (await stage.tasks(service)).find(is));
+
+  before(async () => {
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
+    await stage.loadImage();
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+  });
+
+  test('a health check: out of rotation until healthy, over a restart of the daemon, replaced when unhealthy', async () => {
+    const check =
+      'if [ -e /sick ]; then echo sick; exit 1; elif [ -e /well ]; then echo well; else exit 2; fi';
+    await create(
+      'sick',
+      ...['--detach', '--replicas', '1', '-p', '8081:80', '--health-cmd', check],
+      ...['--health-interval', '300ms', '--health-retries', '2', '--health-start-period', '60s'],
+      ...['--health-start-interval', '300ms', IMAGE, 'deaf=1'],
+    );
+    const starting = await task('sick', (t) => t.state.startsWith('Starting'));
+    const cli = stage.docker(starting.node);
+    const id = (await cli.ok('ps', '-q', '--filter', 'name=sick', '--filter', 'health=starting')).trim();
+    assert.match(await cli.ok('ps', '--filter', `id=${id}`), /Up .* \(health: starting\)/);
+    assert.equal(await stage.ask('client', '192.0.2.11', 8081), undefined, 'it is not in rotation yet');
+    await cli.ok('exec', id, 'touch', '/well');
+    await stage.converged('sick', 1);
+    await eventually('an answer', () => stage.ask('client', '192.0.2.12', 8081));
+    assert.match(await cli.ok('ps', '--filter', 'health=healthy'), /Up .* \(healthy\)/);
+
+    const inspect = async () => (JSON.parse(await cli.ok('inspect', id)) as Inspected[])[0]!;
+    const found = await eventually('five good probes', async () => {
+      const now = await inspect();
+      const good = now.State.Health!.Log.filter(
+        ({ ExitCode, Output }) => ExitCode === 0 && Output === 'well\n',
+      );
+      return good.length === 5 ? now : undefined;
+    });
+    assert.deepEqual([found.State.Health!.Status, found.State.Health!.FailingStreak], ['healthy', 0]);
+    assert.deepEqual(found.Config.Healthcheck?.Test, ['CMD-SHELL', check]);
+
+    await stage.lab.kill(starting.node);
+    await stage.lab.start(starting.node);
+    const again = await inspect();
+    assert.equal(again.State.Pid, found.State.Pid, 'the container runs on');
+    assert.equal(again.State.Health?.Status, 'healthy');
+
+    await cli.ok('exec', id, 'touch', '/sick');
+    const failed = await task('sick', (t) => t.state.startsWith('Failed'));
+    assert.match(failed.error, /^"?task: non-zero exit \(137\): dockerexec: unhealthy container/);
+    await task('sick', (t) => t.desired === 'Running' && t.id !== failed.id);
+    await docker('service', 'rm', 'sick');
+  });
+});
