@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { SkeinError } from '../model/errors.ts';
+import type { SecretId } from '../model/ids.ts';
 import { isBefore, type TaskState } from '../model/task-state.ts';
 import { FakeNode, IMAGE, idOf, newStatus, taskItem } from './fake-node.ts';
 
@@ -288,3 +290,34 @@ test('killed at any call on the way down: the next agent stops, reports, and lea
 function assertForward(states: readonly TaskState[]): void {
   states.forEach((state, i) => assert.ok(i === 0 || !isBefore(state, states[i - 1]!), states.join(' ')));
 }
+
+test('secrets are there before the container is, and gone once its task has ended', async (t) => {
+  const Secrets = [
+    { SecretID: 's1', SecretName: 'key', File: { Name: 'key', UID: '0', GID: '0', Mode: 0o400 } },
+  ];
+  const n = await node(t, taskItem('t1', { spec: { ContainerSpec: { Image: IMAGE, Secrets } } }));
+  n.secrets.set('s1', {
+    id: 's1' as SecretId,
+    name: 'key',
+    data: Buffer.from('xyzzy').toString('base64'),
+    isTemplate: false,
+  });
+  n.send();
+  await n.untilState('t1', 'running');
+  const path = (await n.runtime.get(idOf('t1')))!.config.files['/run/secrets/key']!;
+  assert.equal(readFileSync(path, 'utf8'), 'xyzzy');
+  assert.equal(statSync(path).mode & 0o777, 0o400);
+  n.runtime.exit(idOf('t1'), 0);
+  await n.untilState('t1', 'complete');
+  await n.until('the secret gone', () => !existsSync(path));
+});
+
+test('a task whose secret is missing is rejected in words', async (t) => {
+  const Secrets = [
+    { SecretID: 's1', SecretName: 'key', File: { Name: 'key', UID: '0', GID: '0', Mode: 0o400 } },
+  ];
+  const n = await node(t, taskItem('t1', { spec: { ContainerSpec: { Image: IMAGE, Secrets } } }));
+  n.send();
+  await n.untilState('t1', 'rejected');
+  assert.match(n.tasks.get('t1')!.status.err, /^secret key \(s1\) of this task is not there/);
+});

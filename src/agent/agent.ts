@@ -16,6 +16,7 @@ import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
+import type { PayloadStore } from './payload-store.ts';
 import { Reporter, type StatusSink } from './reporter.ts';
 import { TaskFiles } from './task-files.ts';
 import { Worker } from './worker.ts';
@@ -26,6 +27,7 @@ export interface AgentOptions {
   readonly assignments: Assignments;
   readonly sink: StatusSink;
   readonly dataRoot: string;
+  readonly payloads: PayloadStore;
   readonly hostname: string;
   /** SHA-256 as 64 hexadecimal digits. */
   readonly hash: HashText;
@@ -48,7 +50,7 @@ export class Agent {
   #complete = false;
 
   constructor(options: AgentOptions) {
-    const { runtime, network, assignments, sink, dataRoot, hostname, hash, clock, log } = options;
+    const { runtime, network, assignments, sink, dataRoot, payloads, hostname, hash, clock, log } = options;
     this.#options = options;
     this.#reporter = new Reporter(sink);
     this.#networkLoop = new NetworkLoop({
@@ -66,6 +68,7 @@ export class Agent {
       assignments,
       reporter: this.#reporter,
       files: new TaskFiles(dataRoot),
+      payloads,
       hash,
       node: () => ({ id: assignments.networkView()?.self?.nodeId, hostname }),
       resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),

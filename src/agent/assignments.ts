@@ -9,7 +9,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { SkeinError } from '../model/errors.ts';
-import type { NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId } from '../model/ids.ts';
 import type {
   EndpointItem,
   NetworkItem,
@@ -18,7 +18,8 @@ import type {
   SelfItem,
   ServiceItem,
 } from '../model/network-view.ts';
-import type { Item, TaskItem } from '../rpc/messages.ts';
+import type { Item, PayloadItem, TaskItem } from '../rpc/messages.ts';
+import type { PayloadItems } from './payloads.ts';
 
 export interface AssignmentsChange {
   /** Tasks that came, went or changed. */
@@ -26,6 +27,9 @@ export interface AssignmentsChange {
   /** The network view has moved, be it in its revision only: it wants to be applied and acknowledged. */
   readonly network: boolean;
 }
+
+/** Kinds that the kernel's network does not show. */
+const NOT_OF_NETWORKS: ReadonlySet<string> = new Set(['task', 'secret', 'config']);
 
 export type Items = Readonly<Record<string, Item>>;
 
@@ -39,6 +43,8 @@ const NONE: Kinds = {
   network: new Map<string, NetworkItem>(),
   endpoint: new Map<string, EndpointItem>(),
   service: new Map<string, ServiceItem>(),
+  secret: new Map<string, PayloadItem<SecretId>>(),
+  config: new Map<string, PayloadItem<ConfigId>>(),
 };
 
 export class Assignments {
@@ -55,6 +61,11 @@ export class Assignments {
 
   get tasks(): ReadonlyMap<TaskId, TaskItem> {
     return this.#kinds.task as ReadonlyMap<TaskId, TaskItem>;
+  }
+
+  /** Secrets and configs of this node's tasks. */
+  get payloads(): PayloadItems {
+    return { secrets: this.#kinds.secret, configs: this.#kinds.config };
   }
 
   /** The managers have this node among the ready ones, with what it said of itself. */
@@ -113,7 +124,8 @@ export class Assignments {
     };
     for (const key of gone) change(key, undefined);
     for (const [key, item] of Object.entries(put)) change(key, item.value);
-    const network = this.#revision !== revision || Object.keys(copies).some((kind) => kind !== 'task');
+    const network =
+      this.#revision !== revision || Object.keys(copies).some((kind) => !NOT_OF_NETWORKS.has(kind));
     this.#revision = revision;
     this.#kinds = { ...this.#kinds, ...copies } as Kinds;
     if (tasks.size === 0 && !network) return;

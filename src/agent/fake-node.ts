@@ -15,6 +15,7 @@ import type {
   Mac,
   NetworkId,
   NodeId,
+  SecretId,
   ServiceId,
   TaskId,
 } from '../model/ids.ts';
@@ -24,8 +25,9 @@ import type { TaskStatus } from '../model/objects.ts';
 import { SkeinError } from '../model/errors.ts';
 import { isBefore } from '../model/task-state.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
-import type { Item, TaskItem } from '../rpc/messages.ts';
+import type { Item, PayloadItem, TaskItem } from '../rpc/messages.ts';
 import { Agent } from './agent.ts';
+import { PayloadStore } from './payload-store.ts';
 import { Assignments, type Items } from './assignments.ts';
 
 export const IMAGE = 'registry.example/web:1';
@@ -88,6 +90,8 @@ export class FakeNode {
   readonly tasks = new Map<string, TaskItem>();
   readonly reports: { readonly id: string; readonly state: string; readonly err: string }[] = [];
   readonly applied: number[] = [];
+  /** Sent with the tasks. */
+  readonly secrets = new Map<string, PayloadItem<SecretId>>();
   #revision = 0;
   #assignments = new Assignments();
   #agent: Agent | undefined;
@@ -121,6 +125,8 @@ export class FakeNode {
         },
       },
       dataRoot: this.#dataRoot,
+      // A folder in place of the tmpfs: nothing is mounted.
+      payloads: new PayloadStore(this.#dataRoot, async () => ({ code: 0, stdout: '', stderr: '' })),
       hostname: 'n1',
       hash: sha256,
       clock: this.clock,
@@ -167,6 +173,7 @@ export class FakeNode {
       },
       [`network/${NET}`]: { kind: 'network', value: NETWORK },
     };
+    for (const [id, value] of this.secrets) items[`secret/${id}`] = { kind: 'secret', value };
     for (const [id, value] of this.tasks) items[`task/${id}`] = { kind: 'task', value };
     this.#assignments.replace(++this.#revision, items satisfies Items);
   }

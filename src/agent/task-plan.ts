@@ -28,6 +28,7 @@ export type Step =
   | { readonly kind: 'kill-container' }
   | { readonly kind: 'remove-container' }
   | { readonly kind: 'detach-sandbox' }
+  | { readonly kind: 'remove-payloads' }
   | { readonly kind: 'remove-files' }
   /** Nothing until something changes, or until `until` (ms). */
   | { readonly kind: 'wait'; readonly until: number | undefined };
@@ -51,6 +52,8 @@ export interface Observed {
   /** Attached, or attached again, by this process: its path and ports are known. */
   readonly attached: { readonly hostPorts: readonly PortSpec[] } | undefined;
   readonly files: boolean;
+  /** Its secrets and configs are on this node. */
+  readonly payloads: boolean;
   /** Looked up only while there is no container. */
   readonly imagePresent: boolean;
   /** The networks of the task are in the view that was last applied. */
@@ -160,6 +163,7 @@ function planEnded(seen: Observed, now: number): Step {
   if (seen.notes.pulling) return { kind: 'cancel-pull' };
   if (isRunning(seen)) return stopContainer(seen, now);
   if (seen.container?.status === 'created' || isHalfMade(seen)) return { kind: 'remove-container' };
+  if (seen.payloads) return { kind: 'remove-payloads' };
   if (seen.sandbox) return { kind: 'detach-sandbox' };
   return idle; // its files stay until the item goes: they tell that it was started
 }
@@ -168,6 +172,7 @@ function planRemoval(seen: Observed, now: number): Step {
   if (seen.notes.pulling) return { kind: 'cancel-pull' };
   if (isRunning(seen)) return stopContainer(seen, now);
   if (seen.container) return { kind: 'remove-container' };
+  if (seen.payloads) return { kind: 'remove-payloads' };
   if (seen.sandbox) return { kind: 'detach-sandbox' };
   if (seen.files) return { kind: 'remove-files' };
   return idle;

@@ -12,8 +12,17 @@ export interface NodeNames {
 const PLACEHOLDER = /\{\{\s*(.*?)\s*\}\}/gs;
 const LABEL = /^(?:index\s+\.Service\.Labels\s+"([^"]*)"|\.Service\.Labels\.([\w-]+))$/;
 
+/** `{{ NAME "ARGUMENT" }}`, in secrets and configs only. */
+const CALL = /^(\w+)\s+"([^"]*)"$/;
+export type TemplateFunctions = Readonly<Record<string, (argument: string) => string>>;
+
 /** Throws `invalid-argument` on a placeholder that is not one of ours. */
-export function expandTemplate(text: string, task: TaskItem, node: NodeNames): string {
+export function expandTemplate(
+  text: string,
+  task: TaskItem,
+  node: NodeNames,
+  functions: TemplateFunctions = {},
+): string {
   if (!text.includes('{{')) return text;
   const values: Readonly<Record<string, string>> = {
     '.Service.ID': task.serviceId,
@@ -28,6 +37,8 @@ export function expandTemplate(text: string, task: TaskItem, node: NodeNames): s
     const label = LABEL.exec(expression);
     if (label) return task.serviceLabels[label[1] ?? label[2]!] ?? '';
     if (Object.hasOwn(values, expression)) return values[expression]!;
+    const [, name = '', argument = ''] = CALL.exec(expression) ?? [];
+    if (Object.hasOwn(functions, name)) return functions[name]!(argument);
     throw new SkeinError(
       'invalid-argument',
       `expanding template "${text}" failed: "${expression}" is none of .Service.ID, .Service.Name, .Service.Labels.KEY, ` +

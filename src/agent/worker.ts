@@ -24,6 +24,8 @@ import type { Assignments } from './assignments.ts';
 import { containerConfig, fileContents, sandboxSpec, TASK_LABEL } from './container-config.ts';
 import { HealthChecks } from './health.ts';
 import type { NetworkLoop } from './network-loop.ts';
+import type { PayloadStore } from './payload-store.ts';
+import { payloadFiles } from './payloads.ts';
 import type { Reporter } from './reporter.ts';
 import type { TaskFiles } from './task-files.ts';
 import { type Notes, type Observed, planTask, type Step } from './task-plan.ts';
@@ -36,6 +38,7 @@ export interface WorkerOptions {
   readonly assignments: Assignments;
   readonly reporter: Reporter;
   readonly files: TaskFiles;
+  readonly payloads: PayloadStore;
   readonly hash: HashText;
   readonly node: () => NodeNames;
   /** The node's /etc/resolv.conf, as it is now. */
@@ -143,7 +146,7 @@ export class Worker {
   }
 
   async #keys(): Promise<Iterable<ContainerId>> {
-    const { runtime, network, assignments, hash, files } = this.#options;
+    const { runtime, network, assignments, hash, files, payloads } = this.#options;
     if (assignments.revision === undefined) return [];
     const keys = new Set<ContainerId>();
     for (const taskId of assignments.tasks.keys()) {
@@ -154,6 +157,7 @@ export class Worker {
     for (const info of await runtime.list()) if (this.#isOurs(info)) keys.add(info.id);
     for (const id of await network.sandboxes()) keys.add(id);
     for (const id of await files.list()) keys.add(id);
+    for (const id of await payloads.list()) keys.add(id);
     return keys;
   }
 
@@ -197,12 +201,13 @@ export class Worker {
   }
 
   async #observe({ id, item, local }: Context): Promise<Observed> {
-    const { runtime, network, networkLoop, files, reporter } = this.#options;
-    const [container, sandboxes, hasFiles, started] = await Promise.all([
+    const { runtime, network, networkLoop, files, payloads, reporter } = this.#options;
+    const [container, sandboxes, hasFiles, started, hasPayloads] = await Promise.all([
       runtime.get(id),
       network.sandboxes(),
       files.has(id),
       files.isStarted(id),
+      payloads.has(id),
     ]);
     const sandbox = sandboxes.includes(id);
     if (!sandbox) local.sandbox = undefined;
@@ -215,6 +220,7 @@ export class Worker {
       sandbox,
       attached: local.sandbox,
       files: hasFiles,
+      payloads: hasPayloads,
       imagePresent: wanted ? await runtime.images.has(item.spec.ContainerSpec.Image) : true,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
       health: await this.#health.look(item && ours, id, known),
@@ -279,6 +285,7 @@ export class Worker {
       await this.#options.network.detach(id);
       local.sandbox = undefined;
     },
+    'remove-payloads': (_, { id }) => this.#options.payloads.remove(id),
     'remove-files': (_, { id }) => this.#options.files.remove(id),
     wait: async () => {},
   };
@@ -318,10 +325,12 @@ export class Worker {
   }
 
   async #create({ id, item, local }: Context): Promise<void> {
-    const { files, runtime, resolvConf } = this.#options;
+    const { assignments, files, payloads, runtime, resolvConf } = this.#options;
     const node = this.#options.node();
     await this.#try(local, async () => {
       const paths = await files.write(id, fileContents(item!, node, id, await resolvConf()));
+      const secret = payloadFiles(item!, node, assignments.payloads);
+      Object.assign(paths, await payloads.write(id, secret));
       const place = { id, netnsPath: local.sandbox!.netnsPath, files: paths };
       const image = await runtime.images.get(item!.spec.ContainerSpec.Image);
       await runtime.create(containerConfig(item!, node, place, image?.config ?? {}));

@@ -13,8 +13,25 @@ import type { ContainerInfo, ImageStore, LogLine, LogQuery, RegistryAuth } from 
 import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { NetworkItem } from '../model/network-view.ts';
-import type { Cluster, Network, Node, NodeDescription, Service, Task } from '../model/objects.ts';
-import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
+import type {
+  Cluster,
+  Config,
+  Network,
+  Node,
+  NodeDescription,
+  Secret,
+  Service,
+  Task,
+} from '../model/objects.ts';
+import type {
+  ConfigSpec,
+  NetworkSpec,
+  NodeRole,
+  NodeSpec,
+  SecretSpec,
+  ServiceSpec,
+  SwarmSpec,
+} from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { LiveView } from '../store/view.ts';
 import type { ExecInstances } from './exec-instances.ts';
@@ -83,6 +100,8 @@ export interface ClusterBackend {
   removeNode(ref: string, force: boolean): Promise<void>;
   createNetwork(spec: NetworkSpec): Promise<NetworkId>;
   removeNetwork(ref: string): Promise<void>;
+  readonly secrets: PayloadBackend<SecretSpec, Secret>;
+  readonly configs: PayloadBackend<ConfigSpec, Config>;
   /** By id, unambiguous id prefix or name; throws `not-found` in Docker's words ("service x not found"). */
   service(ref: string): Service;
   task(ref: string): Task;
@@ -90,6 +109,15 @@ export interface ClusterBackend {
   network(ref: string): Network;
   /** Lines of many tasks from many nodes, as they come; a dead node ends nothing and hangs nothing. */
   logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+}
+
+/** Secrets, or configs. */
+export interface PayloadBackend<Spec, Stored> {
+  find(ref: string): Stored;
+  /** The new id. */
+  create(spec: Spec): Promise<string>;
+  update(ref: string, version: number, spec: Spec): Promise<void>;
+  remove(ref: string): Promise<void>;
 }
 
 /** Docker's `State.Health`. */

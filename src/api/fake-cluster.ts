@@ -22,6 +22,7 @@ import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Cache } from '../store/cache.ts';
 import type { Change } from '../store/store.ts';
 import type { ClusterBackend } from './backend.ts';
+import { FakePayloads } from './fake-payloads.ts';
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 const GIB = 1024 ** 3;
@@ -46,6 +47,8 @@ export class FakeCluster implements ClusterBackend {
   /** How often each kind of log stream was closed by its reader. */
   readonly closedLogs: string[] = [];
   readonly registryAuth: (string | undefined)[] = [];
+  readonly secrets: FakePayloads<'secret'>;
+  readonly configs: FakePayloads<'config'>;
   readonly #clock: Clock;
   readonly #runtime: FakeRuntime;
   #ids = 0;
@@ -54,6 +57,9 @@ export class FakeCluster implements ClusterBackend {
     this.#clock = clock;
     this.view = view;
     this.#runtime = runtime;
+    const meta = () => this.#meta();
+    this.secrets = new FakePayloads('secret', view, () => this.#id('secret'), meta);
+    this.configs = new FakePayloads('config', view, () => this.#id('config'), meta);
   }
 
   leader(): NodeId {

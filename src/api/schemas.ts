@@ -245,6 +245,17 @@ export const networkRequest = networkObject.extend({
   ConfigOnly: z.boolean().default(false),
 });
 
+const driver = z.object({ Name: text.default(''), Options: opt(textMap) });
+
+/** Of a secret or a config: the same body but for the driver, which only a secret may name. */
+export const payloadSpec = z.object({
+  Name: text.default(''),
+  Labels: textMap.default({}),
+  Data: text.default(''),
+  Driver: opt(driver),
+  Templating: opt(driver),
+});
+
 export const authConfig = z.object({
   username: opt(text),
   password: opt(text),

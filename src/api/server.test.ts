@@ -94,7 +94,6 @@ test('what is known but not served is 501 in words, whatever its body', async ()
     ['POST', '/containers/create'],
     ['POST', '/v1.41/build'],
     ['POST', '/session'],
-    ['POST', '/secrets/create'],
     ['GET', '/volumes'],
     ['POST', '/networks/ingress/connect'],
     ['POST', '/auth'],

@@ -200,6 +200,8 @@ const sysctlsOf = (spec: ContainerSpec): Record<string, string> => ({
   ...spec.Sysctls,
 });
 
+const OWN_FILES = new Set(['/etc/hosts', '/etc/hostname', '/etc/resolv.conf']);
+
 const depth = (path: string): number => path.split('/').filter((part) => part !== '').length;
 
 /** Defaults that nobody mounts over, then the rest from the root down, so that nothing hides what is below it. */
@@ -208,8 +210,8 @@ function mountsOf({ config, mounts, host }: SpecInput): OciMount[] {
   if (config.spec.Init && host.initPath)
     own.push({ destination: INIT_TARGET, type: 'bind', source: host.initPath, options: ['bind', 'ro'] });
   for (const [destination, source] of Object.entries(config.files)) {
-    // /etc/hosts and its kind are the container's to change, as in Docker; secrets and configs are not.
-    const access = destination.startsWith('/etc/') && !config.spec.ReadOnly ? 'rw' : 'ro';
+    // These are the container's to change, as in Docker; secrets and configs are not.
+    const access = OWN_FILES.has(destination) && !config.spec.ReadOnly ? 'rw' : 'ro';
     own.push({ destination, type: 'bind', source, options: ['rbind', 'rprivate', access] });
   }
   const taken = new Set(own.map((mount) => mount.destination));

@@ -2,8 +2,10 @@
 import { Agent } from '../agent/agent.ts';
 import { Assignments } from '../agent/assignments.ts';
 import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
+import { PayloadStore } from '../agent/payload-store.ts';
 import { Session } from '../agent/session.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
+import { runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeDescription } from '../model/objects.ts';
 import { KernelNetwork } from '../net/kernel-network.ts';
@@ -66,6 +68,7 @@ export class AgentSide {
       assignments: this.assignments,
       sink: this.session,
       dataRoot: folders.dataRoot,
+      payloads: new PayloadStore(folders.runRoot, runProcess),
       hostname: options.hostname,
       hash,
       clock,
@@ -125,6 +128,7 @@ export class AgentSide {
     options: Pick<AgentSideOptions, 'folders' | 'membership' | 'runtime' | 'tools'>,
   ): Promise<void> {
     for (const { id } of await options.runtime.list()) await options.runtime.remove(id);
+    await new PayloadStore(options.folders.runRoot, runProcess).clear();
     const network = await KernelNetwork.open({
       runRoot: options.folders.runRoot,
       log: options.tools.log,

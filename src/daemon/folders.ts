@@ -11,6 +11,8 @@ export const foldersOf = ({ dataRoot, runRoot }: Settings) => ({
   cluster: join(dataRoot, 'cluster'),
   identity: join(dataRoot, 'cluster', 'identity.json'),
   membership: join(dataRoot, 'cluster', 'membership.json'),
+  /** Managers: opens the secrets in the store, and is not in it. */
+  secretsKey: join(dataRoot, 'cluster', 'secrets.key'),
   etcd: join(dataRoot, 'etcd'),
   etcdTls: {
     caFile: join(dataRoot, 'cluster', 'etcd-ca.pem'),

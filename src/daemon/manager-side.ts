@@ -4,7 +4,7 @@
  *
  * INVARIANT: the listener opens only once the view holds a first snapshot, so no caller is judged by an empty view.
  */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Identity } from '../agent/identity.ts';
 import { issueEtcdPeer, type KeyAndCertificate } from '../manager/ca/authority.ts';
 import { Issuer } from '../manager/ca/issuer.ts';
@@ -13,6 +13,7 @@ import { Control } from '../manager/control/control.ts';
 import { Dispatcher } from '../manager/dispatcher/dispatcher.ts';
 import { LogBroker } from '../manager/logs/broker.ts';
 import { Manager } from '../manager/manager.ts';
+import { newSecretsKey, Sealer } from '../manager/secrets/sealer.ts';
 import { sleep } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
@@ -66,6 +67,7 @@ export class ManagerSide {
   readonly #dispatcher: Dispatcher;
   readonly #broker: LogBroker;
   readonly #server: RpcServer;
+  readonly #sealer: Sealer;
   readonly control: Control;
   #leader: NodeId | undefined;
   #running: Promise<unknown>[] = [];
@@ -90,7 +92,12 @@ export class ManagerSide {
     this.#cache = new Cache(log);
     this.#election = new EtcdElection({ client: this.#client, clock, log });
     const [store, view] = [this.#store, this.#cache];
-    this.#dispatcher = new Dispatcher({ store, view, clock, log, leader: () => this.#leaderAddress() });
+    this.#sealer = new Sealer(random);
+    this.#dispatcher = new Dispatcher({
+      ...{ store, view, clock, log },
+      openSecret: ({ id, sealed }) => this.#sealer.open(id, sealed).toString('base64'),
+      leader: () => this.#leaderAddress(),
+    });
     this.#broker = new LogBroker({
       view,
       clock,
@@ -110,11 +117,16 @@ export class ManagerSide {
       view,
       clock,
       random,
+      sealer: this.#sealer,
       leader: () => this.#leader,
       newToken: (_role, cluster) => newJoinToken(cluster.ca.certificate, random),
       logs: (request, signal) => this.#logs(request, signal),
     });
-    const addMember = this.#addMember.bind(this);
+    const joining = {
+      ...{ store, view },
+      secretsKey: () => readFileSync(folders.secretsKey, 'utf8'),
+      addMember: this.#addMember.bind(this),
+    };
     this.#server = new RpcServer({
       credentials,
       clusterId,
@@ -124,7 +136,7 @@ export class ManagerSide {
       handlers: {
         'ca.root': () => issuer.root(),
         'ca.issue': (request, call) => issuer.issue(request, call),
-        'manager.join': (request, call) => joinManager({ store, view, addMember }, request, call),
+        'manager.join': (request, call) => joinManager(joining, request, call),
         'node.leave': async (_params, call) => {
           await this.#dispatcher.leave(call.peer!.nodeId);
           return {};
@@ -219,15 +231,18 @@ export class ManagerSide {
     switch (origin.kind) {
       case 'init':
         await this.#writePeerTls({ certificate: origin.ca.etcdCertificate, key: origin.ca.etcdKey });
+        this.#writeSecretsKey(newSecretsKey(this.#options.tools.random));
         await this.#member.startSingle();
         await this.#store.transact(origin.objects);
         return;
       case 'join':
         await this.#writePeerTls({ certificate: origin.answer.etcdCa, key: origin.answer.etcdKey });
+        this.#writeSecretsKey(origin.answer.secretsKey);
         return this.#member.join(
           origin.answer.initialCluster.filter((m) => m.peerUrl !== this.#request().etcdPeerUrl),
         );
       case 'restart':
+        this.#sealer.unlock(readFileSync(this.#options.folders.secretsKey, 'utf8'));
         return this.#member.start();
     }
   }
@@ -247,6 +262,13 @@ export class ManagerSide {
       writeFileSync(file, content, { mode: 0o600 });
       chmodSync(file, 0o600);
     }
+  }
+
+  #writeSecretsKey(key: string): void {
+    const { folders } = this.#options;
+    mkdirSync(folders.cluster, { recursive: true, mode: 0o700 });
+    writeFileSync(folders.secretsKey, key, { mode: 0o600, flush: true });
+    this.#sealer.unlock(key);
   }
 
   async #lead(fence: Fence, lost: AbortSignal): Promise<void> {

@@ -208,7 +208,10 @@ export interface NetworkState {
 
 export interface Secret extends Meta {
   readonly id: SecretId;
+  /** Without its data. */
   readonly spec: SecretSpec;
+  /** The data, encrypted (manager/secrets). */
+  readonly sealed: string;
 }
 
 export interface Config extends Meta {

@@ -208,16 +208,25 @@ export interface NetworkSpec {
   Options?: Record<string, string>;
 }
 
+/** How the data is made into what a task sees: `golang`, or absent for as it is. */
+export interface Templating {
+  Name: string;
+  Options?: Record<string, string>;
+}
+
 export interface SecretSpec {
   Name: string;
   Labels: Labels;
-  /** Base64. Never in an answer of the API. */
+  Templating?: Templating;
+  Driver?: { Name: string; Options?: Record<string, string> };
+  /** Base64. Only on its way in: it is stored sealed (manager/secrets), and never in an answer of the API. */
   Data?: string;
 }
 
 export interface ConfigSpec {
   Name: string;
   Labels: Labels;
+  Templating?: Templating;
   /** Base64. */
   Data: string;
 }

@@ -8,7 +8,7 @@
  * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
  * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
  */
-import type { NodeId, TaskId } from '../model/ids.ts';
+import type { ConfigId, NodeId, SecretId, TaskId } from '../model/ids.ts';
 import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
 import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
 
@@ -34,10 +34,20 @@ export type TaskItem = Pick<
   readonly status: TaskStatus;
 };
 
+/** A secret or config with its data, as the container is to see it but for its templates. */
+export interface PayloadItem<I extends string> {
+  readonly id: I;
+  readonly name: string;
+  /** Base64. */
+  readonly data: string;
+  readonly isTemplate: boolean;
+}
+
 /**
  * Item keys: `self`, `task/ID`, `peer/NODE` (all nodes, the own one too), `network/ID`,
  * `endpoint/NETWORK/TASK|node-NODE`, `service/ID/NETWORK` (what the service is on that network: its VIP there, and
- * on the ingress network its published ports). `Assignments` joins the parts.
+ * on the ingress network its published ports), `secret/ID` and `config/ID` of those that the node's tasks refer to.
+ * `Assignments` joins the parts.
  */
 export type Item =
   | { readonly kind: 'self'; readonly value: SelfItem }
@@ -45,7 +55,9 @@ export type Item =
   | { readonly kind: 'peer'; readonly value: PeerItem }
   | { readonly kind: 'network'; readonly value: NetworkItem }
   | { readonly kind: 'endpoint'; readonly value: EndpointItem }
-  | { readonly kind: 'service'; readonly value: ServiceItem };
+  | { readonly kind: 'service'; readonly value: ServiceItem }
+  | { readonly kind: 'secret'; readonly value: PayloadItem<SecretId> }
+  | { readonly kind: 'config'; readonly value: PayloadItem<ConfigId> };
 
 export type ToManager =
   | {

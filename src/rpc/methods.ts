@@ -142,6 +142,8 @@ export interface ManagerJoinAnswer {
   readonly etcdCa: string;
   /** PKCS#8 PEM: a manager issues its own peer certificate. Over this mutually verified connection only. */
   readonly etcdKey: string;
+  /** Opens the secrets in the store, where it is not (manager/secrets). */
+  readonly secretsKey: string;
 }
 
 const nothing = z.object({});
@@ -179,6 +181,7 @@ export const METHODS = {
       initialCluster: z.array(z.object({ name: z.string(), peerUrl: z.string() })),
       etcdCa: z.string(),
       etcdKey: z.string(),
+      secretsKey: z.string(),
     }),
     SLOW,
   ),

@@ -169,7 +169,7 @@ function nameCases(it: It): void {
       code: 'already-exists',
     });
     await store.transact([
-      { op: 'create', kind: 'secret', object: { id: fresh(), spec: { Name: 'a', Labels: {} } } },
+      { op: 'create', kind: 'secret', object: { id: fresh(), spec: { Name: 'a', Labels: {} }, sealed: '' } },
     ]);
   });
 

@@ -197,17 +197,26 @@ describe('docker CLI', { skip: skipWithoutDocker }, () => {
     assert.match(await ok('system', 'df'), /Images\s+\d/);
   });
 
+  test('secrets and configs, which differ in what is shown', async () => {
+    const file = join(dir, 'data.txt');
+    writeFileSync(file, 'xyzzy');
+    for (const kind of ['secret', 'config']) {
+      const id = (await ok(kind, 'create', '--label', 'k=v', 'one', file)).trim();
+      assert.match(await ok(kind, 'ls'), new RegExp(`^${id}\\s+one\\s`, 'm'));
+      assert.equal((await ok(kind, 'ls', '-q', '--filter', 'label=k=v')).trim(), id);
+      assert.match(await ok(kind, 'inspect', '--pretty', 'one'), /Labels:\n - k=v/);
+      const [found] = JSON.parse(await ok(kind, 'inspect', 'one')) as { Spec: { Data?: string } }[];
+      assert.equal(found!.Spec.Data, kind === 'secret' ? undefined : 'eHl6enk=');
+      assert.match(await fails(kind, 'inspect', 'two'), /no such \w+|not found/);
+      assert.equal((await ok(kind, 'rm', 'one')).trim(), 'one');
+      assert.equal(await ok(kind, 'ls', '-q'), '');
+    }
+  });
+
   test('what is not served is said, never faked', async () => {
     assert.match(await fails('run', 'x'), /skein does not serve POST \/containers\/create yet/);
     assert.match(await fails('exec', 'web', 'ls'), /skein does not serve|No such container/);
     assert.match(await fails('volume', 'ls'), /skein does not serve GET \/volumes yet/);
-    const secret = join(dir, 'secret.txt');
-    writeFileSync(secret, 'x');
-    assert.match(
-      await fails('secret', 'create', 's', secret),
-      /skein does not serve POST \/secrets\/create yet/,
-    );
-    assert.equal(await ok('secret', 'ls', '-q'), '');
     assert.equal(await ok('plugin', 'ls', '-q'), '');
     assert.match(await ok('stack', 'ls'), /NAME/);
   });

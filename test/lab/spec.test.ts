@@ -1,5 +1,8 @@
-/** What a service may say of its tasks, in real containers: health checks. One cluster. */
+/** What a service may say of its tasks, in real containers: health checks, secrets and configs. One cluster. */
 import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
@@ -22,7 +25,9 @@ interface Inspected {
 
 describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   let stage: Stage;
+  const folder = mkdtempSync(join(tmpdir(), 'skein-spec-'));
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+  const fails = (...args: string[]) => stage.docker('node1').fails(...args);
   const create = (name: string, ...args: string[]) =>
     docker(
       ...['service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name],
@@ -43,6 +48,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     await stage.loadImage();
   });
   after(async () => {
+    rmSync(folder, { recursive: true });
     stage.close();
     await downLab(NAME);
   });
@@ -88,5 +94,56 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     assert.match(failed.error, /^"?task: non-zero exit \(137\): dockerexec: unhealthy container/);
     await task('sick', (t) => t.desired === 'Running' && t.id !== failed.id);
     await docker('service', 'rm', 'sick');
+  });
+
+  test('secrets and configs: files of the container, on a tmpfs, sealed in the store, gone with the task', async () => {
+    const [plain, open, template] = ['plain', 'open', 'template'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(plain, 'xyzzy-plugh');
+    writeFileSync(open, 'plover');
+    writeFileSync(template, '{{ .Service.Name }} {{ .Task.Slot }} {{ env "A" }} {{ secret "key" }}');
+    const id = (await docker('secret', 'create', 'key', plain)).trim();
+    await docker('config', 'create', 'conf', open);
+    await docker('config', 'create', '--template-driver', 'golang', 'filled', template);
+    await create(
+      'keyed',
+      ...['--secret', 'key', '--secret', 'source=key,target=/etc/key,uid=7,gid=8,mode=0400'],
+      ...['--config', 'conf', '--config', 'source=filled,target=/etc/filled,mode=0440'],
+      ...['--env', 'A=1', '--constraint', 'node.hostname==node2', IMAGE],
+    );
+    const cli = stage.docker('node2');
+    const container = (await cli.ok('ps', '-q', '--filter', 'name=keyed')).trim();
+    const cat = (path: string) => cli.ok('exec', container, 'cat', path);
+    assert.equal(await cat('/run/secrets/key'), 'xyzzy-plugh');
+    assert.equal(await cat('/conf'), 'plover');
+    assert.equal(await cat('/etc/filled'), 'keyed 1 1 xyzzy-plugh');
+    const modes = await cli.ok(
+      ...['exec', container, 'stat', '-c', '%a %u:%g', '/run/secrets/key', '/etc/key', '/etc/filled'],
+    );
+    assert.equal(modes, '444 0:0\n400 7:8\n440 0:0\n');
+    assert.match(await cat('/proc/mounts'), /^skein-secrets \/run\/secrets\/key tmpfs ro/m);
+    assert.match(
+      await fails('secret', 'rm', 'key'),
+      /rpc error: code = InvalidArgument desc = secret 'key' is in use by the following service: keyed/,
+    );
+
+    const { dataRoot, runRoot } = stage.lab.node('node1');
+    const inStore = async (text: string): Promise<boolean> => {
+      const pattern = `${text}|${Buffer.from(text).toString('base64')}`;
+      const argv = ['grep', '-rqaE', pattern, `${dataRoot}/etcd`];
+      return (await stage.lab.exec('node1', argv, { accept: [0, 1] })).code === 0;
+    };
+    assert.deepEqual([await inStore('plover'), await inStore('xyzzy-plugh')], [true, false]);
+    assert.equal(existsSync(`${runRoot}/secrets`), false, 'a node without such a task has none');
+    const here = stage.lab.node('node2').runRoot;
+    assert.equal(readdirSync(`${here}/secrets`).length, 1);
+    await docker('service', 'scale', '--detach', 'keyed=0');
+    await eventually('an empty folder', async () => readdirSync(`${here}/secrets`).length === 0 || undefined);
+    await docker('service', 'rm', 'keyed');
+    await docker('secret', 'rm', id);
+    await docker('config', 'rm', 'conf', 'filled');
   });
 });

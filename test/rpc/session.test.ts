@@ -65,7 +65,7 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
   const subject = { nodeId: nodeId as NodeId, role: 'manager' as const, clusterId };
   const certificate = await issueNode(root, csr, subject, 3600_000, deps);
   const common = { store, view, clock: systemClock, log: silentLog };
-  const dispatcher = new Dispatcher({ ...common, leader });
+  const dispatcher = new Dispatcher({ ...common, leader, openSecret: ({ sealed }) => sealed });
   const broker = new LogBroker({
     view,
     clock: systemClock,

@@ -1,11 +1,13 @@
-/** Secrets and configs: lists and lookups are true (there is none yet); making them is refused in words. */
-import { type Answer, json } from '../answer.ts';
+/** Secrets and configs: the same routes twice. The data of a secret goes in and never comes out. */
+import { type Answer, empty, json } from '../answer.ts';
+import type { PayloadBackend } from '../backend.ts';
 import { metaJson } from '../convert/meta.ts';
 import { parseFilters } from '../filters.ts';
-import { notFound } from '../http-error.ts';
 import type { Config, Secret } from '../../model/objects.ts';
+import type { ConfigSpec, SecretSpec } from '../../model/spec.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
+import { payloadSpec } from '../schemas.ts';
 import { byId } from './nodes.ts';
 
 type Kind = 'secret' | 'config';
@@ -38,22 +40,48 @@ const list =
     );
   };
 
+const backend = (
+  request: ApiRequest,
+  kind: Kind,
+): PayloadBackend<SecretSpec & ConfigSpec, Secret | Config> =>
+  kind === 'secret' ? request.cluster().secrets : request.cluster().configs;
+
 const inspect =
   (kind: Kind): Handler =>
-  (request): Answer => {
-    const ref = request.param('id');
-    const found = all(request, kind).find(({ id, spec }) => id === ref || spec.Name === ref);
-    if (!found) throw notFound(`${kind} ${ref} not found`);
-    return json(shown(kind, found));
+  (request): Answer =>
+    json(shown(kind, backend(request, kind).find(request.param('id'))));
+
+const create =
+  (kind: Kind): Handler =>
+  async (request): Promise<Answer> =>
+    json({ ID: await backend(request, kind).create(await request.json(payloadSpec)) }, 201);
+
+const update =
+  (kind: Kind): Handler =>
+  async (request): Promise<Answer> => {
+    const version = request.objectVersion(kind);
+    await backend(request, kind).update(request.param('id'), version, await request.json(payloadSpec));
+    return empty();
   };
 
-const WORDS = 'secrets and configs come with a later version';
+const remove =
+  (kind: Kind): Handler =>
+  async (request): Promise<Answer> => {
+    await backend(request, kind).remove(request.param('id'));
+    return empty(204);
+  };
+
 const routes = (kind: Kind): readonly Route[] => [
   { method: 'GET', path: `/${kind}s`, handler: list(kind) },
-  { method: 'POST', path: `/${kind}s/create`, handler: WORDS },
+  { method: 'POST', path: `/${kind}s/create`, handler: create(kind) },
   { method: 'GET', path: `/${kind}s/{id}`, handler: inspect(kind) },
-  { method: 'POST', path: `/${kind}s/{id}/update`, handler: WORDS },
-  { method: 'DELETE', path: `/${kind}s/{id}`, handler: WORDS },
+  {
+    method: 'POST',
+    path: `/${kind}s/{id}/update`,
+    handler: update(kind),
+    note: 'Labels only, as in Docker.',
+  },
+  { method: 'DELETE', path: `/${kind}s/{id}`, handler: remove(kind) },
 ];
 
 export const secretRoutes: readonly Route[] = [...routes('secret'), ...routes('config')];

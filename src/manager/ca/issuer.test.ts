@@ -84,7 +84,11 @@ before(async () => {
       'ca.issue': (params, call) => issuer.issue(params, call),
       'cluster.managers': async () => ({ managers: [{ nodeId: managerId, addr }] }),
       'manager.join': (params, call) =>
-        joinManager({ store, view, addMember: async (m) => [{ ...m }] }, params, call),
+        joinManager(
+          { store, view, secretsKey: () => 'key', addMember: async (m) => [{ ...m }] },
+          params,
+          call,
+        ),
       'dispatcher.session': async function* () {
         yield { type: 'managers' as const, managers: [] };
       },

@@ -12,6 +12,7 @@ import type { View } from '../../store/view.ts';
 export interface ManagerJoinOptions {
   readonly store: Pick<Store, 'get' | 'transact'>;
   readonly view: Pick<View, 'cluster'>;
+  secretsKey(): string;
   /** Adds the member to etcd (idempotent by peer URL) and gives all members, the new one included. */
   addMember(
     member: { readonly name: string; readonly peerUrl: string },
@@ -32,7 +33,12 @@ export async function joinManager(
   const member = { name: request.etcdName, peerUrl: request.etcdPeerUrl };
   const initialCluster = await options.addMember(member, call.signal);
   await register(options.store, node.id, request);
-  return { initialCluster, etcdCa: cluster.ca.etcdCertificate, etcdKey: cluster.ca.etcdKey };
+  return {
+    initialCluster,
+    etcdCa: cluster.ca.etcdCertificate,
+    etcdKey: cluster.ca.etcdKey,
+    secretsKey: options.secretsKey(),
+  };
 }
 
 async function register(

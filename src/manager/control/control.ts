@@ -14,11 +14,13 @@ import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '..
 import type { LogRecord, LogRequest } from '../../rpc/messages.ts';
 import type { Op, Store } from '../../store/store.ts';
 import type { LiveView } from '../../store/view.ts';
+import type { Sealer } from '../secrets/sealer.ts';
 import { draftOf, rolledBack } from '../step.ts';
 import { replacesTasks } from '../task.ts';
 import { withSwarmDefaults } from './initial-objects.ts';
 import { findNetwork, findNode, findService, findTask } from './lookup.ts';
 import { checkNetworkSpec, checkUnused } from './network-spec.ts';
+import { type PayloadOptions, Payloads } from './payloads.ts';
 import { denied, inUse, invalid, nameTaken, stale, unimplemented } from './refusal.ts';
 import { resolveSpec } from './service-context.ts';
 import { checkServiceSpec } from './service-spec.ts';
@@ -29,6 +31,7 @@ export interface ControlOptions {
   readonly clock: Clock;
   readonly random: RandomBytes;
   leader(): NodeId | undefined;
+  readonly sealer: Sealer;
   /** A new join token for the role, as the CA makes them. */
   newToken(role: NodeRole, cluster: Cluster): string;
   logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
@@ -39,9 +42,14 @@ const VISIBLE_MS = 10_000;
 
 export class Control {
   readonly #options: ControlOptions;
+  readonly secrets: Payloads<'secret'>;
+  readonly configs: Payloads<'config'>;
 
   constructor(options: ControlOptions) {
     this.#options = options;
+    const write: PayloadOptions['write'] = (ops, taken) => this.#write(ops, taken);
+    this.secrets = new Payloads('secret', { ...options, write });
+    this.configs = new Payloads('config', { ...options, write });
   }
 
   get view(): LiveView {

@@ -2,7 +2,7 @@
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, NetworkId, ServiceId, TaskId } from '../../model/ids.ts';
 import { slotName } from '../../model/names.ts';
-import type { Network, Node, Service, Task } from '../../model/objects.ts';
+import type { Id, Network, Node, Objects, Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import { notFound } from './refusal.ts';
 
@@ -23,6 +23,11 @@ export const findNetwork = (view: View, ref: string): Network =>
   view.get('network', ref as NetworkId) ??
   view.byName('network', ref) ??
   byPrefix('network', ref, view.all('network').values());
+
+export const findPayload = <K extends 'secret' | 'config'>(view: View, kind: K, ref: string): Objects[K] =>
+  view.get(kind, ref as Id<K>) ??
+  view.byName(kind, ref) ??
+  byPrefix(kind, ref, view.all(kind).values() as Iterable<Objects[K] & { readonly id: string }>);
 
 export function findNode(view: View, ref: string): Node {
   const direct = view.get('node', ref as NodeId);

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import type { Node, Task, TaskStatus } from '../../model/objects.ts';
+import type { Node, Secret, Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import type { Encoded } from '../../rpc/frame.ts';
 import { PROTOCOL, type Item, type ToAgent, type ToManager } from '../../rpc/messages.ts';
@@ -81,6 +81,9 @@ const networkObject = (id: string) =>
     state: { vni: 4096, subnet: '10.0.0.0/24', gateway: '10.0.0.1', ipRange: undefined },
   }) as unknown as Draft<'network'>;
 
+/** As if sealed by turning it round. */
+const openSecret = ({ sealed }: Secret) => [...sealed].reverse().join('');
+
 class Agent {
   readonly out = new Queue<ToManager>(1000);
   readonly abort = new AbortController();
@@ -153,7 +156,14 @@ async function cluster() {
     make(nodeObject('b', 3), 'node'),
   ]);
   await clock.advance(100);
-  const dispatcher = new Dispatcher({ store, view, clock, log: silentLog, leader: () => undefined });
+  const dispatcher = new Dispatcher({
+    store,
+    view,
+    clock,
+    log: silentLog,
+    openSecret,
+    leader: () => undefined,
+  });
   const term = new AbortController();
   const led = dispatcher.lead(undefined, term.signal);
   const change = async (id: string, edit: (task: Task) => Partial<Task>) => {
@@ -185,6 +195,33 @@ async function cluster() {
     },
   };
 }
+
+test('a secret goes to the nodes whose tasks refer to it, and leaves them with the last of those', async () => {
+  const c = await cluster();
+  const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b')];
+  await c.clock.advance(50);
+  const secret = { id: 's1', spec: { Name: 'key', Labels: {} }, sealed: 'yzzyx' };
+  await c.store.transact([{ op: 'create', kind: 'secret', object: secret } as unknown as Op]);
+  const task = (id: string) => {
+    const draft = taskObject(id, 'a', ['net'], 'assigned', 'running');
+    const Secrets = [{ SecretID: 's1', SecretName: 'key', File: {} }];
+    return { ...draft, spec: { ContainerSpec: { Image: 'i', Secrets } } } as unknown as Draft<'task'>;
+  };
+  await c.clock.advance(50);
+  assert.equal(a.items['secret/s1'], undefined, 'no task, no secret');
+  await c.add(task('t1'));
+  await c.add(task('t2'));
+  assert.deepEqual(a.items['secret/s1'], {
+    kind: 'secret',
+    value: { id: 's1', name: 'key', data: 'xyzzy', isTemplate: false },
+  });
+  assert.equal(b.items['secret/s1'], undefined);
+  await c.change('t1', () => ({ status: status('failed') }));
+  assert.ok(a.items['secret/s1'], 't2 still needs it');
+  await c.change('t2', () => ({ status: status('shutdown') }));
+  assert.equal(a.items['secret/s1'], undefined);
+  await c.end();
+});
 
 test('a node learns its own tasks and the networks that they stand on, and forgets them', async () => {
   const c = await cluster();
@@ -309,7 +346,7 @@ test('a manager that does not lead names the leader; another protocol is told in
   const c = await cluster();
   const leader = { nodeId: 'm' as NodeId, addr: '192.0.2.7:2377' };
   const { clock, store, view } = c;
-  const follower = new Dispatcher({ store, view, clock, log: silentLog, leader: () => leader });
+  const follower = new Dispatcher({ store, view, clock, log: silentLog, openSecret, leader: () => leader });
   const a = new Agent(follower, 'a');
   await a.done;
   assert.deepEqual((a.error as { cause?: unknown }).cause, { leader });
@@ -343,6 +380,7 @@ test('items by deltas are the items from scratch, after any history', async () =
         log: silentLog,
         fence: undefined,
         signal: stop.signal,
+        openSecret,
         managers: () => [],
       };
       const store = new MemoryStore({ clock });

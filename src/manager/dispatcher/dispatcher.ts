@@ -3,6 +3,7 @@ import type { Clock } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { Ipv4, NodeId } from '../../model/ids.ts';
+import type { Secret } from '../../model/objects.ts';
 import { type Encoded, notLeader } from '../../rpc/frame.ts';
 import { type ManagerAddress, PROTOCOL, type ToAgent, type ToManager } from '../../rpc/messages.ts';
 import { asIpv4 } from '../../rpc/methods.ts';
@@ -17,6 +18,8 @@ export interface DispatcherOptions {
   readonly view: LiveView;
   readonly clock: Clock;
   readonly log: Log;
+  /** The data of a secret, base64; throws what can not be opened. */
+  openSecret(secret: Secret): string;
   /** Who leads, as far as this manager knows. */
   leader(): ManagerAddress | undefined;
 }
@@ -34,9 +37,8 @@ export class Dispatcher {
 
   /** Leads until the signal aborts. The view must show what was written before the election. */
   async lead(fence: Fence | undefined, signal: AbortSignal): Promise<void> {
-    const { store, view, clock, log } = this.#options;
     if (signal.aborted) return;
-    const term = new Term({ store, view, clock, log, fence, signal, managers: () => this.managers() });
+    const term = new Term({ ...this.#options, fence, signal, managers: () => this.managers() });
     this.#term = term;
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
     if (this.#term === term) this.#term = undefined;

@@ -4,7 +4,8 @@
  * stops what should run, or routes to what does not; so all it says follows from the view by this file.
  *
  * What is said are keyed items in TOPICS: `cluster` (who the nodes are), `node:ID` (that node's own place and tasks),
- * `network:ID` (a network with its endpoints and services). A changed object changes the few items it alone
+ * `network:ID` (a network with its endpoints and services), `secret:ID` and `config:ID` (taken by the nodes whose tasks
+ * refer to it, until those have ended). A changed object changes the few items it alone
  * makes; a topic's delta is encoded once and shared by all nodes that take the topic. One task more costs one item
  * to its node and one to each node of its networks, whatever else exists.
  */
@@ -12,14 +13,22 @@ import { addressOf } from '../../kit/cidr.ts';
 import type { NetworkId, NodeId } from '../../model/ids.ts';
 import { containerName } from '../../model/names.ts';
 import { endpointKey, type EndpointItem, type NetworkItem } from '../../model/network-view.ts';
-import type { Attachment, Network, Node, Service, Task } from '../../model/objects.ts';
+import type { Attachment, Config, Network, Node, Secret, Service, Task } from '../../model/objects.ts';
 import { atLeast, isTerminal } from '../../model/task-state.ts';
 import type { Item, TaskItem } from '../../rpc/messages.ts';
 import type { View } from '../../store/view.ts';
 
-export type Topic = 'cluster' | `node:${string}` | `network:${string}`;
+export type Topic =
+  | 'cluster'
+  | `node:${string}`
+  | `network:${string}`
+  | `secret:${string}`
+  | `config:${string}`;
 export const nodeTopic = (id: NodeId): Topic => `node:${id}`;
 export const networkTopic = (id: NetworkId): Topic => `network:${id}`;
+
+export const secretTopic = (id: string): Topic => `secret:${id}`;
+export const configTopic = (id: string): Topic => `config:${id}`;
 
 export interface Placement {
   readonly topic: Topic;
@@ -86,8 +95,8 @@ export const inRotation = (task: Pick<Task, 'status' | 'desiredState'>): boolean
 const isAssigned = (task: Task): task is Task & { readonly nodeId: NodeId } =>
   task.nodeId !== undefined && atLeast(task.status.state, 'assigned');
 
-/** It stands on its networks until it has ended. */
-const standsOnNetworks = (task: Task): task is Task & { readonly nodeId: NodeId } =>
+/** It stands on its networks, and needs its secrets, until it has ended. */
+const isLive = (task: Task): task is Task & { readonly nodeId: NodeId } =>
   isAssigned(task) && !isTerminal(task.status.state);
 
 /** `held`: it is to stop, but some node may still send connections to it; its agent must not know yet. */
@@ -98,7 +107,7 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
     key: `task/${task.id}`,
     item: { kind: 'task', value: taskItem(task, held) },
   };
-  if (!standsOnNetworks(task)) return [own];
+  if (!isLive(task)) return [own];
   const stands = task.attachments.map((stand) =>
     endpoint(stand, {
       nodeId: task.nodeId,
@@ -187,13 +196,28 @@ export function servicePlacements(service: Service, { ingress }: Context): Place
   }));
 }
 
-/** Topics that a node takes: of networks, only those that it or one of its tasks stands on. */
+/** `data` is base64; a secret's was opened for this. */
+export function payloadPlacements(
+  kind: 'secret' | 'config',
+  { id, spec }: Pick<Secret | Config, 'id' | 'spec'>,
+  data: string,
+): Placement[] {
+  const value = { id, name: spec.Name, data, isTemplate: spec.Templating?.Name === 'golang' };
+  const topic = kind === 'secret' ? secretTopic(id) : configTopic(id);
+  return [{ topic, key: `${kind}/${id}`, item: { kind, value } as Item }];
+}
+
+/** Topics that a node takes: of networks, only those that it or one of its tasks stands on; what its tasks refer to. */
 export function subscriptions(view: Pick<View, 'get' | 'tasksOfNode'>, id: NodeId): Set<Topic> {
   const topics = new Set<Topic>(['cluster', nodeTopic(id)]);
   for (const { networkId } of view.get('node', id)?.attachments ?? []) topics.add(networkTopic(networkId));
-  for (const task of view.tasksOfNode(id))
-    if (standsOnNetworks(task))
-      for (const { networkId } of task.attachments) topics.add(networkTopic(networkId));
+  for (const task of view.tasksOfNode(id)) {
+    if (!isLive(task)) continue;
+    for (const { networkId } of task.attachments) topics.add(networkTopic(networkId));
+    const { Secrets = [], Configs = [] } = task.spec.ContainerSpec;
+    for (const { SecretID } of Secrets) topics.add(secretTopic(SecretID));
+    for (const { ConfigID } of Configs) topics.add(configTopic(ConfigID));
+  }
   return topics;
 }
 

@@ -13,7 +13,7 @@ import type { Clock } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import type { Task } from '../../model/objects.ts';
+import type { Config, Secret, Task } from '../../model/objects.ts';
 import { Encoded } from '../../rpc/frame.ts';
 import type { ManagerAddress, ToAgent } from '../../rpc/messages.ts';
 import { Queue } from '../../rpc/queue.ts';
@@ -27,6 +27,7 @@ import {
   networkPlacements,
   networkTopic,
   nodePlacements,
+  payloadPlacements,
   type Placement,
   servicePlacements,
   subscriptions,
@@ -43,6 +44,8 @@ export interface TermOptions {
   readonly log: Log;
   readonly fence: Fence | undefined;
   readonly signal: AbortSignal;
+  /** The data of a secret, base64; throws what can not be opened. */
+  openSecret(secret: Secret): string;
   managers(): readonly ManagerAddress[];
 }
 
@@ -139,6 +142,8 @@ export class Term {
     for (const task of view.all('task').values()) this.#place('task', task.id);
     for (const network of view.all('network').values()) this.#place('network', network.id);
     for (const service of view.all('service').values()) this.#place('service', service.id);
+    for (const secret of view.all('secret').values()) this.#place('secret', secret.id);
+    for (const config of view.all('config').values()) this.#place('config', config.id);
   }
 
   #place(kind: Transition['kind'], id: string): void {
@@ -158,8 +163,23 @@ export class Term {
         return networkPlacements(object as never);
       case 'service':
         return servicePlacements(object as never, this.#context);
+      case 'secret':
+        return this.#secretPlacements(object as Secret);
+      case 'config':
+        return payloadPlacements('config', object as Config, (object as Config).spec.Data);
       default:
         return [];
+    }
+  }
+
+  /** One that does not open goes to nobody; the tasks that need it say that it is missing. */
+  #secretPlacements(secret: Secret): readonly Placement[] {
+    const { openSecret, log } = this.#options;
+    try {
+      return payloadPlacements('secret', secret, openSecret(secret));
+    } catch (error) {
+      log.error('a secret can not be given to its tasks', { 'secret.id': secret.id, err: error });
+      return [];
     }
   }
 

@@ -8,6 +8,7 @@ import { Cache } from '../../store/cache.ts';
 import { MemoryStore } from '../../store/memory.ts';
 import { Control } from '../control/control.ts';
 import { initialObjects } from '../control/initial-objects.ts';
+import { newSecretsKey, Sealer } from '../secrets/sealer.ts';
 import { Manager } from '../manager.ts';
 import { counterIds, initial, nodeDraft } from './builders.ts';
 import { FakeAgents } from './fake-agents.ts';
@@ -21,17 +22,21 @@ export class TestCluster {
   readonly agents = new FakeAgents(this.store, this.view, this.clock);
   readonly #ids = counterIds();
   readonly control: Control;
+  readonly sealer: Sealer;
   readonly #abort = new AbortController();
   #leader: { stop: AbortController; done: Promise<void> } | undefined;
   #following: Promise<void> = Promise.resolve();
 
   constructor() {
+    this.sealer = new Sealer(this.#ids.random);
+    this.sealer.unlock(newSecretsKey(this.#ids.random));
     this.control = new Control({
       store: this.store,
       view: this.view,
       clock: this.clock,
       random: this.#ids.random,
       leader: () => undefined,
+      sealer: this.sealer,
       newToken: (role) => `new-${role}`,
       async *logs() {},
     });
