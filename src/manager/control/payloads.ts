@@ -3,7 +3,7 @@
  * refers to them. One class for both kinds; they differ in their limit, and in how the data is kept.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { SkeinError } from '../../model/errors.ts';
+import type { SkeinError } from '../../model/errors.ts';
 import { type ConfigId, newId, type RandomBytes, type SecretId } from '../../model/ids.ts';
 import type { Config, Objects, Secret } from '../../model/objects.ts';
 import type { ConfigSpec, SecretSpec } from '../../model/spec.ts';
