@@ -19,7 +19,7 @@ export const engineOf = (node: NodePlan): EngineClient => new EngineClient(node.
 export async function until(
   what: string,
   ready: () => Promise<true | string>,
-  options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  options: { readonly timeoutMs: number; readonly everyMs?: number; readonly signal?: AbortSignal },
 ): Promise<void> {
   const deadline = Date.now() + options.timeoutMs;
   for (;;) {
@@ -27,7 +27,7 @@ export async function until(
     const seen = await ready();
     if (seen === true) return;
     if (Date.now() > deadline) throw new SkeinError('deadline-exceeded', `waited for ${what}; ${seen}`);
-    await delay(50, undefined, options.signal ? { signal: options.signal } : {});
+    await delay(options.everyMs ?? 50, undefined, options.signal ? { signal: options.signal } : {});
   }
 }
 

@@ -48,7 +48,7 @@ interface TaskAnswer {
   readonly Status: { readonly State: string; readonly Err?: string };
 }
 
-/** Until all its tasks run; polls as a client would. */
+/** Until all its tasks run. Polls the more often the sooner it can be: the question itself costs with the tasks. */
 export async function awaitRunning(
   engine: EngineClient,
   service: string,
@@ -63,7 +63,7 @@ export async function awaitRunning(
       const up = tasks.filter((t) => t.Status.State === 'running').length;
       return up === replicas || `${up} run; ${tasks.map((t) => t.Status.Err).find(Boolean) ?? ''}`;
     },
-    { timeoutMs: 120_000, signal },
+    { timeoutMs: 120_000, everyMs: Math.min(50, 4 + replicas), signal },
   );
 }
 

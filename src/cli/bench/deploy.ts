@@ -4,8 +4,6 @@
  * Docker Swarm of Debian's docker.io in a namespace of its own. Interleaved rounds.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Containerd } from '../../containerd/containerd.ts';
 import { ContainerdProcess } from '../../containerd/daemon-process.ts';
@@ -21,6 +19,7 @@ import { createNetns, removeNetns } from '../../net/netns.ts';
 import { awaitRunning, createService } from './cluster.ts';
 import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
 import type { BenchResult, Figure } from './figures.ts';
+import { makePlace } from './place.ts';
 import type { Benchmark, BenchStage } from './stage.ts';
 
 const SIZES = [1, 20, 50];
@@ -56,10 +55,9 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
     for (const size of sizes)
       for (const contender of contenders) {
         stage.signal.throwIfAborted();
-        stage.progress(
-          `deploy, ${round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`}: ${size} x ${contender.name}`,
-        );
         if (round === 0 && size !== sizes[0]) continue;
+        const when = round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`;
+        stage.progress(`deploy, ${when}: ${size} x ${contender.name}`);
         const seconds = await contender.deploy(size);
         if (round === 0) continue;
         const quantity = `${size} replica${size === 1 ? '' : 's'}`;
@@ -131,37 +129,39 @@ async function deployService(
 }
 
 async function bareContainerd(stage: BenchStage, image: BuiltImage): Promise<Contender> {
-  const root = mkdtempSync(join(tmpdir(), 'skein-bench-'));
-  const folders = { dataRoot: join(root, 'data'), runRoot: join(root, 'run') };
+  const { folder, cgroupParent } = makePlace(stage, 'bench-containerd');
+  const folders = { dataRoot: join(folder, 'data'), runRoot: join(folder, 'run') };
   const tools = { clock: systemClock, log: silentLog };
   const daemon = new ContainerdProcess({ ...folders, ...tools });
-  stage.cleanUp(async () => {
-    await daemon.stop();
-    rmSync(root, { recursive: true, force: true });
-  });
+  stage.cleanUp(() => daemon.stop());
   await daemon.start();
   const runtime = await Containerd.open({
     socket: daemon.socket,
     ...folders,
-    cgroupParent: '/skein-lab/bench',
+    cgroupParent,
     insecureRegistries: [],
     ...tools,
   });
   stage.cleanUp(() => runtime.close());
   await runtime.images.load(chunks(image.tar), stage.signal);
-  return { name: 'containerd', deploy: (replicas) => startAll(runtime, image.name, root, replicas) };
+  return { name: 'containerd', deploy: (replicas) => startAll(runtime, image.name, folder, replicas) };
 }
 
 async function* chunks(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-async function startAll(runtime: Containerd, image: string, root: string, replicas: number): Promise<number> {
+async function startAll(
+  runtime: Containerd,
+  image: string,
+  folder: string,
+  replicas: number,
+): Promise<number> {
   const ids = Array.from(
     { length: replicas },
     () => createHash('sha256').update(randomBytes(16)).digest('hex') as ContainerId,
   );
-  const netns = (id: ContainerId) => join(root, 'netns', id);
+  const netns = (id: ContainerId) => join(folder, 'netns', id);
   for (const id of ids) createNetns(netns(id));
   const start = async (id: ContainerId) => {
     const spec = { Image: image };
