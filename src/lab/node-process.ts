@@ -4,6 +4,7 @@ import { dirname, extname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ensureRunning, isRunning } from '../kit/detached.ts';
+import { MALLOC_ENV, NODE_FLAGS } from '../daemon/memory.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodePlan } from './plan.ts';
 import { writeWhole } from './state.ts';
@@ -15,7 +16,7 @@ export type Pids = Readonly<Record<ProcessName, number | null>>;
 /** The skein command beside the running code: dist/cli/main.js when built, src/cli/main.ts in development. */
 export function skeinCommand(): readonly string[] {
   const here = fileURLToPath(import.meta.url);
-  return [process.execPath, join(dirname(here), '..', 'cli', `main${extname(here)}`)];
+  return [process.execPath, ...NODE_FLAGS, join(dirname(here), '..', 'cli', `main${extname(here)}`)];
 }
 
 /** What runs as a node's daemon: a function of the node, so that tests of the lab alone may stand something in. */
@@ -54,6 +55,7 @@ export async function startDaemon(node: NodePlan, command: DaemonCommand): Promi
   const { pid } = await ensureRunning({
     name: `skeind of ${node.name}`,
     argv: ['nsenter', `--net=${node.netns}`, '--', ...command(node)],
+    env: { ...process.env, ...MALLOC_ENV },
     pidFile: pidFile(node, 'skeind'),
     logFile: logFile(node),
   });

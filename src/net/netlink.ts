@@ -110,10 +110,14 @@ export interface Received {
   readonly body: Buffer;
 }
 
+let received: Buffer | undefined;
+/** One for all sockets: calls are synchronous, and what is kept of an answer is copied. A sandbox opens several. */
+const receiveBuffer = (): Buffer => (received ??= Buffer.allocUnsafeSlow(256 << 10));
+
 export class NetlinkSocket {
   readonly #libc: Libc;
   readonly #fd: number;
-  readonly #into = Buffer.alloc(256 << 10);
+  readonly #into = receiveBuffer();
   #sequence = 1;
 
   /** Make it inside the namespace it is for (`inNetns`): it stays there. */
