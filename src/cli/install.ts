@@ -1,9 +1,18 @@
 /** `skein install`: puts Skein on a Debian host as a systemd service. Upgrading is the same command again. */
-import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { DEBIAN_PACKAGES, type InstallStep, planInstall } from '../daemon/install-plan.ts';
+import { DEBIAN_PACKAGES, type InstallStep, PARTS, planInstall } from '../daemon/install-plan.ts';
 import { runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 
@@ -18,6 +27,7 @@ export function registerInstall(program: Command): void {
     .option('--root <dir>', 'write the files below this folder and start nothing (to build an image)', '')
     .action(async (options: { dryRun?: boolean; root: string }) => {
       const staging = options.root !== '';
+      needWhole();
       const facts = {
         source,
         root: options.root,
@@ -32,6 +42,16 @@ export function registerInstall(program: Command): void {
       if (!options.dryRun && !staging)
         say('\nSkein runs. Next:  docker -H unix:///run/skein/skein.sock swarm init');
     });
+}
+
+/** Before anything of the host is changed. */
+function needWhole(): void {
+  const missing = PARTS.filter((part) => !existsSync(join(source, part)));
+  if (missing.length > 0)
+    throw new SkeinError(
+      'failed-precondition',
+      `${source} lacks ${missing.join(', ')}: install from a checkout of Skein, after npm run build`,
+    );
 }
 
 async function missingPackages(): Promise<string[]> {
@@ -62,7 +82,9 @@ function describe(step: InstallStep): string {
     case 'disable-service':
       return `switch off the service ${step.name} that came with its package (Skein runs its own)`;
     case 'copy':
-      return `copy ${step.to}`;
+      return `copy ${step.what} to ${step.to}`;
+    case 'replace':
+      return `put it in the place of ${step.to}`;
     case 'write':
       return `write ${step.path}${step.keep ? ' unless it is there' : ''}`;
     case 'systemctl':
@@ -83,10 +105,20 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
     async 'disable-service'({ name }) {
       await runProcess(['systemctl', 'disable', '--now', name]);
     },
-    async copy({ from, to }) {
+    async copy({ from, to, names }) {
+      // What an install that was broken off left there is no part of this one.
       rmSync(to, { recursive: true, force: true });
-      mkdirSync(dirname(to), { recursive: true });
-      cpSync(from, to, { recursive: true, verbatimSymlinks: true });
+      for (const name of names) {
+        mkdirSync(dirname(join(to, name)), { recursive: true });
+        cpSync(join(from, name), join(to, name), { recursive: true, verbatimSymlinks: true });
+      }
+    },
+    async replace({ from, to }) {
+      const old = `${to}.old`;
+      rmSync(old, { recursive: true, force: true });
+      if (existsSync(to)) renameSync(to, old);
+      renameSync(from, to);
+      rmSync(old, { recursive: true, force: true });
     },
     async write({ path, mode, content, keep }) {
       if (keep && existsSync(path)) return;

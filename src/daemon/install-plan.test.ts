@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planInstall, UNIT } from './install-plan.ts';
+import { LIBRARY, planInstall, UNIT } from './install-plan.ts';
 
 const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
 const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
@@ -21,9 +21,20 @@ test('staging writes below the root and starts nothing', () => {
   const steps = planInstall({ ...facts, root: '/stage', start: false }, ['zod']);
   assert.ok(!kinds(steps).includes('systemctl'));
   for (const step of steps) {
-    if (step.kind === 'copy') assert.ok(step.to.startsWith('/stage/'));
+    if (step.kind === 'copy' || step.kind === 'replace') assert.ok(step.to.startsWith('/stage/'));
     if (step.kind === 'write') assert.ok(step.path.startsWith('/stage/'));
   }
+});
+
+test('an upgrade changes nothing of the old copy until the new one is whole', () => {
+  const steps = planInstall(facts, ['zod']);
+  const swap = steps.findIndex((s) => s.kind === 'replace');
+  assert.deepEqual(steps[swap], { kind: 'replace', from: `${LIBRARY}.new`, to: LIBRARY });
+  for (const [i, step] of steps.entries())
+    if (step.kind === 'copy') {
+      assert.ok(i < swap);
+      assert.ok(step.to.startsWith(`${LIBRARY}.new`));
+    }
 });
 
 test("the administrator's settings are kept on an upgrade", () => {

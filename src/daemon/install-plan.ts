@@ -18,7 +18,16 @@ const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd'
 export type InstallStep =
   | { readonly kind: 'packages'; readonly names: readonly string[] }
   | { readonly kind: 'disable-service'; readonly name: string }
-  | { readonly kind: 'copy'; readonly from: string; readonly to: string }
+  | {
+      readonly kind: 'copy';
+      readonly what: string;
+      readonly from: string;
+      readonly to: string;
+      /** Files and folders below `from`. */
+      readonly names: readonly string[];
+    }
+  /** Puts a folder in the place of another by rename: whoever runs from there sees the old one or the new one, whole. */
+  | { readonly kind: 'replace'; readonly from: string; readonly to: string }
   | {
       readonly kind: 'write';
       readonly path: string;
@@ -29,7 +38,7 @@ export type InstallStep =
   | { readonly kind: 'systemctl'; readonly args: readonly string[] };
 
 export interface InstallFacts {
-  /** Folder of the running package: holds dist/, scripts/, bin/, node_modules/, package.json. */
+  /** Folder of the running package: holds dist/, scripts/, bin/, docs/, node_modules/, package.json, README.md. */
   readonly source: string;
   /** Prefix of every path written; empty on a real install, a folder when staging. */
   readonly root: string;
@@ -38,6 +47,9 @@ export interface InstallFacts {
 }
 
 export const LIBRARY = '/usr/lib/skein';
+
+/** What of the package a node needs, besides npm packages. */
+export const PARTS = ['package.json', 'README.md', 'docs', 'bin', 'scripts/node.mjs', 'dist'];
 
 /** Node packages that only building and testing need are not copied. */
 export function planInstall(facts: InstallFacts, runtimePackages: readonly string[]): readonly InstallStep[] {
@@ -50,14 +62,18 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
       if (service) steps.push({ kind: 'disable-service', name: service });
     }
   }
-  for (const part of ['package.json', 'bin', 'scripts/node.mjs', 'dist'])
-    steps.push({ kind: 'copy', from: `${source}/${part}`, to: `${root}${LIBRARY}/${part}` });
-  for (const name of runtimePackages)
-    steps.push({
+  const fresh = `${root}${LIBRARY}.new`;
+  steps.push(
+    { kind: 'copy', what: 'Skein', from: source, to: fresh, names: PARTS },
+    {
       kind: 'copy',
-      from: `${source}/node_modules/${name}`,
-      to: `${root}${LIBRARY}/node_modules/${name}`,
-    });
+      what: `${runtimePackages.length} npm packages, Node 24 among them`,
+      from: `${source}/node_modules`,
+      to: `${fresh}/node_modules`,
+      names: runtimePackages,
+    },
+    { kind: 'replace', from: fresh, to: `${root}${LIBRARY}` },
+  );
   steps.push(
     { kind: 'write', path: `${root}/usr/bin/skein`, mode: 0o755, keep: false, content: LAUNCHER },
     { kind: 'write', path: `${root}/etc/skein/settings.json`, mode: 0o640, keep: true, content: '{}\n' },
