@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIpv4 } from '../kit/cidr.ts';
-import { chooseAdvertiseAddr, chooseDataPathAddr, type LocalAddress } from './address.ts';
+import { chooseAdvertiseAddr, chooseDataPathAddr, chooseListenAddr, type LocalAddress } from './address.ts';
 
 const on = (link: string, address: string): LocalAddress => ({ link, address: parseIpv4(address) });
 const lo = on('lo', '127.0.0.1');
@@ -44,4 +44,12 @@ test('an unknown interface and a bad port are refused', () => {
 test('the data path follows the advertised address unless told otherwise', () => {
   assert.equal(chooseDataPathAddr('', eth0.address, [eth0, eth1]), '192.0.2.11');
   assert.equal(chooseDataPathAddr('eth1', eth0.address, [eth0, eth1]), '198.51.100.1');
+});
+
+test('a manager listens where it was told, by address or interface, else where the settings say', () => {
+  const listen = (wanted: string) => chooseListenAddr(wanted, '192.0.2.11:3377', [eth0, eth1]);
+  for (const unsaid of ['', '0.0.0.0:2377']) assert.equal(listen(unsaid), '192.0.2.11:3377');
+  assert.equal(listen('eth1'), '198.51.100.1:2377');
+  assert.equal(listen('192.0.2.11:4000'), '192.0.2.11:4000');
+  assert.throws(() => listen('eth9:2377'), /listen address must be .* network interface \(eth9\)/);
 });

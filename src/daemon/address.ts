@@ -13,6 +13,9 @@ export interface LocalAddress {
 
 export const DEFAULT_PORT = 2377;
 
+/** What the docker CLI sends for `--listen-addr` when nothing was said: then the daemon's own setting holds. */
+const UNSAID = `0.0.0.0:${DEFAULT_PORT}`;
+
 /** Splits `host[:port]`; the port is the default where there is none. */
 export function splitHostPort(text: string, defaultPort = DEFAULT_PORT): { host: string; port: number } {
   const at = text.lastIndexOf(':');
@@ -43,6 +46,12 @@ export function chooseAdvertiseAddr(
   if (listen.host !== '0.0.0.0')
     return { address: resolveHost(listen.host, local, 'listen'), port: listen.port };
   return { address: onlyAddress(local), port: listen.port };
+}
+
+/** Where a manager listens, `address:port`: what was asked for, an interface name too, else the daemon's setting. */
+export function chooseListenAddr(wanted: string, setting: string, local: readonly LocalAddress[]): string {
+  const { host, port } = splitHostPort(wanted === '' || wanted === UNSAID ? setting : wanted);
+  return `${resolveHost(host, local, 'listen')}:${port}`;
 }
 
 /** The data path address: an address or interface name; the advertised one where none was given. */

@@ -23,7 +23,7 @@ import type { KernelNetwork } from '../net/kernel-network.ts';
 import { RpcClient } from '../rpc/client.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
 import type { ManagerJoinAnswer } from '../rpc/methods.ts';
-import { chooseAdvertiseAddr, chooseDataPathAddr, type LocalAddress } from './address.ts';
+import { chooseAdvertiseAddr, chooseDataPathAddr, chooseListenAddr, type LocalAddress } from './address.ts';
 import { AgentSide } from './agent-side.ts';
 import type { Folders } from './folders.ts';
 import { ManagerSide, type Origin } from './manager-side.ts';
@@ -195,7 +195,7 @@ export class Swarm {
     readonly dataPathAddr: string;
   }): Membership {
     const local = this.#options.localAddresses();
-    const listenAddr = request.listenAddr || this.#options.listenAddr;
+    const listenAddr = chooseListenAddr(request.listenAddr, this.#options.listenAddr, local);
     const { address, port } = chooseAdvertiseAddr(request.advertiseAddr, listenAddr, local);
     const dataPathAddr = chooseDataPathAddr(request.dataPathAddr, address, local);
     return { listenAddr, advertiseAddr: address, port, dataPathAddr };

@@ -132,7 +132,7 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       const command = /docker (swarm join --token \S+ \S+)/.exec(said)![1]!;
       await docker('node2', ...command.split(' '));
       assert.match(await docker('node1', 'node', 'ls'), /node1 .*Leader[^]*node2 .*Ready/);
-      assert.match(command, /192\.0\.2\.11:\d+$/);
+      assert.match(command, /192\.0\.2\.11:3377$/, 'the port that the settings name');
       const tar = join(staging, 'image.tar');
       writeFileSync(tar, (await buildImage()).tar);
       for (const node of ['node1', 'node2']) await docker(node, 'load', '-i', tar);
