@@ -9,6 +9,7 @@ import type {
   ImageStore,
   LogLine,
   LogQuery,
+  RegistryAuth,
 } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, TaskId } from '../model/ids.ts';
@@ -32,6 +33,8 @@ export interface EngineOptions {
   readonly skeinVersion: string;
   readonly description: () => NodeDescription;
   readonly host: HostFacts;
+  /** Asks the registry whether it takes these credentials. */
+  readonly login: (auth: RegistryAuth, signal: AbortSignal) => Promise<{ readonly identityToken: string }>;
 }
 
 export interface NetworkContainer {
@@ -62,6 +65,10 @@ export class AgentEngine {
 
   get images(): ImageStore {
     return this.#options.runtime.images;
+  }
+
+  login(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }> {
+    return this.#options.login(auth, signal);
   }
 
   containers(): Promise<readonly ContainerInfo[]> {

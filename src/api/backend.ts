@@ -162,8 +162,8 @@ export interface EngineBackend {
   >;
   /** The networks of this node, where it is no manager: `network ls` on a worker. */
   networks?(): Promise<readonly NetworkItem[]>;
-  /** `docker login`: asks the registry; throws `unauthenticated`. Without it the API refuses in words. */
-  login?(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }>;
+  /** `docker login`: asks the registry; throws `unauthenticated`. */
+  login(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }>;
 }
 
 export interface EngineInfo {

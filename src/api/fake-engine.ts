@@ -1,7 +1,7 @@
 /** The node's own containers and images, over FakeRuntime. */
 import type { FakeRuntime } from '../containerd/fake.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
-import type { LogLine, LogQuery } from '../containerd/runtime.ts';
+import type { LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import { containerName } from '../model/names.ts';
@@ -17,6 +17,12 @@ export class FakeEngine implements EngineBackend {
     this.#runtime = runtime;
     this.images = runtime.images;
     this.#cluster = cluster;
+  }
+
+  async login(auth: RegistryAuth) {
+    if (!this.images.authorize(auth.serveraddress ?? '', auth))
+      throw new SkeinError('unauthenticated', `Get "https://${auth.serveraddress}/v2/": unauthorized`);
+    return { identityToken: '' };
   }
 
   containers() {

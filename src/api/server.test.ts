@@ -96,7 +96,6 @@ test('what is known but not served is 501 in words, whatever its body', async ()
     ['POST', '/session'],
     ['GET', '/volumes'],
     ['POST', '/networks/ingress/connect'],
-    ['POST', '/auth'],
   ] as const) {
     const answer = await call(method, path, method === 'POST' ? {} : undefined);
     assert.equal(answer.status, 501, path);
@@ -389,6 +388,10 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   const missing = await call('POST', '/images/create?fromImage=nosuch');
   assert.equal(missing.status, 404);
   assert.equal((await call('POST', '/images/create?fromImage=NO%20GOOD')).status, 400);
+  backends.runtime.images.authorize = () => false;
+  const closed = await call('POST', '/images/create?fromImage=registry.example:5000/a/b&tag=1');
+  assert.equal(closed.status, 404, 'at a 401 the CLI would ask for a login');
+  assert.match(closed.json.message, /^pull access denied for registry\.example:5000\/a\/b/);
   assert.equal((await call('POST', '/images/registry.example:5000/a/b:1/tag?repo=foo&tag=2')).status, 201);
   assert.deepEqual((await call('DELETE', '/images/foo:2')).json, [{ Untagged: 'foo:2' }]);
   assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');

@@ -10,6 +10,7 @@ import { AgentEngine } from '../agent/engine.ts';
 import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
 import type { Backends } from '../api/backend.ts';
 import { ExecInstances } from '../api/exec-instances.ts';
+import { registryLogin } from '../api/registry-login.ts';
 import { createApiServer } from '../api/server.ts';
 import { Containerd } from '../containerd/containerd.ts';
 import { ContainerdProcess } from '../containerd/daemon-process.ts';
@@ -105,6 +106,7 @@ class Skeind {
       skeinVersion: SKEIN_VERSION,
       description: () => describe(NO_MAC),
       host: await readHostFacts(),
+      login: registryLogin({ insecure: settings.insecureRegistries }),
     });
     await swarm.resume();
 

@@ -5,6 +5,7 @@ import { type Filters, parseFilters } from '../filters.ts';
 import { invalid, notFound, refused } from '../http-error.ts';
 import { progressAnswer, progressLine, pullLines } from '../progress.ts';
 import type { ImageInfo } from '../../containerd/runtime.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 
@@ -82,9 +83,17 @@ async function pull(request: ApiRequest): Promise<Answer> {
       reference,
       before,
       pull: (onProgress) =>
-        images.pull(reference.full, { ...(auth && { auth }), onProgress, signal: request.signal }),
+        images
+          .pull(reference.full, { ...(auth && { auth }), onProgress, signal: request.signal })
+          .catch(hidden),
     }),
   );
+}
+
+/** As in Docker, what may not be seen is not there: at a 401 the CLI would ask for a name and a password, for ever. */
+function hidden(error: unknown): never {
+  if (isCode(error, 'unauthenticated')) throw notFound(SkeinError.from(error).message);
+  throw error;
 }
 
 function load(request: ApiRequest): Answer {

@@ -57,10 +57,8 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
 }
 
 async function login(request: ApiRequest): Promise<Answer> {
-  const { engine } = request.backends;
-  if (!engine.login)
-    throw refused('skein does not serve POST /auth yet: put the credentials in ~/.docker/config.json');
-  const { identityToken } = await engine.login(await request.json(authConfig), request.signal);
+  const auth = await request.json(authConfig);
+  const { identityToken } = await request.backends.engine.login(auth, request.signal);
   return json({ IdentityToken: identityToken, Status: 'Login Succeeded' });
 }
 
