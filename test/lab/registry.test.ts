@@ -85,18 +85,27 @@ describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
   });
 
   test('a service that was not given the password is rejected, with the reason, and says so to who looks', async () => {
-    await create('--detach', '--no-resolve-image', '--restart-delay', '200ms');
+    await create('--detach', '--no-resolve-image', '--restart-delay', '1s');
     await until(
       'two rejections',
       async () => {
         const rejected = (await stage.tasks('web')).filter((t) => t.state.startsWith('Rejected'));
         return (
-          (rejected.length >= 2 && rejected.every((t) => /pull access denied|No such image/.test(t.error))) ||
+          (rejected.length >= 3 && rejected.every((t) => /pull access denied|No such image/.test(t.error))) ||
           rejected.map((t) => t.error).join()
         );
       },
       { timeoutMs: 20_000 },
     );
+    const created = await Promise.all(
+      (await stage.tasks('web')).map(async ({ id }) => {
+        const [task] = JSON.parse(await docker('node1').ok('inspect', id)) as { CreatedAt: string }[];
+        return Date.parse(task!.CreatedAt);
+      }),
+    );
+    created.sort((a, b) => a - b);
+    for (let i = 2; i < created.length; i++)
+      assert.ok(created[i]! - created[i - 1]! >= 1_000, `the delay holds: ${created.join()}`);
     await docker('node1').ok('service', 'rm', 'web');
   });
 

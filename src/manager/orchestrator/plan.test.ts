@@ -238,6 +238,15 @@ test('a replacement is released when its delay is over, counted from its creatio
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
 });
 
+test('a replacement that is rejected while it waits is followed no sooner than its delay', () => {
+  const tasks = [
+    failed({ desiredState: 'shutdown' }),
+    task('b', { desiredState: 'ready', status: status('rejected'), createdAt: at(1) }),
+  ];
+  assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
+  assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['shutdown b, start 1 ready v1']);
+});
+
 test('a replacement waits for its predecessor to stop, but not for ever', () => {
   const tasks = [
     task('a', { desiredState: 'shutdown' }),

@@ -97,13 +97,26 @@ export function repairSlot(context: Context, facts: SlotFacts): readonly Step[] 
   const { view, service } = context;
   const { slot, best, leaving, finished } = facts;
   const wanted = slot.tasks.filter(isWanted);
-  const gone = wanted.filter((task) => hasEnded(task) || isLost(view, task));
+  const early = finished ? undefined : endedEarly(context, slot);
+  const gone = wanted.filter((task) => task !== early?.task && (hasEnded(task) || isLost(view, task)));
   const first = startsFirst(service);
   const mayGo = best === undefined ? !first : !first || isUp(best) || facts.outdated;
   const stop = [...gone, ...(mayGo ? leaving : [])];
-  const start = needsTask(facts, first) && !finished ? successor(context, slot, stop) : undefined;
+  const start = needsTask(facts, first) && !finished && !early ? successor(context, slot, stop) : undefined;
   if (stop.length === 0 && !start) return [];
   return [{ kind: 'change-slot', stop, desired: 'shutdown', start }];
+}
+
+/**
+ * The newest task, where it ended (its image was refused, say) before its own delay was over. Its successor waits for
+ * that: a restart is never sooner after the one before it than the policy says, whatever the reason.
+ */
+function endedEarly({ view, service, now }: Context, { tasks }: Slot) {
+  const task = tasks.at(-1);
+  if (task?.desiredState !== 'ready' || !endedByItself(task) || task.specVersion !== service.specVersion)
+    return undefined;
+  const { at } = releaseAt(view, task, tasks);
+  return at > now ? { task, at } : undefined;
 }
 
 function needsTask({ slot, best, outdated }: SlotFacts, first: boolean): boolean {
@@ -137,9 +150,11 @@ export function successor(context: Context, slot: Slot, stopped: readonly Task[]
 }
 
 /** Lets a 'ready' task of the slot run when its time has come. */
-export function releaseSlot({ view, service, now }: Context, slot: Slot): Plan {
+export function releaseSlot(context: Context, slot: Slot): Plan {
+  const { view, service, now } = context;
   const steps: Step[] = [];
-  const wake: { key: string; at: number }[] = [];
+  const early = endedEarly(context, slot);
+  const wake: { key: string; at: number }[] = early ? [{ key: service.id, at: early.at }] : [];
   for (const task of slot.tasks) {
     if (task.desiredState !== 'ready' || hasEnded(task) || isLost(view, task)) continue;
     const { at } = releaseAt(view, task, slot.tasks);
