@@ -11,6 +11,7 @@ import { readFile } from 'node:fs/promises';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
+import type { ContainerId } from '../model/ids.ts';
 import type { HashText } from '../model/names.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
@@ -34,6 +35,7 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly resolvConf?: () => Promise<string>;
+  readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
 }
 
@@ -42,7 +44,7 @@ const REOPEN_MS = 1_000;
 export class Agent {
   readonly #options: AgentOptions;
   readonly #reporter: Reporter;
-  readonly #networkLoop: NetworkLoop;
+  readonly networkLoop: NetworkLoop;
   readonly #worker: Worker;
   readonly #abort = new AbortController();
   #unsubscribe: (() => void) | undefined;
@@ -53,7 +55,7 @@ export class Agent {
     const { runtime, network, assignments, sink, dataRoot, payloads, hostname, hash, clock, log } = options;
     this.#options = options;
     this.#reporter = new Reporter(sink);
-    this.#networkLoop = new NetworkLoop({
+    this.networkLoop = new NetworkLoop({
       network,
       view: () => assignments.networkView(),
       applied: (revision) => sink.applied(revision),
@@ -64,7 +66,7 @@ export class Agent {
     this.#worker = new Worker({
       runtime,
       network,
-      networkLoop: this.#networkLoop,
+      networkLoop: this.networkLoop,
       assignments,
       reporter: this.#reporter,
       files: new TaskFiles(dataRoot),
@@ -74,17 +76,18 @@ export class Agent {
       resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
       clock,
       log,
+      ...(options.isStandalone && { isStandalone: options.isStandalone }),
       ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
     });
   }
 
   start(): this {
     this.#unsubscribe = this.#options.assignments.onChange(({ tasks, network }) => {
-      if (network) this.#networkLoop.mark();
+      if (network) this.networkLoop.mark();
       for (const id of tasks) this.#worker.follow(id);
       this.#lookAtAll();
     });
-    this.#networkLoop.start();
+    this.networkLoop.start();
     this.#worker.start();
     this.#events = this.#watch();
     this.#lookAtAll();
@@ -95,7 +98,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#abort.abort();
     this.#unsubscribe?.();
-    await Promise.all([this.#worker.stop(), this.#networkLoop.stop(), this.#events]);
+    await Promise.all([this.#worker.stop(), this.networkLoop.stop(), this.#events]);
   }
 
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord> {

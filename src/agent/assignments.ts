@@ -52,6 +52,7 @@ export class Assignments {
   #kinds: Kinds = NONE;
   /** Joined from the items when asked for, and again only after they changed. */
   #joined: Joined | undefined;
+  #byRuntime: Sorted | undefined;
   readonly #listeners = new Set<(change: AssignmentsChange) => void>();
 
   /** Store revision up to which this is complete; undefined before the first snapshot. */
@@ -59,8 +60,22 @@ export class Assignments {
     return this.#revision;
   }
 
+  /** Those that run a container here. */
   get tasks(): ReadonlyMap<TaskId, TaskItem> {
-    return this.#kinds.task as ReadonlyMap<TaskId, TaskItem>;
+    return this.#sorted().tasks;
+  }
+
+  /** Those that only stand on networks, for a container that was started by hand. */
+  get attachments(): ReadonlyMap<TaskId, TaskItem> {
+    return this.#sorted().attachments;
+  }
+
+  #sorted(): Sorted {
+    const all = this.#kinds.task as ReadonlyMap<TaskId, TaskItem>;
+    if (this.#byRuntime?.all === all) return this.#byRuntime;
+    const attachments = new Map([...all].filter(([, item]) => item.spec.Runtime === 'attachment'));
+    const tasks = attachments.size === 0 ? all : new Map([...all].filter(([id]) => !attachments.has(id)));
+    return (this.#byRuntime = { all, tasks, attachments });
   }
 
   /** Secrets and configs of this node's tasks. */
@@ -131,6 +146,12 @@ export class Assignments {
     if (tasks.size === 0 && !network) return;
     for (const listener of this.#listeners) listener({ tasks: [...tasks], network });
   }
+}
+
+interface Sorted {
+  readonly all: ReadonlyMap<TaskId, TaskItem>;
+  readonly tasks: ReadonlyMap<TaskId, TaskItem>;
+  readonly attachments: ReadonlyMap<TaskId, TaskItem>;
 }
 
 interface Joined {

@@ -11,6 +11,7 @@ import type {
   LogQuery,
   RegistryAuth,
 } from '../containerd/runtime.ts';
+import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, TaskId } from '../model/ids.ts';
 import { containerIdOf, type HashText } from '../model/names.ts';
@@ -22,11 +23,17 @@ import type { Assignments } from './assignments.ts';
 import { healthCheckOf, type HealthReport, healthReport } from './health-plan.ts';
 import type { HostFacts } from './node-facts.ts';
 import { TaskFiles } from './task-files.ts';
+import type { ClusterPlace } from './cluster-place.ts';
+import { ContainerControl } from './container-control.ts';
+import type { Standalone } from './standalone.ts';
 
 export interface EngineOptions {
   readonly runtime: ContainerRuntime;
+  readonly standalone: Standalone;
+  readonly clock: Clock;
   /** Of the cluster this node is in now, if any. */
   readonly assignments: () => Assignments | undefined;
+  readonly place: () => Pick<ClusterPlace, 'standOf'> | undefined;
   readonly hash: HashText;
   readonly id: string;
   readonly dataRoot: string;
@@ -55,12 +62,15 @@ export interface ContainerNetwork {
 }
 
 export class AgentEngine {
+  /** What a user does to the containers. */
+  readonly control: ContainerControl;
   readonly #options: EngineOptions;
   readonly #files: TaskFiles;
 
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#files = new TaskFiles(options.dataRoot);
+    this.control = new ContainerControl(options);
   }
 
   get images(): ImageStore {
@@ -111,7 +121,7 @@ export class AgentEngine {
     const length = view.networks.get(id)?.subnet.split('/')[1] ?? '32';
     const tasks = here.map(
       (e): NetworkContainer => ({
-        containerId: e.taskId && containerIdOf(e.taskId, this.#options.hash),
+        containerId: e.taskId && this.#containerOf(e.taskId),
         taskId: e.taskId,
         name: e.name,
         mac: e.mac,
@@ -165,8 +175,14 @@ export class AgentEngine {
   }
 
   #itemOf(id: ContainerId): TaskItem | undefined {
-    const tasks = this.#options.assignments()?.tasks.values() ?? [];
-    for (const item of tasks) if (containerIdOf(item.id, this.#options.hash) === id) return item;
-    return undefined;
+    const assignments = this.#options.assignments();
+    for (const item of assignments?.tasks.values() ?? []) if (this.#containerOf(item.id) === id) return item;
+    return this.#options.place()?.standOf(id);
+  }
+
+  #containerOf(taskId: TaskId): ContainerId {
+    const attachment = this.#options.assignments()?.attachments.get(taskId);
+    return (attachment?.spec.NetworkAttachmentSpec?.ContainerID ??
+      containerIdOf(taskId, this.#options.hash)) as ContainerId;
   }
 }

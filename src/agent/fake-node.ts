@@ -92,6 +92,8 @@ export class FakeNode {
   readonly applied: number[] = [];
   /** Sent with the tasks. */
   readonly secrets = new Map<string, PayloadItem<SecretId>>();
+  /** Containers that are a user's own. */
+  readonly standalone = new Set<ContainerId>();
   #revision = 0;
   #assignments = new Assignments();
   #agent: Agent | undefined;
@@ -127,6 +129,7 @@ export class FakeNode {
       dataRoot: this.#dataRoot,
       // A folder in place of the tmpfs: nothing is mounted.
       payloads: new PayloadStore(this.#dataRoot, async () => ({ code: 0, stdout: '', stderr: '' })),
+      isStandalone: (id) => this.standalone.has(id),
       hostname: 'n1',
       hash: sha256,
       clock: this.clock,

@@ -14,8 +14,8 @@ const HEALTH = 'health.json';
 export class TaskFiles {
   readonly #root: string;
 
-  constructor(dataRoot: string) {
-    this.#root = join(dataRoot, 'tasks');
+  constructor(dataRoot: string, folder: 'tasks' | 'standalone' = 'tasks') {
+    this.#root = join(dataRoot, folder);
   }
 
   /** Writes `contents` (by target path); paths on this node by target path. */

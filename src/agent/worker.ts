@@ -45,6 +45,8 @@ export interface WorkerOptions {
   readonly resolvConf: () => Promise<string>;
   readonly clock: Clock;
   readonly log: Log;
+  /** A container of a user's own: neither it nor its sandbox is a task's. */
+  readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
   readonly fullPassMs?: number;
 }
@@ -123,7 +125,7 @@ export class Worker {
   }
 
   mark(id: ContainerId): void {
-    this.#loop.mark(id);
+    if (!this.#isStandalone(id)) this.#loop.mark(id);
   }
 
   markTask(taskId: TaskId): void {
@@ -155,10 +157,14 @@ export class Worker {
       keys.add(id);
     }
     for (const info of await runtime.list()) if (this.#isOurs(info)) keys.add(info.id);
-    for (const id of await network.sandboxes()) keys.add(id);
+    for (const id of await network.sandboxes()) if (!this.#isStandalone(id)) keys.add(id);
     for (const id of await files.list()) keys.add(id);
     for (const id of await payloads.list()) keys.add(id);
     return keys;
+  }
+
+  #isStandalone(id: ContainerId): boolean {
+    return this.#options.isStandalone?.(id) ?? false;
   }
 
   /** Made by this agent for a task: anything else in the containerd namespace is left alone. */

@@ -34,6 +34,7 @@ import type {
 } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { LiveView } from '../store/view.ts';
+import type { ContainerControl } from './container-control.ts';
 import type { ExecInstances } from './exec-instances.ts';
 
 export interface SwarmInitRequest {
@@ -136,6 +137,7 @@ export interface EngineBackend {
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
   /** By its health check; undefined without one. */
   health(container: ContainerInfo): Promise<HealthReport | undefined>;
+  readonly control: ContainerControl;
   /** Starts a command in a running container. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
   /** Networks that this node's containers stand on, with their endpoints here: for `network inspect`. */

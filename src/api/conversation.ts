@@ -15,7 +15,7 @@ export interface Streams {
 
 /** Resolves when all output was given out. `raw`: a terminal's bytes as they are; else in Docker's frames. */
 export async function converseWith(peer: Peer, streams: Streams, raw: boolean): Promise<void> {
-  if (streams.stdin) void feed(peer, streams.stdin);
+  if (streams.stdin) void feed(peer, streams.stdin, true);
   const give = async (name: 'stdout' | 'stderr', source: Readable | undefined): Promise<void> => {
     for await (const chunk of (source ?? []) as AsyncIterable<Buffer>)
       await peer.write(raw ? chunk : frame(name, chunk));
@@ -23,7 +23,8 @@ export async function converseWith(peer: Peer, streams: Streams, raw: boolean): 
   await Promise.all([give('stdout', streams.stdout), give('stderr', streams.stderr)]);
 }
 
-async function feed({ input, signal }: Peer, stdin: Writable): Promise<void> {
+/** Resolves at the end of the client's input, which `ends` the process's; else that is left open for another client. */
+export async function feed({ input, signal }: Peer, stdin: Writable, ends: boolean): Promise<void> {
   const closed = new AbortController();
   stdin.once('close', () => closed.abort());
   const over = AbortSignal.any([signal, closed.signal]);
@@ -35,5 +36,6 @@ async function feed({ input, signal }: Peer, stdin: Writable): Promise<void> {
   } catch {
     // the client is gone: the end of its input all the same
   }
-  if (!stdin.destroyed) stdin.end();
+  if (ends && !stdin.destroyed) stdin.end();
+  else stdin.destroy();
 }

@@ -8,14 +8,7 @@ import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { NodeRole } from '../model/spec.ts';
 import { Cache } from '../store/cache.ts';
-import type {
-  Backends,
-  ClusterBackend,
-  EngineBackend,
-  LocalSwarmState,
-  SwarmBackend,
-  SwarmInitRequest,
-} from './backend.ts';
+import type { Backends, ClusterBackend, LocalSwarmState, SwarmBackend, SwarmInitRequest } from './backend.ts';
 import { ExecInstances } from './exec-instances.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { FakeEngine } from './fake-engine.ts';
@@ -24,7 +17,7 @@ export class FakeBackends implements Backends, SwarmBackend {
   readonly view = new Cache();
   readonly runtime: FakeRuntime;
   readonly swarm: SwarmBackend = this;
-  readonly engine: EngineBackend;
+  readonly engine: FakeEngine;
   readonly execs: ExecInstances;
   readonly #clock: Clock;
   readonly control: FakeCluster;

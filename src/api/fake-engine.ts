@@ -6,15 +6,18 @@ import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import { containerName } from '../model/names.ts';
 import type { EngineBackend, EngineInfo } from './backend.ts';
+import { FakeControl } from './fake-control.ts';
 import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
 
 export class FakeEngine implements EngineBackend {
   readonly images: FakeRuntime['images'];
+  readonly control: FakeControl;
   readonly #runtime: FakeRuntime;
   readonly #cluster: FakeCluster;
 
   constructor(runtime: FakeRuntime, cluster: FakeCluster) {
     this.#runtime = runtime;
+    this.control = new FakeControl(runtime);
     this.images = runtime.images;
     this.#cluster = cluster;
   }

@@ -1,5 +1,7 @@
 /** The route table: everything that a client may ask, in the order in which it is matched. docs/api.md is made from it. */
 import type { Route } from './router.ts';
+import { attachRoutes } from './routes/attach.ts';
+import { containerVerbRoutes } from './routes/container-verbs.ts';
 import { containerRoutes } from './routes/containers.ts';
 import { execRoutes } from './routes/exec.ts';
 import { imageRoutes } from './routes/images.ts';
@@ -21,6 +23,8 @@ export const routes: readonly Route[] = [
   ...taskRoutes,
   ...secretRoutes,
   ...containerRoutes,
+  ...containerVerbRoutes,
+  ...attachRoutes,
   ...execRoutes,
   ...imageRoutes,
   ...refusedRoutes,

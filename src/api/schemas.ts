@@ -285,3 +285,76 @@ export const execStartBody = z.object({
   Tty: opt(z.boolean()),
   ConsoleSize: consoleSize,
 });
+
+const words = opt(z.union([text, texts]));
+
+export const containerCreateBody = z.object({
+  Image: text.default(''),
+  Hostname: opt(text),
+  Domainname: opt(text),
+  User: opt(text),
+  Tty: opt(z.boolean()),
+  OpenStdin: opt(z.boolean()),
+  StdinOnce: opt(z.boolean()),
+  Env: opt(texts),
+  Cmd: words,
+  Entrypoint: words,
+  WorkingDir: opt(text),
+  Labels: opt(textMap),
+  StopSignal: opt(text),
+  StopTimeout: opt(int),
+  MacAddress: opt(text),
+  Shell: opt(texts),
+  Volumes: opt(z.record(text, z.unknown())),
+  Healthcheck: opt(health),
+  HostConfig: opt(z.record(text, z.unknown())),
+  NetworkingConfig: opt(
+    z.object({
+      EndpointsConfig: opt(
+        z.record(
+          text,
+          z.nullable(
+            z.object({
+              Aliases: opt(texts),
+              Links: opt(texts),
+              MacAddress: opt(text),
+              IPAMConfig: opt(z.object({ IPv4Address: opt(text), IPv6Address: opt(text) })),
+            }),
+          ),
+        ),
+      ),
+    }),
+  ),
+});
+
+/** What is served of a HostConfig; the converter refuses what else says anything. */
+export const hostConfig = z.object({
+  AutoRemove: opt(z.boolean()),
+  Binds: opt(texts),
+  CapAdd: opt(texts),
+  CapDrop: opt(texts),
+  Dns: opt(texts),
+  DnsOptions: opt(texts),
+  DnsSearch: opt(texts),
+  ExtraHosts: opt(texts),
+  GroupAdd: opt(texts),
+  Init: opt(z.boolean()),
+  LogConfig: opt(z.object({ Type: opt(text) })),
+  Memory: int.default(0),
+  MemorySwap: int.default(0),
+  Mounts: opt(z.array(mount)),
+  NanoCpus: opt(int),
+  NetworkMode: opt(text),
+  OomScoreAdj: opt(int),
+  PidsLimit: opt(int),
+  PortBindings: opt(
+    z.record(text, z.nullable(z.array(z.object({ HostIp: opt(text), HostPort: opt(text) })))),
+  ),
+  PublishAllPorts: opt(z.boolean()),
+  ReadonlyRootfs: opt(z.boolean()),
+  RestartPolicy: opt(z.object({ Name: opt(text) })),
+  ShmSize: opt(int),
+  Sysctls: opt(textMap),
+  Tmpfs: opt(textMap),
+  Ulimits: opt(z.array(z.object({ Name: text, Soft: int, Hard: int }))),
+});

@@ -10,6 +10,7 @@ import type { StreamName } from './log-record.ts';
 import type { ContainerId } from '../model/ids.ts';
 
 const exitSchema = z.object({ exitCode: z.number().int(), exitedAt: z.string() });
+const startedSchema = z.object({ startedAt: z.string() });
 export type Exit = z.infer<typeof exitSchema>;
 
 const ID = /^[0-9a-f]{64}$/;
@@ -47,6 +48,18 @@ export class ContainerFiles {
     if (await this.exit(id)) return;
     await this.#write(id, 'exit.json', exit);
     this.#exits.set(id, exit);
+  }
+
+  /** It is to run again: what is said of its last end is forgotten. */
+  async setStarted(id: ContainerId, startedAt: string): Promise<void> {
+    await this.#write(id, 'started.json', { startedAt });
+    await rm(join(this.folder(id), 'exit.json'), { force: true });
+    this.#exits.delete(id);
+  }
+
+  /** When it was last started; undefined: never. */
+  async started(id: ContainerId): Promise<string | undefined> {
+    return startedSchema.safeParse(await this.#read(id, 'started.json')).data?.startedAt;
   }
 
   /** Volumes that go with the container. */

@@ -55,6 +55,13 @@ export const exitOf = (task: Process | undefined): Exit | undefined =>
     ? { exitCode: task.exitStatus, exitedAt: isoTime(task.exitedAt) }
     : undefined;
 
+/** Docker's exit code of what ran when the machine went down. */
+const LOST = 255;
+
+/** It was started, and neither runs nor is there a word of its end: the machine was rebooted under it. */
+export const lostExit = (task: Process | undefined, startedAt: string | undefined): Exit | undefined =>
+  task === undefined && startedAt !== undefined ? { exitCode: LOST, exitedAt: startedAt } : undefined;
+
 /** What a person reads in `service ps`: containerd's text behind Docker's words, without the name of the call. */
 export function ociError(thrown: unknown, context: string): SkeinError {
   const error = SkeinError.from(thrown);

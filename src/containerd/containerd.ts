@@ -10,9 +10,10 @@
  * rebooted under it.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../kit/clock.ts';
+import type { Writable } from 'node:stream';
+import { type Clock, timestamp } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
@@ -24,6 +25,7 @@ import { ContainerFiles, type Exit } from './container-files.ts';
 import {
   CONFIG_EXTENSION,
   exitOf,
+  lostExit,
   isoTime,
   ociError,
   record,
@@ -32,6 +34,7 @@ import {
 } from './container-record.ts';
 import { EventHub } from './event-hub.ts';
 import { Execs } from './execs.ts';
+import { makeFifo, openWriter } from './fifo.ts';
 import type { Container } from './gen/containers_pb.js';
 import { OptionsSchema } from './gen/runc-options_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
@@ -41,11 +44,10 @@ import type { ImageUser } from './image-removal.ts';
 import { Images, type LocalImage } from './images.ts';
 import type { LogCap } from './log-files.ts';
 import { queryLogs } from './log-query.ts';
-import type { StreamName } from './log-record.ts';
-import { fillVolume, removeVolume, resolveMounts } from './mounts.ts';
+import { fillVolume, removeVolume, type ResolvedMounts, resolveMounts } from './mounts.ts';
 import { execProcess, type OciProcess } from './oci-process.ts';
-import { type HostLimits, ociSpec } from './oci-spec.ts';
-import type { ExecConfig, ExecProcess } from './process.ts';
+import { type HostLimits, type ImageRunConfig, ociSpec } from './oci-spec.ts';
+import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { punchHole } from './punch-hole.ts';
 import { RegistryClient } from './registry.ts';
 import type {
@@ -57,6 +59,7 @@ import type {
   LogQuery,
 } from './runtime.ts';
 import { signalNumber } from './signal.ts';
+import { stdinPipe } from './stdin-pipe.ts';
 import { Tailer } from './tailer.ts';
 import type { UserDatabase } from './user.ts';
 
@@ -181,12 +184,7 @@ export class Containerd implements ContainerRuntime {
     if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
     if (await unless('not-found', this.#api.containers.get({ id })))
       throw new SkeinError('already-exists', `container ${id} exists already`);
-    const resolved = await resolveMounts(
-      id,
-      config.spec.Mounts ?? [],
-      Object.keys(image.run.Volumes ?? {}),
-      this.#volumes,
-    );
+    const resolved = await this.#mounts(config, image.run);
     const spec = ociSpec({
       config,
       image: image.run,
@@ -198,10 +196,9 @@ export class Containerd implements ContainerRuntime {
     await this.#files.create(id, streamsOf(config), resolved.anonymous);
     await this.#api.containers.create({ container: record(config, spec, image, this.#runcOptions()) });
     try {
-      await this.#createTask(config, image);
-      for (const { volume, target } of resolved.fill)
-        await fillVolume(this.#run, this.#rootfs(id), target, volume);
-      await this.#tail(id, streamsOf(config));
+      await this.#prepareRoot(id, image);
+      if (!config.restartable) await this.#createTask(config, resolved);
+      await this.#tail(config);
     } catch (error) {
       await this.remove(id).catch((cause: unknown) =>
         this.#options.log.warn('half-made container stays until it is removed', {
@@ -214,8 +211,7 @@ export class Containerd implements ContainerRuntime {
   }
 
   async start(id: ContainerId): Promise<number> {
-    const task = await this.#task(id);
-    if (!task) throw new SkeinError('not-found', `No such container: ${id}`);
+    const task = (await this.#task(id)) ?? (await this.#createAgain(id));
     if (task.status === Status.RUNNING || task.status === Status.PAUSED) return task.pid;
     try {
       const { pid } = await this.#api.tasks.start({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS });
@@ -240,13 +236,12 @@ export class Containerd implements ContainerRuntime {
   async remove(id: ContainerId): Promise<void> {
     await this.#ending.get(id);
     await this.#removeTask(id);
-    const tailer = this.#tailers.get(id);
-    this.#tailers.delete(id);
-    await (await tailer?.catch(() => undefined))?.stop();
+    await this.#stopTail(id);
     await unless('not-found', this.#api.snapshots.remove({ snapshotter: SNAPSHOTTER, key: id }));
     await removeCgroup(this.#options.cgroupParent, id);
     for (const volume of await this.#files.anonymous(id)) await removeVolume(this.#volumes, volume);
     await this.#files.remove(id);
+    await rm(this.#stdinPath(id), { force: true });
     await unless('not-found', this.#api.containers.delete({ id }));
   }
 
@@ -261,17 +256,49 @@ export class Containerd implements ContainerRuntime {
     yield* queryLogs(this.#files.folder(id), query, () => tailer, signal);
   }
 
+  async stdin(id: ContainerId): Promise<Writable> {
+    const { tasks } = this.#api;
+    const task = await this.#task(id);
+    if (!task?.stdin) throw new SkeinError('failed-precondition', `container ${id} has no open input`);
+    const close = () => tasks.closeIO({ containerId: id, stdin: true });
+    return stdinPipe(await openWriter(task.stdin), close, this.#options.log);
+  }
+
+  async resize(id: ContainerId, size: TerminalSize): Promise<void> {
+    await unless('not-found', this.#api.tasks.resizePty({ containerId: id, ...size }));
+  }
+
+  async pause(id: ContainerId): Promise<void> {
+    await this.#running(id);
+    await this.#api.tasks.pause({ containerId: id });
+  }
+
+  async resume(id: ContainerId): Promise<void> {
+    await this.#running(id);
+    await this.#api.tasks.resume({ containerId: id });
+  }
+
+  async pids(id: ContainerId): Promise<readonly number[]> {
+    await this.#running(id);
+    const { processes } = await this.#api.tasks.listPids({ containerId: id });
+    return processes.map(({ pid }) => pid);
+  }
+
   async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
     const found = await unless('not-found', this.#api.containers.get({ id }));
     if (!found?.container) throw new SkeinError('not-found', `No such container: ${id}`);
-    const task = await this.#task(id);
-    if (task?.status !== Status.RUNNING)
-      throw new SkeinError('failed-precondition', `container ${id} is not running`);
+    const task = await this.#running(id);
     const own = JSON.parse(Buffer.from(found.container.spec?.value ?? []).toString()) as {
       readonly process: OciProcess;
     };
     const users = config.user === '' ? undefined : await readRootUsers(`/proc/${task.pid}/root`);
     return this.#execs.start(id, config, execProcess(own.process, config, users, this.#host));
+  }
+
+  async #running(id: ContainerId): Promise<Process> {
+    const task = await this.#task(id);
+    if (task?.status === Status.RUNNING || task?.status === Status.PAUSED) return task;
+    throw new SkeinError('failed-precondition', `container ${id} is not running`);
   }
 
   async #imageUsers(): Promise<ImageUser[]> {
@@ -311,14 +338,17 @@ export class Containerd implements ContainerRuntime {
     const value = container.extensions[CONFIG_EXTENSION]?.value;
     if (!value) return undefined; // not ours
     const config = JSON.parse(Buffer.from(value).toString()) as ContainerConfig;
-    const exit = (await this.#files.exit(config.id)) ?? exitOf(task);
-    const status = exit ? 'stopped' : statusOf(task);
+    const startedAt = config.restartable ? await this.#files.started(config.id) : undefined;
+    const exit = (await this.#files.exit(config.id)) ?? exitOf(task) ?? lostExit(task, startedAt);
+    const created = config.restartable && !task;
+    const status = exit ? 'stopped' : created ? 'created' : statusOf(task);
     return {
       id: config.id,
       name: config.name,
       image: config.image,
       labels: config.labels,
       createdAt: isoTime(container.createdAt),
+      ...(startedAt !== undefined && { startedAt }),
       status,
       pid: status === 'running' || status === 'paused' ? task!.pid : 0,
       exitCode: exit?.exitCode ?? 0,
@@ -339,23 +369,64 @@ export class Containerd implements ContainerRuntime {
     return users;
   }
 
-  async #createTask(config: ContainerConfig, image: LocalImage): Promise<void> {
-    const { id } = config;
+  async #prepareRoot(id: ContainerId, image: LocalImage): Promise<void> {
     const snapshot = { snapshotter: SNAPSHOTTER, key: id };
-    const folder = this.#files.folder(id);
     await unless('not-found', this.#api.snapshots.remove(snapshot)); // of a container of this id, half removed
-    const { mounts } = await this.#api.snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
+    await this.#api.snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
+  }
+
+  async #createTask(config: ContainerConfig, { fill }: Pick<ResolvedMounts, 'fill'>): Promise<void> {
+    const { id } = config;
+    const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
+    const folder = this.#files.folder(id);
     await this.#api.tasks.create(
       {
         containerId: id,
         rootfs: mounts,
         terminal: config.spec.TTY ?? false,
+        stdin: config.spec.OpenStdin ? await this.#makeStdin(id) : '',
         stdout: join(folder, 'stdout'),
         stderr: config.spec.TTY ? '' : join(folder, 'stderr'),
         options: this.#runcOptions(),
       },
       { timeoutMs: CREATE_TIMEOUT_MS },
     );
+    for (const { volume, target } of fill) await fillVolume(this.#run, this.#rootfs(id), target, volume);
+  }
+
+  /** The process of a restartable container that does not run. */
+  async #createAgain(id: ContainerId): Promise<Pick<Process, 'status' | 'pid'>> {
+    const info = await this.get(id);
+    if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
+    const { config } = info;
+    await this.#ending.get(id);
+    await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
+    try {
+      const image = await this.images.local(config.image);
+      await this.#createTask(config, await this.#mounts(config, image?.run));
+      await this.#stopTail(id); // of the life before; two would record everything twice
+      await this.#tail(config);
+    } catch (error) {
+      await this.#files.setExit(id, { exitCode: 128, exitedAt: timestamp(this.#options.clock.now()) });
+      throw ociError(error, 'failed to create task for container');
+    }
+    return { status: Status.CREATED, pid: 0 };
+  }
+
+  #mounts({ id, spec }: ContainerConfig, image: ImageRunConfig | undefined): Promise<ResolvedMounts> {
+    return resolveMounts(id, spec.Mounts ?? [], Object.keys(image?.Volumes ?? {}), this.#volumes);
+  }
+
+  #stdinPath(id: ContainerId): string {
+    return join(this.#options.runRoot, 'stdin', id);
+  }
+
+  async #makeStdin(id: ContainerId): Promise<string> {
+    const path = this.#stdinPath(id);
+    await mkdir(join(this.#options.runRoot, 'stdin'), { recursive: true, mode: 0o700 });
+    await rm(path, { force: true });
+    makeFifo(path);
+    return path;
   }
 
   async #removeTask(id: ContainerId): Promise<void> {
@@ -396,13 +467,15 @@ export class Containerd implements ContainerRuntime {
     return work;
   }
 
-  #tail(id: ContainerId, streams: readonly StreamName[]): Promise<Tailer> {
+  #tail(config: ContainerConfig): Promise<Tailer> {
+    const { id, spec } = config;
     const { clock, log, logCap = DEFAULT_LOG_CAP } = this.#options;
     const known = this.#tailers.get(id);
     if (known) return known;
     const tailer = new Tailer({
       folder: this.#files.folder(id),
-      streams,
+      streams: streamsOf(config),
+      interactive: (spec.TTY ?? false) || (spec.OpenStdin ?? false),
       cap: logCap,
       clock,
       log,
@@ -411,6 +484,12 @@ export class Containerd implements ContainerRuntime {
     const started = tailer.start();
     this.#tailers.set(id, started);
     return started;
+  }
+
+  async #stopTail(id: ContainerId): Promise<void> {
+    const tailer = this.#tailers.get(id);
+    this.#tailers.delete(id);
+    await (await tailer?.catch(() => undefined))?.stop();
   }
 
   /** Folders of containers that are no more: their removal was cut short. */
@@ -433,7 +512,7 @@ export class Containerd implements ContainerRuntime {
 
   async #adoptOne(info: ContainerInfo): Promise<void> {
     await this.#files.create(info.id, streamsOf(info.config), []);
-    await this.#tail(info.id, streamsOf(info.config));
+    await this.#tail(info.config);
     if (info.status === 'stopped') await this.#end(info.id, info);
     else if (info.status === 'unknown') await this.#finishTail(info.id);
   }

@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { Writable } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
@@ -22,6 +22,7 @@ import { Status } from './gen/task-types_pb.js';
 import type { OciProcess } from './oci-process.ts';
 import type { ExecConfig, ExecProcess } from './process.ts';
 import { signalNumber } from './signal.ts';
+import { stdinPipe } from './stdin-pipe.ts';
 
 const PROCESS_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Process';
 const START_TIMEOUT_MS = 60_000;
@@ -106,7 +107,8 @@ export class Execs {
   #process(at: ExecAt, pid: number, config: ExecConfig, pipes: Pipes): ExecProcess {
     const { tasks } = this.#options.api;
     const [stdout, stderr] = pipes.outputs;
-    const stdin = pipes.stdin && this.#stdin(at, pipes.stdin);
+    const close = () => tasks.closeIO({ ...at, stdin: true });
+    const stdin = pipes.stdin && stdinPipe(pipes.stdin, close, this.#options.log);
     const exit = this.#finish(at, pipes, stdin);
     return {
       ...{ pid, stdin, stdout, stderr, exit },
@@ -184,29 +186,6 @@ export class Execs {
       outputs: await Promise.all(names.map((name) => openReader(fifo(name)))),
       stdin: config.stdin ? await openWriter(fifo('stdin')) : undefined,
     };
-  }
-
-  /** Its end is told to the shim, which holds the pipe open too. */
-  #stdin(at: ExecAt, pipe: Socket): Writable {
-    const close = async () => {
-      try {
-        await this.#options.api.tasks.closeIO({ ...at, stdin: true });
-      } catch (error) {
-        this.#options.log.debug('input of an exec was closed already', { err: error });
-      }
-      pipe.destroy();
-    };
-    pipe.on('error', () => pipe.destroy());
-    const stdin = new Writable({
-      write: (chunk: Uint8Array, _encoding, done) => pipe.write(chunk, done),
-      final: (done) => void close().then(() => done()),
-      destroy: (error, done) => {
-        pipe.destroy();
-        done(error);
-      },
-    });
-    stdin.on('error', () => {}); // the writer sees its own failure
-    return stdin;
   }
 
   async #delete(at: ExecAt): Promise<void> {

@@ -12,7 +12,11 @@ const newId = (): ContainerId => randomBytes(32).toString('hex') as ContainerId;
 runtimeContract('FakeRuntime', async () => {
   const runtime = new FakeRuntime({ clock: systemClock });
   runtime.images.add('app:1');
-  runtime.program = ({ config, print, exit }) => {
+  runtime.program = ({ config, print, exit, stdin }) => {
+    if (config.spec.Command === ECHOES) {
+      stdin.on('data', (chunk: Buffer) => print('stdout', chunk.toString()));
+      stdin.on('end', () => exit(3));
+    }
     if (config.spec.Command !== TALKS) return;
     print('stdout', 'out 1\nout 2\n');
     print('stderr', 'err 1\n');

@@ -2,6 +2,7 @@
  * A ContainerRuntime in memory, for everything above it. Containers run until killed unless a program is set for
  * them; tests end them, write their output, make calls fail or take time, and take the machine down.
  */
+import { PassThrough, type Writable } from 'node:stream';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -16,7 +17,7 @@ import type {
   LogLine,
   LogQuery,
 } from './runtime.ts';
-import type { ExecConfig, ExecProcess } from './process.ts';
+import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { signalNumber } from './signal.ts';
 
 /** A running container, as its program sees it. */
@@ -24,6 +25,8 @@ export interface FakeProcess {
   readonly config: ContainerConfig;
   print(stream: 'stdout' | 'stderr', text: string): void;
   exit(code: number): void;
+  /** What is written to its input. */
+  readonly stdin: PassThrough;
 }
 
 export type FakeCall =
@@ -36,11 +39,14 @@ export type FakeCall =
   | 'remove'
   | 'logs'
   | 'exec'
+  | 'pause'
+  | 'resume'
   | 'pull'
   | 'load';
 
 interface Entry {
   info: ContainerInfo;
+  stdin: PassThrough;
   readonly lines: LogLine[];
 }
 
@@ -111,8 +117,13 @@ export class FakeRuntime implements ContainerRuntime {
 
   /** The machine was switched off and on: containers are known, none runs, how they ended is not known. */
   reboot(): void {
-    for (const entry of this.#entries.values())
-      if (isAlive(entry.info)) entry.info = { ...entry.info, status: 'unknown', pid: 0 };
+    for (const entry of this.#entries.values()) {
+      if (!isAlive(entry.info)) continue;
+      const { restartable } = entry.info.config;
+      if (!restartable) entry.info = { ...entry.info, status: 'unknown', pid: 0 };
+      else if (entry.info.status !== 'created')
+        entry.info = { ...entry.info, status: 'stopped', pid: 0, exitCode: 255 };
+    }
     this.#send({ type: 'resync' });
     this.#wake();
   }
@@ -149,7 +160,7 @@ export class FakeRuntime implements ContainerRuntime {
       ...{ id, name, image, labels, createdAt, config },
       ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
     };
-    this.#entries.set(id, { info, lines: [] });
+    this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
     this.images.inUse(id, image, () => isAlive(this.#entries.get(id)?.info));
   }
 
@@ -159,7 +170,8 @@ export class FakeRuntime implements ContainerRuntime {
     if (!entry || entry.info.status === 'unknown')
       throw new SkeinError('not-found', `No such container: ${id}`);
     if (entry.info.status === 'running') return entry.info.pid;
-    if (entry.info.status !== 'created')
+    if (entry.info.config.restartable) this.#again(entry);
+    else if (entry.info.status !== 'created')
       throw new SkeinError('failed-precondition', `failed to start container: it has ended`);
     const pid = this.#nextPid++;
     entry.info = { ...entry.info, status: 'running', pid };
@@ -168,6 +180,7 @@ export class FakeRuntime implements ContainerRuntime {
       config: entry.info.config,
       print: (stream, text) => this.print(id, stream, text),
       exit: (code) => this.exit(id, code),
+      stdin: entry.stdin,
     });
     return pid;
   }
@@ -231,6 +244,48 @@ export class FakeRuntime implements ContainerRuntime {
       } else if (!this.#entries.has(id) || !isAlive(entry.info)) return;
       else await this.#change(signal);
     }
+  }
+
+  async stdin(id: ContainerId): Promise<Writable> {
+    const entry = this.#running(id);
+    if (!entry.info.config.spec.OpenStdin)
+      throw new SkeinError('failed-precondition', `container ${id} has no open input`);
+    return entry.stdin;
+  }
+
+  /** Sizes that containers' terminals were given, in order. */
+  readonly sizes: TerminalSize[] = [];
+
+  async resize(_id: ContainerId, size: TerminalSize): Promise<void> {
+    this.sizes.push(size);
+  }
+
+  async pause(id: ContainerId): Promise<void> {
+    await this.#enter('pause', id);
+    const entry = this.#running(id);
+    entry.info = { ...entry.info, status: 'paused' };
+  }
+
+  async resume(id: ContainerId): Promise<void> {
+    await this.#enter('resume', id);
+    const entry = this.#running(id);
+    entry.info = { ...entry.info, status: 'running' };
+  }
+
+  async pids(id: ContainerId): Promise<readonly number[]> {
+    return [this.#running(id).info.pid];
+  }
+
+  #again(entry: Entry): void {
+    const startedAt = timestamp(this.#clock.now());
+    entry.info = { ...entry.info, status: 'created', exitCode: 0, exitedAt: undefined, startedAt };
+    entry.stdin = new PassThrough();
+  }
+
+  #running(id: ContainerId): Entry {
+    const entry = this.#entries.get(id);
+    if (entry?.info.status === 'running' || entry?.info.status === 'paused') return entry;
+    throw new SkeinError('failed-precondition', `container ${id} is not running`);
   }
 
   async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {

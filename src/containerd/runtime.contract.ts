@@ -204,6 +204,54 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await assert.rejects(runtime.exec(wanted.id, execConfig(ECHOES)), { code: 'not-found' });
     });
 
+    test('restartable: made without a process, started, ended, started again on the same root', async () => {
+      const { runtime } = harness;
+      const wanted = { ...config({ Command: TALKS }), restartable: true, notes: { mine: 1 } };
+      await runtime.create(wanted);
+      const made = await runtime.get(wanted.id);
+      assert.deepEqual(
+        [made?.status, made?.startedAt, made?.config.notes],
+        ['created', undefined, { mine: 1 }],
+      );
+      for (const count of [1, 2]) {
+        await eventsUntil(
+          () => runtime.start(wanted.id),
+          (event) => event.type === 'exit' && event.id === wanted.id && event.exitCode === 7,
+        );
+        const ended = await runtime.get(wanted.id);
+        assert.deepEqual([ended?.status, ended?.exitCode], ['stopped', 7]);
+        assert.match(ended?.startedAt ?? '', /^\d{4}-.*Z$/);
+        const out = (await lines(wanted.id)).filter((line) => line.stream === 'stdout');
+        assert.equal(out.length, 3 * count, 'the output of each life is kept');
+      }
+      await runtime.remove(wanted.id);
+    });
+
+    test('input of the container itself; pause and resume; its pids', async () => {
+      const { runtime } = harness;
+      const wanted = config({ Command: ECHOES, OpenStdin: true });
+      await runtime.create(wanted);
+      await assert.rejects(runtime.pids(wanted.id), { code: 'failed-precondition' });
+      const pid = await runtime.start(wanted.id);
+      assert.ok((await runtime.pids(wanted.id)).includes(pid));
+      await runtime.pause(wanted.id);
+      assert.equal((await runtime.get(wanted.id))?.status, 'paused');
+      await runtime.resume(wanted.id);
+      assert.equal((await runtime.get(wanted.id))?.status, 'running');
+      const stdin = await runtime.stdin(wanted.id);
+      await eventsUntil(
+        async () => stdin.end('typed\n'),
+        (event) => event.type === 'exit' && event.id === wanted.id && event.exitCode === 3,
+      );
+      assert.deepEqual((await lines(wanted.id)).filter((l) => l.stream === 'stdout').map(text), ['typed\n']);
+      await runtime.remove(wanted.id);
+      const closed = config();
+      await runtime.create(closed);
+      await runtime.start(closed.id);
+      await assert.rejects(runtime.stdin(closed.id), { code: 'failed-precondition' });
+      await runtime.remove(closed.id);
+    });
+
     test('an image is found by name, id and prefix; removal follows the rules of Docker', async () => {
       const { runtime, image } = harness;
       const info = await runtime.images.get(image);

@@ -5,9 +5,10 @@
  * Every call may be repeated: create of what exists with the same id is `already-exists`, remove and kill of what
  * is gone are no errors.
  */
+import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec, ResourceSpec } from '../model/spec.ts';
-import type { ExecConfig, ExecProcess } from './process.ts';
+import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 
 export interface ContainerConfig {
   readonly id: ContainerId;
@@ -23,6 +24,13 @@ export interface ContainerConfig {
   readonly files: Readonly<Record<string, string>>;
   /** `com.docker.swarm.*` and the agent's own; kept as containerd labels. */
   readonly labels: Readonly<Record<string, string>>;
+  /**
+   * `start` may be called again after it has ended; its process is made at each start, its root file system once. The
+   * network namespace must exist at each start, not before.
+   */
+  readonly restartable?: boolean;
+  /** What its maker wants to know again; kept with it, not looked at here. */
+  readonly notes?: unknown;
 }
 
 export interface ContainerInfo {
@@ -31,6 +39,8 @@ export interface ContainerInfo {
   readonly image: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: string;
+  /** Of the last start, where it is restartable and was started. */
+  readonly startedAt?: string;
   readonly status: 'created' | 'running' | 'paused' | 'stopped' | 'unknown';
   /** 0 unless running. */
   readonly pid: number;
@@ -134,7 +144,7 @@ export interface ContainerRuntime {
   get(id: ContainerId): Promise<ContainerInfo | undefined>;
   /** Snapshot, OCI spec, containerd container and (not yet started) task with its log files. */
   create(config: ContainerConfig): Promise<void>;
-  /** Starts the created task; the pid. */
+  /** Starts the created task, or a restartable container that does not run; the pid. */
   start(id: ContainerId): Promise<number>;
   /** Signal name ("SIGTERM") or number; no error when it has ended already. */
   kill(id: ContainerId, signal: string | number): Promise<void>;
@@ -144,6 +154,14 @@ export interface ContainerRuntime {
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
   /** Output of the container from its record files; with `follow`, ends when the container has ended. */
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** What is written goes to the container's input (`OpenStdin`); ended, it closes that input for good. */
+  stdin(id: ContainerId): Promise<Writable>;
+  /** Size of the container's terminal. */
+  resize(id: ContainerId, size: TerminalSize): Promise<void>;
+  pause(id: ContainerId): Promise<void>;
+  resume(id: ContainerId): Promise<void>;
+  /** Pids, on this node, of everything that runs in it. */
+  pids(id: ContainerId): Promise<readonly number[]>;
   /** Starts a process in a running container; `failed-precondition` in any other. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
 }

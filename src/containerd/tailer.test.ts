@@ -18,6 +18,7 @@ function folder(): string {
 
 const tailer = (path: string, punched: number[] = [], maxFileBytes = 1 << 20) =>
   new Tailer({
+    interactive: false,
     folder: path,
     streams: ['stdout', 'stderr'],
     cap: { maxFileBytes, maxFiles: 3 },

@@ -22,6 +22,8 @@ export interface TailerOptions {
   /** Holds `stdout`, with two streams `stderr`, and the record files. */
   readonly folder: string;
   readonly streams: readonly StreamName[];
+  /** Somebody types into it: what has no end of line yet (a prompt) is recorded too. */
+  readonly interactive: boolean;
   readonly cap: LogCap;
   readonly clock: Clock;
   readonly log: Log;
@@ -157,7 +159,8 @@ export class Tailer {
     if (size <= from) return false;
     const buffer = Buffer.allocUnsafe(Math.min(CHUNK, size - from));
     const { bytesRead } = await source.file.read(buffer, 0, buffer.length, from);
-    const lines = cutLines(buffer.subarray(0, bytesRead), last && from + bytesRead >= size);
+    const whole = (last || this.#options.interactive) && from + bytesRead >= size;
+    const lines = cutLines(buffer.subarray(0, bytesRead), whole);
     if (lines.length === 0) return false;
     await writer.append(this.#stamp(source.stream, lines, writer));
     this.#reclaim(source, writer.offsets[source.stream], last);

@@ -1,5 +1,6 @@
 /** The agent's half of a node, for as long as it is a member of a cluster. Wiring and nothing else. */
 import { Agent } from '../agent/agent.ts';
+import { ClusterPlace } from '../agent/cluster-place.ts';
 import { Assignments } from '../agent/assignments.ts';
 import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
 import { PayloadStore } from '../agent/payload-store.ts';
@@ -7,6 +8,7 @@ import { Session } from '../agent/session.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
+import type { ContainerId } from '../model/ids.ts';
 import type { NodeDescription } from '../model/objects.ts';
 import { KernelNetwork } from '../net/kernel-network.ts';
 import type { Folders } from './folders.ts';
@@ -21,6 +23,7 @@ export interface AgentSideOptions {
   readonly identity: () => Identity;
   /** Keeps a changed identity (renewed, other managers) and tells who else uses it. */
   readonly adopt: (identity: Identity) => void;
+  readonly isStandalone: (id: ContainerId) => boolean;
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
   readonly tools: Tools;
 }
@@ -28,6 +31,8 @@ export interface AgentSideOptions {
 export class AgentSide {
   readonly assignments = new Assignments();
   readonly session: Session;
+  /** Where containers started by hand come onto the network. */
+  readonly place: ClusterPlace;
   readonly #options: AgentSideOptions;
   readonly #network: KernelNetwork;
   readonly #agent: Agent;
@@ -69,14 +74,26 @@ export class AgentSide {
       sink: this.session,
       dataRoot: folders.dataRoot,
       payloads: new PayloadStore(folders.runRoot, runProcess),
+      isStandalone: options.isStandalone,
       hostname: options.hostname,
       hash,
+      clock,
+      log,
+    });
+    this.place = new ClusterPlace({
+      network,
+      networkLoop: this.#agent.networkLoop,
+      assignments: this.assignments,
+      sink: this.session,
+      client: () => this.session.client,
+      isStandalone: options.isStandalone,
       clock,
       log,
     });
   }
 
   start(): void {
+    this.place.start();
     const { identity, adopt, tools } = this.#options;
     const { signal } = this.#stop;
     this.#agent.start();
@@ -119,15 +136,19 @@ export class AgentSide {
   /** Lets go; containers and the kernel's network stay as they are. */
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.place.stop();
     await Promise.allSettled([...this.#running, this.#agent.stop()]);
     await this.#network.close();
   }
 
   /** After `stop`, when the node leaves its cluster: no container, sandbox, link or rule of it remains. */
   static async remove(
-    options: Pick<AgentSideOptions, 'folders' | 'membership' | 'runtime' | 'tools'>,
+    options: Pick<AgentSideOptions, 'folders' | 'membership' | 'runtime' | 'tools' | 'isStandalone'>,
   ): Promise<void> {
-    for (const { id } of await options.runtime.list()) await options.runtime.remove(id);
+    for (const { id, status } of await options.runtime.list()) {
+      if (!options.isStandalone(id)) await options.runtime.remove(id);
+      else if (status === 'running' || status === 'paused') await options.runtime.kill(id, 'SIGKILL');
+    }
     await new PayloadStore(options.folders.runRoot, runProcess).clear();
     const network = await KernelNetwork.open({
       runRoot: options.folders.runRoot,

@@ -9,6 +9,7 @@ import type { Identity } from '../agent/identity.ts';
 import { issueEtcdPeer, type KeyAndCertificate } from '../manager/ca/authority.ts';
 import { Issuer } from '../manager/ca/issuer.ts';
 import { joinManager } from '../manager/ca/manager-join.ts';
+import { Attachments } from '../manager/control/attachments.ts';
 import { Control } from '../manager/control/control.ts';
 import { Dispatcher } from '../manager/dispatcher/dispatcher.ts';
 import { LogBroker } from '../manager/logs/broker.ts';
@@ -127,6 +128,7 @@ export class ManagerSide {
       secretsKey: () => readFileSync(folders.secretsKey, 'utf8'),
       addMember: this.#addMember.bind(this),
     };
+    const attachments = new Attachments({ store, view, clock, random });
     this.#server = new RpcServer({
       credentials,
       clusterId,
@@ -137,6 +139,13 @@ export class ManagerSide {
         'ca.root': () => issuer.root(),
         'ca.issue': (request, call) => issuer.issue(request, call),
         'manager.join': (request, call) => joinManager(joining, request, call),
+        'network.attach': async (request, call) => ({
+          taskId: await attachments.attach(call.peer!.nodeId, request, call.signal),
+        }),
+        'network.detach': async ({ taskId }, call) => {
+          await attachments.detach(call.peer!.nodeId, taskId);
+          return {};
+        },
         'node.leave': async (_params, call) => {
           await this.#dispatcher.leave(call.peer!.nodeId);
           return {};

@@ -5,8 +5,11 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { hostname as systemHostname } from 'node:os';
 import { AgentEngine } from '../agent/engine.ts';
+import { Standalone } from '../agent/standalone.ts';
+import { TaskFiles } from '../agent/task-files.ts';
 import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
 import type { Backends } from '../api/backend.ts';
 import { ExecInstances } from '../api/exec-instances.ts';
@@ -18,7 +21,7 @@ import { systemClock } from '../kit/clock.ts';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
-import { type Mac, newId } from '../model/ids.ts';
+import { type ContainerId, type Mac, newId } from '../model/ids.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
 import { foldersOf } from './folders.ts';
 import { localAddresses } from './local-addresses.ts';
@@ -87,11 +90,23 @@ class Skeind {
     const hostname = settings.hostname ?? systemHostname();
     const describe = (uplinkMac: Mac) =>
       describeNode({ hostname, engineVersion: SKEIN_VERSION, engineLabels: settings.labels, uplinkMac });
+    const standalone = await Standalone.open({
+      runtime,
+      files: new TaskFiles(dataRoot, 'standalone'),
+      place: () => swarm.agent?.place,
+      runRoot,
+      resolvConf: () => readFile('/etc/resolv.conf', 'utf8').catch(() => ''),
+      newId: () => randomBytes(32).toString('hex') as ContainerId,
+      random: Math.random,
+      clock,
+      log,
+    });
     const swarm = new Swarm({
       folders,
       listenAddr: settings.listenAddr,
       hostname,
       runtime,
+      isStandalone: (id) => standalone.owns(id),
       localAddresses,
       describe: async (network: KernelNetwork, address) => describe((await network.uplink(address)).mac),
       tools,
@@ -99,6 +114,9 @@ class Skeind {
     this.#stops.push(() => swarm.close());
     const engine = new AgentEngine({
       runtime,
+      standalone,
+      clock,
+      place: () => swarm.agent?.place,
       assignments: () => swarm.agent?.assignments,
       hash: sha256,
       id: await engineId(dataRoot, () => newId(randomBytes)),
@@ -109,6 +127,8 @@ class Skeind {
       login: registryLogin({ insecure: settings.insecureRegistries }),
     });
     await swarm.resume();
+    standalone.run();
+    this.#stops.push(() => standalone.stop());
 
     const backends: Backends = {
       swarm,

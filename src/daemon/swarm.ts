@@ -16,7 +16,7 @@ import { newNode } from '../manager/ca/issuer.ts';
 import type { Control } from '../manager/control/control.ts';
 import { initialObjects } from '../manager/control/initial-objects.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
-import { type ClusterId, type NetworkId, newId, type NodeId } from '../model/ids.ts';
+import { type ClusterId, type ContainerId, type NetworkId, newId, type NodeId } from '../model/ids.ts';
 import type { ClusterCa, NodeDescription } from '../model/objects.ts';
 import type { Availability } from '../model/spec.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
@@ -35,6 +35,8 @@ export interface SwarmOptions {
   readonly listenAddr: string;
   readonly hostname: string;
   readonly runtime: ContainerRuntime;
+  /** Containers of a user's own are no business of the cluster. */
+  readonly isStandalone: (id: ContainerId) => boolean;
   readonly localAddresses: () => readonly LocalAddress[];
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
   readonly tools: Tools;
@@ -202,11 +204,11 @@ export class Swarm {
   }
 
   async #open(identity: Identity, membership: Membership): Promise<Member> {
-    const { folders, hostname, runtime, describe, tools } = this.#options;
+    const { folders, hostname, runtime, describe, isStandalone, tools } = this.#options;
     const current = () => this.#member?.identity ?? identity;
     const shared = { folders, membership, tools, identity: current };
     const adopt = (fresh: Identity) => this.#adopt(fresh);
-    const agent = await AgentSide.open({ ...shared, hostname, runtime, describe, adopt });
+    const agent = await AgentSide.open({ ...shared, hostname, runtime, describe, isStandalone, adopt });
     const manager = identity.role === 'manager' ? new ManagerSide(shared) : undefined;
     this.#member = { identity, membership, managerReady: false, manager, agent };
     return this.#member;
@@ -336,11 +338,11 @@ export class Swarm {
 
   /** Stops both halves and removes all that the membership made on this host. */
   async #abandon(member: Member): Promise<void> {
-    const { folders, runtime, tools } = this.#options;
+    const { folders, runtime, tools, isStandalone } = this.#options;
     await member.agent.stop();
     await member.manager?.close();
     await member.manager?.remove();
-    await AgentSide.remove({ folders, membership: member.membership, runtime, tools });
+    await AgentSide.remove({ folders, membership: member.membership, runtime, tools, isStandalone });
     this.#member = undefined;
     this.#error = '';
     this.#clearLeftovers();

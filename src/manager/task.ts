@@ -14,6 +14,10 @@ export interface Ids {
   mac(): Mac;
 }
 
+/** `spec.Runtime` of a task that only stands on networks, for a container started by hand. It has no service. */
+export const ATTACHMENT = 'attachment';
+export const isAttachment = (task: Task): boolean => task.spec.Runtime === ATTACHMENT;
+
 /** Should exist and run (now or soon). */
 export const isWanted = (task: Task): boolean => isBefore(task.desiredState, 'complete');
 export const hasEnded = (task: Task): boolean => isTerminal(task.status.state);

@@ -129,7 +129,9 @@ export interface TaskSpec {
   Networks?: NetworkAttachmentSpec[];
   LogDriver?: { Name?: string; Options?: Record<string, string> };
   ForceUpdate?: number;
+  /** `attachment`: no container, but a stand on networks for one that a user started on the task's node by hand. */
   Runtime?: string;
+  NetworkAttachmentSpec?: { ContainerID: string; ContainerName: string };
 }
 
 export interface UpdateConfig {

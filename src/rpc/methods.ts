@@ -146,6 +146,14 @@ export interface ManagerJoinAnswer {
   readonly secretsKey: string;
 }
 
+/** A container that was started by hand on the caller's node wants to stand on overlay networks. */
+export interface AttachRequest {
+  readonly containerId: ContainerId;
+  readonly name: string;
+  /** By name or id. */
+  readonly networks: readonly { readonly target: string; readonly aliases: readonly string[] }[];
+}
+
 const nothing = z.object({});
 const never = z.never();
 const QUICK = 10_000;
@@ -185,6 +193,17 @@ export const METHODS = {
     }),
     SLOW,
   ),
+  'network.attach': unary<AttachRequest, { readonly taskId: TaskId }>(
+    'member',
+    z.object({
+      containerId: id<ContainerId>(),
+      name: id<string>(),
+      networks: z.array(z.object({ target: id<string>(), aliases: z.array(id<string>()).max(100) })).max(100),
+    }),
+    z.object({ taskId: id<TaskId>() }),
+    SLOW,
+  ),
+  'network.detach': unary('member', z.object({ taskId: id<TaskId>() }), nothing),
   'node.leave': unary('member', nothing, nothing),
   'cluster.managers': unary('member', nothing, z.object({ managers })),
   'dispatcher.session': method({

@@ -145,6 +145,115 @@ test('what cannot run: the reason and Docker’s exit codes', { skip }, async ()
   assert.match((await docker('exec', '-i', 'web')).stderr, /requires at least 2 arguments/);
 });
 
+test('docker run: input, outputs apart, the exit code, a name, and gone behind it', { skip }, async () => {
+  backends.runtime.program = ({ config, print, exit, stdin }) => {
+    if (!config.restartable) return;
+    print('stdout', `${config.spec.Args!.join(' ')}\n`);
+    stdin.on('data', (chunk: Buffer) => print('stdout', chunk.toString()));
+    stdin.on('end', () => {
+      print('stderr', 'to err\n');
+      exit(4);
+    });
+  };
+  const child = start(
+    'docker',
+    ...['run', '-i', '--rm', '--name', 'mine', '--network', 'net1', '-e', 'A=1', '--label', 'l=1'],
+    ...[
+      '-v',
+      '/srv:/data:ro',
+      '-p',
+      '8080:80/udp',
+      '--memory',
+      '64m',
+      '--dns',
+      '192.0.2.9',
+      'app:1',
+      'sh',
+      '-x',
+    ],
+  );
+  const done = finished(child);
+  child.stdin!.end('typed\n');
+  const { code, stdout, stderr } = await done;
+  assert.deepEqual([code, stdout, stderr], [4, 'sh -x\ntyped\n', 'to err\n']);
+  const spec = backends.engine.control.created.at(-1)!;
+  assert.deepEqual(spec.network, { mode: 'overlay', networks: [{ target: 'net1', aliases: [] }] });
+  assert.deepEqual(spec.container.Mounts![0], {
+    ...{
+      Type: 'bind',
+      Source: '/srv',
+      Target: '/data',
+      ReadOnly: true,
+      BindOptions: { CreateMountpoint: true },
+    },
+  });
+  assert.deepEqual(spec.ports, [
+    { Protocol: 'udp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' },
+  ]);
+  assert.deepEqual(
+    [spec.name, spec.autoRemove, spec.limits, spec.labels, spec.container.DNSConfig?.Nameservers],
+    ['mine', true, { MemoryBytes: 64 * 1024 * 1024 }, { l: '1' }, ['192.0.2.9']],
+  );
+  assert.doesNotMatch((await docker('ps', '-a')).stdout, /mine/);
+});
+
+test('a container by hand: create, start, pause, top, wait, stop, start again, rm', { skip }, async () => {
+  backends.runtime.program = () => {};
+  const ok = async (...args: string[]) => {
+    const { code, stdout, stderr } = await docker(...args);
+    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout.trim();
+  };
+  const made = await ok('create', '--name', 'hand', 'app:1');
+  assert.match(await ok('ps', '-a', '--filter', 'name=hand', '--format', '{{.Status}}'), /^Created/);
+  await ok('start', 'hand');
+  await ok('start', 'hand');
+  await ok('pause', 'hand');
+  assert.match(await ok('ps', '--filter', 'status=paused', '--format', '{{.Names}}'), /^hand$/);
+  await ok('unpause', 'hand');
+  assert.match(await ok('top', 'hand'), /^UID +PID +PPID/);
+  assert.match(
+    (await docker('rm', 'hand')).stderr,
+    /container is running: stop the container before removing/,
+  );
+  const waiting = docker('wait', 'hand');
+  await ok('kill', '--signal', 'TERM', 'hand');
+  assert.equal((await waiting).stdout.trim(), '143');
+  await ok('start', 'hand');
+  await ok('stop', '-t', '1', 'hand');
+  assert.equal(await ok('inspect', '--format', '{{.State.Status}} {{.Id}}', 'hand'), `exited ${made}`);
+  await ok('rm', 'hand');
+  assert.equal((await docker('inspect', 'hand')).code, 1);
+});
+
+test('what docker run asks for and is not served is refused by name', { skip }, async () => {
+  const refused: readonly (readonly [RegExp, ...string[]])[] = [
+    [/does not serve HostConfig\.Privileged/, '--privileged'],
+    [/does not serve HostConfig\.Devices/, '--device', '/dev/null'],
+    [/does not serve HostConfig\.CpuShares/, '--cpu-shares', '5'],
+    [/does not serve HostConfig\.PidMode/, '--pid', 'host'],
+    [/does not serve --network host/, '--network', 'host'],
+    [/skein chooses addresses itself/, '--network', 'n', '--ip', '10.0.0.9'],
+    [/does not restart containers that were started by hand \(--restart always\)/, '--restart', 'always'],
+    [/log driver syslog/, '--log-driver', 'syslog'],
+    [/health checks for services only/, '--health-cmd', 'true'],
+    [/name one: -v NAME:PATH/, '-v', '/anonymous'],
+    [/does not serve --publish-all/, '-P'],
+    [/leave 127\.0\.0\.1 out/, '-p', '127.0.0.1:80:80'],
+  ];
+  for (const [words, ...flags] of refused) {
+    const { code, stderr } = await docker('create', ...flags, 'app:1');
+    assert.equal(code, 1, flags.join(' '));
+    assert.match(stderr, words, flags.join(' '));
+  }
+  const named = await server.app.inject({
+    method: 'POST',
+    url: '/containers/create?name=a b',
+    payload: { Image: 'x' },
+  });
+  assert.equal(named.statusCode, 400);
+});
+
 /** A bare request on the socket; resolves with all that came when the server has closed its half. */
 async function raw(head: string, body: object, ...later: string[]): Promise<string> {
   const client = connect(socket);

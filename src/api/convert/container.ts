@@ -1,8 +1,9 @@
 /** Container in Docker's JSON: the line of a list, and inspected. */
 import { createHash } from 'node:crypto';
 import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
-import type { MountSpec } from '../../model/spec.ts';
+import type { MountSpec, PortSpec } from '../../model/spec.ts';
 import type { HealthReport } from '../backend.ts';
+import type { StandaloneSpec } from '../../model/standalone.ts';
 import { humanDuration } from './duration.ts';
 import { runConfig, unixSeconds } from './image.ts';
 import { NO_TIME } from './meta.ts';
@@ -32,6 +33,9 @@ function argv(container: ContainerInfo, image: ImageInfo | undefined): readonly 
 const quoted = (arg: string): string =>
   /[\s'"\\$;|&]/.test(arg) ? `'${arg.replaceAll("'", "'\\''")}'` : arg;
 
+const startOf = (container: ContainerInfo): string => container.startedAt ?? container.createdAt;
+const ownSpec = ({ config }: ContainerInfo) => config.notes as StandaloneSpec | undefined;
+
 /** Docker's `(healthy)`, `(health: starting)` behind the time. */
 const healthText = (health: HealthReport | undefined): string =>
   health === undefined ? '' : health.Status === 'starting' ? ' (health: starting)' : ` (${health.Status})`;
@@ -42,9 +46,9 @@ function statusText(container: ContainerInfo, health: HealthReport | undefined, 
     case 'created':
       return 'Created';
     case 'running':
-      return `Up ${since(container.createdAt)}${healthText(health)}`;
+      return `Up ${since(startOf(container))}${healthText(health)}`;
     case 'paused':
-      return `Up ${since(container.createdAt)} (Paused)`;
+      return `Up ${since(startOf(container))} (Paused)`;
     case 'stopped':
       return `Exited (${container.exitCode}) ${since(container.exitedAt ?? container.createdAt)} ago`;
     case 'unknown':
@@ -70,7 +74,7 @@ export function containerSummary(
     Labels: container.labels,
     State: stateOf(container),
     Status: statusText(container, health, now),
-    HostConfig: { NetworkMode: 'default' },
+    HostConfig: { NetworkMode: networkMode(ownSpec(container)) },
     NetworkSettings: { Networks: networksJson(networks) },
     Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
   };
@@ -168,20 +172,21 @@ const stateJson = (container: ContainerInfo, health: HealthReport | undefined): 
   Pid: container.pid,
   ExitCode: container.status === 'stopped' ? container.exitCode : 0,
   Error: '',
-  StartedAt: container.status === 'created' ? NO_TIME : container.createdAt,
+  StartedAt: container.status === 'created' ? NO_TIME : startOf(container),
   FinishedAt: container.exitedAt ?? NO_TIME,
   ...(health && { Health: health }),
 });
 
-function hostConfig({ config }: ContainerInfo): object {
-  const { spec, limits } = config;
+function hostConfig(container: ContainerInfo): object {
+  const { spec, limits } = container.config;
+  const own = ownSpec(container);
   return {
     Binds: null,
     LogConfig: { Type: 'json-file', Config: {} },
-    NetworkMode: 'default',
-    PortBindings: {},
+    NetworkMode: networkMode(own),
+    PortBindings: portBindings(own?.ports ?? []),
     RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
-    AutoRemove: false,
+    AutoRemove: own?.autoRemove ?? false,
     CapAdd: spec.CapabilityAdd ?? null,
     CapDrop: spec.CapabilityDrop ?? null,
     Dns: spec.DNSConfig?.Nameservers ?? null,
@@ -197,7 +202,21 @@ function hostConfig({ config }: ContainerInfo): object {
   };
 }
 
-function configJson({ config, image: name, labels }: ContainerInfo, image: ImageInfo | undefined): object {
+function networkMode(own: StandaloneSpec | undefined): string {
+  if (!own) return 'default';
+  return own.network.mode === 'overlay' ? (own.network.networks[0]?.target ?? 'default') : own.network.mode;
+}
+
+const portBindings = (ports: readonly PortSpec[]): object =>
+  Object.fromEntries(
+    Object.entries(Object.groupBy(ports, (p) => `${p.TargetPort}/${p.Protocol}`)).map(([key, of]) => [
+      key,
+      of!.map((p) => ({ HostIp: '', HostPort: p.PublishedPort ? String(p.PublishedPort) : '' })),
+    ]),
+  );
+
+function configJson(container: ContainerInfo, image: ImageInfo | undefined): object {
+  const { config, image: name, labels } = container;
   const { spec } = config;
   const base = runConfig(image);
   return {
@@ -210,7 +229,7 @@ function configJson({ config, image: name, labels }: ContainerInfo, image: Image
     ExposedPorts: base.ExposedPorts ?? {},
     Tty: spec.TTY ?? false,
     OpenStdin: spec.OpenStdin ?? false,
-    StdinOnce: false,
+    StdinOnce: ownSpec(container)?.stdinOnce ?? false,
     Env: [...(spec.Env ?? []), ...(base.Env ?? [])],
     Cmd: spec.Args ?? base.Cmd ?? null,
     Image: name,

@@ -3,7 +3,6 @@ import { json } from '../answer.ts';
 import { notFound } from '../http-error.ts';
 import type { Route } from '../router.ts';
 
-const SINGLE = 'containers are made by services; use docker service create';
 const BUILD = 'images are not built here; build elsewhere and docker load or pull them';
 const VOLUMES = 'named volumes are not managed through the API';
 const PLUGINS = 'there are no plugins';
@@ -12,21 +11,14 @@ const refuse = (method: Route['method'], words: string, ...paths: string[]): Rou
   paths.map((path) => ({ method, path, handler: words }));
 
 export const refusedRoutes: readonly Route[] = [
-  ...refuse('POST', SINGLE, '/containers/create', '/containers/prune', '/commit'),
-  ...refuse(
-    'POST',
-    SINGLE,
-    ...['start', 'stop', 'restart', 'kill', 'pause', 'unpause', 'wait', 'update', 'rename', 'resize'].map(
-      (verb) => `/containers/{id}/${verb}`,
-    ),
-  ),
-  ...refuse('DELETE', SINGLE, '/containers/{id}'),
-  ...refuse('POST', 'it comes with a later version', '/containers/{id}/attach'),
+  ...refuse('POST', 'images are not made from containers', '/commit'),
+  ...refuse('POST', 'it comes with a later version', '/containers/prune', '/containers/{id}/rename'),
+  ...refuse('POST', 'make the container anew, or update its service', '/containers/{id}/update'),
   ...refuse('GET', 'attach by an upgraded POST', '/containers/{id}/attach/ws'),
   ...refuse(
     'GET',
     'it comes with a later version',
-    ...['top', 'stats', 'changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
+    ...['stats', 'changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
   ),
   ...refuse('PUT', 'files are not copied into containers', '/containers/{id}/archive'),
   ...refuse('HEAD', 'files are not copied out of containers', '/containers/{id}/archive'),

@@ -49,6 +49,7 @@ export function selectTasks(filters: Filters, view: View): Task[] {
   return [...candidates(services, nodes, view)].filter(
     (task) =>
       !isGone(task) &&
+      task.spec.Runtime !== 'attachment' && // Docker shows none either
       (services.size === 0 || services.has(task.serviceId)) &&
       (nodes.size === 0 || nodes.has(task.nodeId ?? '')) &&
       filters.any('id', (prefix) => task.id.startsWith(prefix)) &&

@@ -13,7 +13,7 @@ import type { Attachment, Node, Service, ServiceEndpoint, Task, VirtualIp } from
 import type { PortSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
 import type { Plan } from '../step.ts';
-import { hasEnded, type Ids, ingressPorts, isWanted, networksOf } from '../task.ts';
+import { hasEnded, type Ids, ingressPorts, isWanted, networksOf, isAttachment } from '../task.ts';
 import { type Book, portKey } from './book.ts';
 import type { Draft } from './draft.ts';
 import { allocateNetwork } from './network-plan.ts';
@@ -218,6 +218,7 @@ function taskObstacle(draft: Draft, task: Task): string | undefined {
   }
   if (ingressPorts(task.endpointSpec.Ports).length > 0 && !view.ingress)
     return 'no ingress network is present';
+  if (isAttachment(task)) return undefined;
   const service = view.get('service', task.serviceId);
   if (!service) return WAITING;
   return isAllocated(view, service) ? undefined : serviceObstacle(draft, service);

@@ -112,8 +112,8 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
     endpoint(stand, {
       nodeId: task.nodeId,
       taskId: task.id,
-      serviceId: task.serviceId,
-      name: containerName(task),
+      serviceId: task.serviceId || undefined, // none: of a container started by hand
+      name: task.spec.NetworkAttachmentSpec?.ContainerName ?? containerName(task),
       aliases: stand.aliases,
       inRotation: inRotation(task),
     }),

@@ -3,7 +3,7 @@ import type { Node, Task } from '../../model/objects.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { Transition, View } from '../../store/view.ts';
 import type { Planner } from '../runner.ts';
-import type { Ids } from '../task.ts';
+import { type Ids, isAttachment } from '../task.ts';
 import { planServices } from './plan.ts';
 
 export function orchestrate(ids: Ids): Planner {
@@ -18,15 +18,16 @@ export function orchestrate(ids: Ids): Planner {
 /** Services that are gone but still have tasks. */
 function* orphanServices(view: View): Iterable<string> {
   for (const task of view.all('task').values())
-    if (!view.get('service', task.serviceId)) yield task.serviceId;
+    if (!isAttachment(task) && !view.get('service', task.serviceId)) yield task.serviceId;
 }
 
 function* keysOf(transition: Transition, view: View): Iterable<string> {
   if (transition.kind === 'service') yield transition.id;
   else if (transition.kind === 'task') {
-    if (isTurn(transition.before, transition.after)) yield (transition.after ?? transition.before)!.serviceId;
+    const task = (transition.after ?? transition.before)!;
+    if (!isAttachment(task) && isTurn(transition.before, transition.after)) yield task.serviceId;
   } else if (transition.kind === 'node' && isRelevant(transition.before, transition.after)) {
-    for (const task of view.tasksOfNode(transition.id)) yield task.serviceId;
+    for (const task of view.tasksOfNode(transition.id)) if (!isAttachment(task)) yield task.serviceId;
     for (const service of view.all('service').values()) if (service.spec.Mode.Global) yield service.id;
   }
 }

@@ -14,7 +14,7 @@ import type { Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import { QUARANTINE_MS } from '../allocator/address-pool.ts';
 import type { Plan, Step } from '../step.ts';
-import { hasEnded, isAssigned, isWanted, nodeOf, olderFirst, timeOf } from '../task.ts';
+import { hasEnded, isAssigned, isAttachment, isWanted, nodeOf, olderFirst, timeOf } from '../task.ts';
 
 const ORPHANED_AFTER_MS = 24 * 3600_000;
 const DEFAULT_HISTORY = 5;
@@ -62,6 +62,7 @@ const deletableAt = (task: Task): number =>
 /** Ended tasks beyond the history of their slot, oldest first. */
 function excessOf(view: View, slot: readonly Task[], service: Service | undefined): Task[] {
   const history = slot.filter((task) => task.desiredState !== 'remove' && !isOver(task));
+  if (slot.some(isAttachment)) return history.filter(hasEnded); // of a node that is gone: nobody starts it again
   const excess = history.length - keep(view, service);
   const dead = history.filter((task, i) => !isWanted(task) && hasEnded(task) && !isPredecessor(history, i));
   return dead.slice(0, Math.max(0, excess));

@@ -1,0 +1,252 @@
+/**
+ * The containers of a user's own on this node (`docker run`): made, started, and cleared up after when they end. What
+ * they are is in containerd's record of each (`notes`), that they exist also in a folder of this agent's, so that
+ * their sandboxes are never taken for those of a task that is gone (`owns`).
+ *
+ * INVARIANTS
+ * - A container of this kind has a folder from before its record until after its sandbox and attachments are gone.
+ * - It has a sandbox and attachments only from a start until the end of that run; one reconcile a container brings
+ *   that about, whatever was killed in between. Starts, removals and reconciles of one container never overlap.
+ */
+import type { ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { Loop, type Requeue } from '../kit/loop.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { ContainerId } from '../model/ids.ts';
+import type { Attachment } from '../model/objects.ts';
+import type { StandaloneSpec } from '../model/standalone.ts';
+import type { NodeNetwork } from '../net/network.ts';
+import { standaloneConfig, standaloneFiles, standaloneSandbox } from './standalone-config.ts';
+import { standaloneName } from './standalone-names.ts';
+import type { TaskFiles } from './task-files.ts';
+
+/** How containers come onto this node's network; there is one while the node is a member of a cluster. */
+export interface NetworkPlace {
+  readonly network: NodeNetwork;
+  /** A network view is applied. */
+  readonly ready: boolean;
+  /** All networks of the container are internal: it gets no way out. Resolves when its stands are in the view. */
+  join(
+    id: ContainerId,
+    name: string,
+    networks: readonly { readonly target: string; readonly aliases: readonly string[] }[],
+  ): Promise<{ readonly attachments: readonly Attachment[]; readonly internal: boolean }>;
+  /** Gives back the stands of a container that does not run; none is no error. */
+  leave(id: ContainerId): Promise<void>;
+}
+
+export interface StandaloneOptions {
+  readonly runtime: ContainerRuntime;
+  readonly files: TaskFiles;
+  readonly place: () => NetworkPlace | undefined;
+  readonly runRoot: string;
+  readonly resolvConf: () => Promise<string>;
+  readonly newId: () => ContainerId;
+  readonly random: () => number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const FULL_PASS_MS = 30_000;
+/** How long what has ended waits for a client to read its last words. */
+const READ_MS = 30_000;
+const REOPEN_MS = 1_000;
+const NO_CLUSTER =
+  'this node is not part of a swarm, and skein connects containers to a network only in one. Use "docker swarm init" or "docker swarm join" first';
+
+export class Standalone {
+  readonly #options: StandaloneOptions;
+  readonly #ids = new Set<ContainerId>();
+  readonly #holders = new Map<ContainerId, Set<object>>();
+  readonly #locks = new Map<ContainerId, Promise<unknown>>();
+  readonly #loop: Loop<ContainerId>;
+  readonly #abort = new AbortController();
+  #watching: Promise<void> = Promise.resolve();
+
+  static async open(options: StandaloneOptions): Promise<Standalone> {
+    const standalone = new Standalone(options);
+    for (const id of await options.files.list()) standalone.#ids.add(id);
+    return standalone;
+  }
+
+  private constructor(options: StandaloneOptions) {
+    this.#options = options;
+    const { clock, log } = options;
+    this.#loop = new Loop<ContainerId>({
+      name: 'standalone',
+      clock,
+      log,
+      reconcile: (id) => this.#locked(id, () => this.#reconcile(id)),
+      full: { interval: FULL_PASS_MS, keys: () => this.#ids },
+    });
+  }
+
+  /** From now on what ends is cleared up after. */
+  run(): void {
+    this.#loop.start();
+    this.#watching = this.#watch();
+  }
+
+  /** Lets go; the containers run on. */
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await Promise.all([this.#loop.stop(), this.#watching]);
+  }
+
+  /** It, its sandbox and its attachments are this class's business and nobody else's. */
+  owns(id: ContainerId): boolean {
+    return this.#ids.has(id);
+  }
+
+  async create(spec: StandaloneSpec): Promise<ContainerId> {
+    const { runtime, newId, random } = this.#options;
+    const names = new Map((await runtime.list()).map((info) => [info.name, info.id]));
+    const holder = names.get(spec.name);
+    if (spec.name !== '' && holder !== undefined)
+      throw new SkeinError(
+        'already-exists',
+        `Conflict. The container name "/${spec.name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
+      );
+    const id = newId();
+    const named = { ...spec, name: spec.name || standaloneName(new Set(names.keys()), random) };
+    this.#ids.add(id);
+    return this.#locked(id, () => this.#create(id, named));
+  }
+
+  async #create(id: ContainerId, named: StandaloneSpec): Promise<ContainerId> {
+    const { runtime, files, runRoot } = this.#options;
+    try {
+      const paths = await files.write(id, standaloneFiles(id, named, [], ''));
+      await runtime.create(standaloneConfig(id, named, runRoot, paths));
+      return id;
+    } catch (error) {
+      await this.#forget(id);
+      throw error;
+    }
+  }
+
+  /** False: it runs already. */
+  start(info: ContainerInfo): Promise<boolean> {
+    return this.#locked(info.id, async () => {
+      const { runtime } = this.#options;
+      const now = await runtime.get(info.id);
+      if (!now) throw new SkeinError('not-found', `No such container: ${info.id}`);
+      if (now.status === 'paused')
+        throw new SkeinError('failed-precondition', 'cannot start a paused container, try unpause instead');
+      if (now.status === 'running') return false;
+      try {
+        await this.#connect(now);
+        await runtime.start(info.id);
+      } catch (error) {
+        // As in Docker, whose CLI waits for it to be gone.
+        if (specOf(now).autoRemove) await this.#remove(info.id);
+        throw error;
+      } finally {
+        this.#loop.mark(info.id); // clears up where it did not start, or has ended already
+      }
+      return true;
+    });
+  }
+
+  /** With what it runs. */
+  remove(id: ContainerId): Promise<void> {
+    return this.#locked(id, () => this.#remove(id));
+  }
+
+  async #remove(id: ContainerId): Promise<void> {
+    await this.#options.runtime.remove(id);
+    await this.#disconnect(id);
+    await this.#forget(id);
+  }
+
+  async #connect(info: ContainerInfo): Promise<void> {
+    const { files, resolvConf } = this.#options;
+    const spec = specOf(info);
+    const place = this.#place();
+    const { network } = spec;
+    const stands =
+      network.mode === 'overlay'
+        ? await place.join(info.id, info.name, network.networks)
+        : { attachments: [], internal: network.mode === 'none' };
+    await place.network.attach(standaloneSandbox(info.id, spec, stands.attachments, stands.internal));
+    await files.write(info.id, standaloneFiles(info.id, spec, stands.attachments, await resolvConf()));
+  }
+
+  async #disconnect(id: ContainerId): Promise<void> {
+    const place = this.#options.place();
+    if (!place) return; // whoever left the cluster took the node's network away
+    await place.network.detach(id);
+    await place.leave(id);
+  }
+
+  #place(): NetworkPlace {
+    const place = this.#options.place();
+    if (!place) throw new SkeinError('unavailable', NO_CLUSTER);
+    if (!place.ready)
+      throw new SkeinError('unavailable', 'the managers have not told this node its networks yet; try again');
+    return place;
+  }
+
+  /** Somebody reads its output: it is not removed by itself before the release. */
+  hold(id: ContainerId): () => void {
+    const key = {};
+    const holders = this.#holders.get(id) ?? new Set<object>();
+    this.#holders.set(id, holders.add(key));
+    return () => {
+      holders.delete(key);
+      if (holders.size > 0) return;
+      this.#holders.delete(id);
+      this.#loop.mark(id);
+    };
+  }
+
+  async #reconcile(id: ContainerId): Promise<Requeue | void> {
+    const { runtime, clock } = this.#options;
+    const info = await runtime.get(id);
+    if (!this.owns(id)) return;
+    if (!info) return this.#remove(id);
+    if (info.status === 'running' || info.status === 'paused') return;
+    await this.#disconnect(id);
+    if (info.status !== 'stopped' || !specOf(info).autoRemove) return;
+    const readUntil = Date.parse(info.exitedAt ?? '') + READ_MS;
+    if (this.#holders.has(id) && clock.now() < readUntil) return { after: readUntil - clock.now() };
+    await this.#remove(id);
+  }
+
+  async #forget(id: ContainerId): Promise<void> {
+    await this.#options.files.remove(id);
+    this.#ids.delete(id);
+  }
+
+  #locked<T>(id: ContainerId, work: () => Promise<T>): Promise<T> {
+    const result = (this.#locks.get(id) ?? Promise.resolve()).then(work, work);
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    this.#locks.set(id, settled);
+    void settled.then(() => {
+      if (this.#locks.get(id) === settled) this.#locks.delete(id);
+    });
+    return result;
+  }
+
+  async #watch(): Promise<void> {
+    const { runtime, clock, log } = this.#options;
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        for await (const event of runtime.events(signal)) {
+          if (event.type === 'resync') for (const id of this.#ids) this.#loop.mark(id);
+          else if (event.type !== 'start' && this.#ids.has(event.id)) this.#loop.mark(event.id);
+        }
+      } catch (error) {
+        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
+      }
+      await sleep(clock, REOPEN_MS, signal);
+    }
+  }
+}
+
+export const specOf = (info: ContainerInfo): StandaloneSpec => info.config.notes as StandaloneSpec;

@@ -1,0 +1,32 @@
+/** What a user does to containers of this node. Implemented by agent/; the routes are routes/container-verbs.ts and its kind. */
+import type { Writable } from 'node:stream';
+import type { TerminalSize } from '../containerd/process.ts';
+import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
+import type { ContainerId } from '../model/ids.ts';
+import type { StandaloneSpec } from '../model/standalone.ts';
+
+export interface ContainerControl {
+  /** `not-found` where the image is not here, `already-exists` where the name is taken. */
+  create(spec: StandaloneSpec): Promise<ContainerId>;
+  /** False: it runs already. */
+  start(container: ContainerInfo): Promise<boolean>;
+  /** False: it did not run. */
+  stop(container: ContainerInfo, options: { signal?: string; timeoutMs?: number }): Promise<boolean>;
+  kill(container: ContainerInfo, signal: string): Promise<void>;
+  remove(container: ContainerInfo, force: boolean): Promise<void>;
+  wait(
+    id: ContainerId,
+    condition: 'not-running' | 'next-exit' | 'removed',
+    signal: AbortSignal,
+  ): Promise<number>;
+  /** Output from now on, or of the next run where it does not run; `past`: what there is already, too. */
+  attach(container: ContainerInfo, past: boolean, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** Its input once it runs; undefined where it has none, or never runs. */
+  stdin(container: ContainerInfo, signal: AbortSignal): Promise<Writable | undefined>;
+  resize(id: ContainerId, size: TerminalSize): Promise<void>;
+  pause(container: ContainerInfo): Promise<void>;
+  resume(container: ContainerInfo): Promise<void>;
+  top(
+    id: ContainerId,
+  ): Promise<{ readonly Titles: readonly string[]; readonly Processes: readonly (readonly string[])[] }>;
+}

@@ -1,0 +1,204 @@
+/**
+ * The body of `containers/create` as what Skein makes of it. Pure. What it does not serve is refused by name as soon
+ * as it says anything but its default: nothing a user asked for is silently left out.
+ */
+import type { z } from 'zod';
+import type { MountSpec, PortSpec } from '../../model/spec.ts';
+import type { StandaloneNetwork, StandaloneSpec } from '../../model/standalone.ts';
+import { invalid, refused } from '../http-error.ts';
+import { type containerCreateBody, hostConfig } from '../schemas.ts';
+
+type Body = z.infer<typeof containerCreateBody>;
+type Host = z.infer<typeof hostConfig>;
+
+const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+
+/** Values that say nothing, beside empty ones: what the docker CLI sends unasked. */
+const SILENT: Readonly<Record<string, readonly unknown[]>> = {
+  CgroupnsMode: ['private'],
+  ConsoleSize: ['any'],
+  IpcMode: ['private'],
+  Isolation: ['default'],
+  MemorySwappiness: [-1],
+  MaskedPaths: ['any'],
+  ReadonlyPaths: ['any'],
+};
+
+export function newContainer(
+  name: string,
+  body: Body,
+  raw: Readonly<Record<string, unknown>>,
+  host: Host,
+): StandaloneSpec {
+  if (name !== '' && !NAME.test(name))
+    throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+  if (!body.Image) throw invalid('no image specified');
+  refuseUnknown(raw, Object.keys(hostConfig.shape));
+  refuseBody(body);
+  refuseHost(host);
+  const init = host.Init === true;
+  return {
+    name,
+    container: {
+      Image: body.Image,
+      ...(body.Entrypoint?.length && { Command: list(body.Entrypoint) }),
+      ...(body.Cmd?.length && { Args: list(body.Cmd) }),
+      ...(body.Env && { Env: body.Env }),
+      ...(body.WorkingDir && { Dir: body.WorkingDir }),
+      ...(body.User && { User: body.User }),
+      ...(host.GroupAdd?.length && { Groups: host.GroupAdd }),
+      TTY: body.Tty ?? false,
+      OpenStdin: body.OpenStdin ?? false,
+      ReadOnly: host.ReadonlyRootfs ?? false,
+      Mounts: mountsOf(host),
+      ...(body.StopSignal && { StopSignal: body.StopSignal }),
+      ...(body.StopTimeout !== undefined && { StopGracePeriod: body.StopTimeout * 1e9 }),
+      ...(host.ExtraHosts?.length && { Hosts: host.ExtraHosts.map(hostEntry) }),
+      DNSConfig: {
+        Nameservers: host.Dns ?? [],
+        Search: host.DnsSearch ?? [],
+        Options: host.DnsOptions ?? [],
+      },
+      Init: init,
+      ...(host.Sysctls && { Sysctls: host.Sysctls }),
+      ...(host.CapAdd && { CapabilityAdd: host.CapAdd }),
+      ...(host.CapDrop && { CapabilityDrop: host.CapDrop }),
+      ...(host.Ulimits && { Ulimits: host.Ulimits }),
+      ...(host.OomScoreAdj && { OomScoreAdj: host.OomScoreAdj }),
+    },
+    limits: {
+      ...(host.Memory && { MemoryBytes: host.Memory }),
+      ...(host.NanoCpus && { NanoCPUs: host.NanoCpus }),
+      ...(host.PidsLimit && host.PidsLimit > 0 && { Pids: host.PidsLimit }),
+    },
+    hostname: body.Hostname ?? '',
+    labels: body.Labels ?? {},
+    network: networkOf(body, host),
+    ports: portsOf(host),
+    autoRemove: host.AutoRemove ?? false,
+    stdinOnce: body.StdinOnce ?? false,
+  };
+}
+
+/** Docker takes a string for a list of one. */
+const list = (value: string | readonly string[]): string[] =>
+  typeof value === 'string' ? [value] : [...value];
+
+const says = (key: string, value: unknown): boolean => {
+  const silent = SILENT[key] ?? [];
+  if (silent.includes('any') || silent.includes(value)) return false;
+  if (Array.isArray(value)) return value.length > 0;
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
+  return Boolean(value);
+};
+
+function refuseUnknown(raw: Readonly<Record<string, unknown>>, known: readonly string[]): void {
+  const lower = new Set(
+    [...known, 'LogConfig', 'RestartPolicy', 'ContainerIDFile'].map((key) => key.toLowerCase()),
+  );
+  for (const [key, value] of Object.entries(raw))
+    if (!lower.has(key.toLowerCase()) && says(key, value))
+      throw refused(
+        `skein does not serve HostConfig.${key} for containers (${JSON.stringify(value)} was asked for)`,
+      );
+}
+
+function refuseBody(body: Body): void {
+  const { Healthcheck, MacAddress, Domainname, Volumes, Shell } = body;
+  const asked = { MacAddress, Domainname, Shell };
+  for (const [key, value] of Object.entries(asked))
+    if (says(key, value)) throw refused(`skein does not serve ${key} for containers`);
+  if (Healthcheck?.Test?.length && Healthcheck.Test[0] !== 'NONE')
+    throw refused('skein runs health checks for services only; leave --health-* out');
+  if (Volumes && Object.keys(Volumes).length > 0)
+    throw refused('skein does not serve anonymous volumes for containers; name one: -v NAME:PATH');
+}
+
+function refuseHost(host: Host): void {
+  const restart = host.RestartPolicy?.Name;
+  if (restart && restart !== 'no')
+    throw refused(
+      `skein does not restart containers that were started by hand (--restart ${restart}); make a service`,
+    );
+  const driver = host.LogConfig?.Type;
+  if (driver && driver !== 'json-file')
+    throw refused(`skein does not serve the log driver ${driver} for containers`);
+  if (host.ShmSize && host.ShmSize !== 64 * 1024 * 1024)
+    throw refused('skein does not serve --shm-size; mount a tmpfs on /dev/shm');
+  if (host.MemorySwap && host.MemorySwap !== host.Memory * 2 && host.MemorySwap !== -1)
+    throw refused('skein does not serve --memory-swap');
+}
+
+function networkOf({ NetworkingConfig }: Body, { NetworkMode }: Host): StandaloneNetwork {
+  const endpoints = NetworkingConfig?.EndpointsConfig ?? {};
+  const mode = NetworkMode ?? '';
+  if (mode === 'none') return { mode: 'none' };
+  if (mode === 'host' || mode.startsWith('container:'))
+    throw refused(`skein does not serve --network ${mode}: containers have a network of their own`);
+  const first = ['', 'default', 'bridge'].includes(mode) ? [] : [mode];
+  const others = Object.keys(endpoints).filter((name) => !['default', 'bridge', ...first].includes(name));
+  const targets = [...first, ...others];
+  for (const [name, endpoint] of Object.entries(endpoints)) {
+    if (endpoint?.IPAMConfig?.IPv4Address || endpoint?.IPAMConfig?.IPv6Address)
+      throw refused(`skein chooses addresses itself; leave --ip out (network ${name})`);
+    if (endpoint?.MacAddress) throw refused(`skein chooses MAC addresses itself (network ${name})`);
+    if (endpoint?.Links?.length)
+      throw refused('skein does not serve --link; use the name of the other container');
+  }
+  if (targets.length === 0) return { mode: 'bridge' };
+  const networks = targets.map((target) => ({ target, aliases: endpoints[target]?.Aliases ?? [] }));
+  return { mode: 'overlay', networks };
+}
+
+function portsOf({ PortBindings, PublishAllPorts }: Host): PortSpec[] {
+  if (PublishAllPorts) throw refused('skein does not serve --publish-all; publish each port with -p');
+  return Object.entries(PortBindings ?? {}).flatMap(([port, bindings]) => {
+    const [target = '', protocol = 'tcp'] = port.split('/');
+    if (!/^\d+$/.test(target) || !['tcp', 'udp', 'sctp'].includes(protocol))
+      throw invalid(`invalid port specification: ${port}`);
+    return (bindings ?? []).map(({ HostIp, HostPort }): PortSpec => {
+      if (HostIp && HostIp !== '0.0.0.0' && HostIp !== '::')
+        throw refused(`skein publishes on all addresses of the node; leave ${HostIp} out`);
+      if (HostPort && !/^\d+$/.test(HostPort)) throw invalid(`invalid port specification: "${HostPort}"`);
+      return {
+        Protocol: protocol as PortSpec['Protocol'],
+        TargetPort: Number(target),
+        PublishedPort: Number(HostPort ?? 0),
+        PublishMode: 'host',
+      };
+    });
+  });
+}
+
+/** "HOST:ADDRESS" of the CLI as "ADDRESS HOST" of a service. */
+function hostEntry(entry: string): string {
+  const at = entry.indexOf(':');
+  if (at < 1) throw invalid(`bad format for add-host: "${entry}"`);
+  return `${entry.slice(at + 1)} ${entry.slice(0, at)}`;
+}
+
+function mountsOf({ Binds, Mounts, Tmpfs }: Host): MountSpec[] {
+  return [
+    ...(Binds ?? []).map(bindEntry),
+    ...(Mounts ?? []),
+    ...Object.entries(Tmpfs ?? {}).map(([Target, options]): MountSpec => {
+      const size = /(?:^|,)size=(\d+)(?:,|$)/.exec(options)?.[1];
+      if (options !== '' && options.replace(/(?:^|,)size=\d+(?=,|$)/, '') !== '')
+        throw refused(`skein serves only size= of --tmpfs: ${Target}:${options}`);
+      return { Type: 'tmpfs', Target, ...(size && { TmpfsOptions: { SizeBytes: Number(size) } }) };
+    }),
+  ];
+}
+
+/** `SOURCE:TARGET[:ro|rw]`; a source without a slash is a volume, a folder that is not there is made. */
+function bindEntry(bind: string): MountSpec {
+  const [source = '', target = '', options = ''] = bind.split(':');
+  const words = options.split(',').filter((word) => word !== '');
+  if (!source || !target.startsWith('/')) throw invalid(`invalid volume specification: '${bind}'`);
+  const odd = words.find((word) => !['ro', 'rw'].includes(word));
+  if (odd !== undefined) throw refused(`skein does not serve the mount option ${odd} of -v ${bind}`);
+  const ReadOnly = words.includes('ro');
+  return source.startsWith('/')
+    ? { Type: 'bind', Source: source, Target: target, ReadOnly, BindOptions: { CreateMountpoint: true } }
+    : { Type: 'volume', Source: source, Target: target, ReadOnly };
+}

@@ -1,0 +1,139 @@
+/** What a user does to a container of this node: `docker create`, start, stop, kill, rm, wait, pause, top. */
+import { type Answer, empty, json } from '../answer.ts';
+import { newContainer } from '../convert/new-container.ts';
+import { invalid, refused } from '../http-error.ts';
+import { parseBody } from '../normalize.ts';
+import type { ApiRequest } from '../request.ts';
+import type { Handler, Route } from '../router.ts';
+import { containerCreateBody, hostConfig } from '../schemas.ts';
+import type { ContainerInfo } from '../../containerd/runtime.ts';
+import { terminalSize } from './exec.ts';
+
+const NOT_MODIFIED = 304;
+
+async function create(request: ApiRequest): Promise<Answer> {
+  const platform = request.text('platform');
+  if (platform && !/^linux(\/|$)/.test(platform))
+    throw refused(`skein runs linux containers, not ${platform}`);
+  const body = await request.json(containerCreateBody);
+  const raw = body.HostConfig ?? {};
+  const host = parseBody(hostConfig, JSON.stringify(raw));
+  const spec = newContainer(request.text('name').replace(/^\//, ''), body, raw, host);
+  return json({ Id: await request.backends.engine.control.create(spec), Warnings: [] }, 201);
+}
+
+/** A verb of one container; what it returns decides between "done" and "was so already". */
+const verb =
+  (act: (container: ContainerInfo, request: ApiRequest) => Promise<boolean | void>): Handler =>
+  async (request) => {
+    const container = await request.backends.engine.container(request.param('id'));
+    return empty((await act(container, request)) === false ? NOT_MODIFIED : 204);
+  };
+
+/** Seconds; -1 waits for ever. */
+function stopOptions(request: ApiRequest): { signal?: string; timeoutMs?: number } {
+  const [signal, t] = [request.text('signal'), request.text('t')];
+  if (t !== '' && !/^-?\d{1,9}$/.test(t)) throw invalid(`invalid stop timeout '${t}'`);
+  const seconds = Number(t);
+  return {
+    ...(signal && { signal }),
+    ...(t !== '' && { timeoutMs: seconds < 0 ? Infinity : seconds * 1000 }),
+  };
+}
+
+async function restart(container: ContainerInfo, request: ApiRequest): Promise<void> {
+  const { control } = request.backends.engine;
+  await control.stop(container, stopOptions(request));
+  await control.start(await request.backends.engine.container(container.id));
+}
+
+async function remove(container: ContainerInfo, request: ApiRequest): Promise<void> {
+  if (request.flag('link')) throw refused('skein does not serve links between containers');
+  await request.backends.engine.control.remove(container, request.flag('force'));
+}
+
+const CONDITIONS = ['not-running', 'next-exit', 'removed'] as const;
+
+/** The head goes out at once: the CLI starts the container only when it knows that the wait has begun. */
+async function wait(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const container = await engine.container(request.param('id'));
+  const text = request.text('condition') || 'not-running';
+  const condition = CONDITIONS.find((known) => known === text);
+  if (!condition) throw invalid(`invalid condition: "${text}"`);
+  const line = (body: object) => Buffer.from(`${JSON.stringify(body)}\n`);
+  async function* answer() {
+    yield line({ StatusCode: await engine.control.wait(container.id, condition!, request.signal) });
+  }
+  return {
+    kind: 'stream',
+    contentType: 'application/json',
+    chunks: answer(),
+    eager: true,
+    failure: (message) => line({ StatusCode: 0, Error: { Message: message } }),
+  };
+}
+
+async function top(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const args = request.text('ps_args');
+  if (args !== '' && args !== '-ef') throw refused(`skein shows processes as ps -ef does, not by "${args}"`);
+  const container = await engine.container(request.param('id'));
+  return json(await engine.control.top(container.id));
+}
+
+export const containerVerbRoutes: readonly Route[] = [
+  {
+    method: 'POST',
+    path: '/containers/create',
+    handler: create,
+    note: 'Attached to attachable overlay networks, to the gateway bridge, or to nothing. What is not served is refused by name.',
+  },
+  {
+    method: 'POST',
+    path: '/containers/{id}/start',
+    handler: verb((c, { backends }) => backends.engine.control.start(c)),
+  },
+  {
+    method: 'POST',
+    path: '/containers/{id}/stop',
+    handler: verb((c, request) => request.backends.engine.control.stop(c, stopOptions(request))),
+    note: 'The container of a task is replaced by its service.',
+  },
+  { method: 'POST', path: '/containers/{id}/restart', handler: verb(restart) },
+  {
+    method: 'POST',
+    path: '/containers/{id}/kill',
+    handler: verb((c, request) =>
+      request.backends.engine.control.kill(c, request.text('signal') || 'SIGKILL'),
+    ),
+  },
+  { method: 'DELETE', path: '/containers/{id}', handler: verb(remove) },
+  { method: 'POST', path: '/containers/{id}/wait', handler: wait },
+  {
+    method: 'POST',
+    path: '/containers/{id}/pause',
+    handler: verb((c, { backends }) => backends.engine.control.pause(c)),
+  },
+  {
+    method: 'POST',
+    path: '/containers/{id}/unpause',
+    handler: verb((c, { backends }) => backends.engine.control.resume(c)),
+  },
+  {
+    method: 'POST',
+    path: '/containers/{id}/resize',
+    handler: async (request) => {
+      const { engine } = request.backends;
+      const { id } = await engine.container(request.param('id'));
+      await engine.control.resize(id, terminalSize(request));
+      return empty();
+    },
+  },
+  {
+    method: 'GET',
+    path: '/containers/{id}/top',
+    handler: top,
+    note: 'As `ps -ef`; other arguments are refused.',
+  },
+];

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test, type TestContext } from 'node:test';
+import type { ContainerId, NodeId } from '../../model/ids.ts';
+import { QUARANTINE_MS } from '../allocator/address-pool.ts';
+import { TestCluster } from '../testing/cluster.ts';
+import { Attachments } from './attachments.ts';
+
+const NODE = 'n1' as NodeId;
+const CONTAINER = 'c'.repeat(64) as ContainerId;
+
+async function cluster(t: TestContext) {
+  const c = await new TestCluster().start('n1', 'n2');
+  t.after(() => c.stop());
+  for (const [Name, Attachable] of [
+    ['open', true],
+    ['closed', false],
+  ] as const)
+    await c.control.createNetwork({ Name, Driver: 'overlay', Attachable });
+  await c.run(500);
+  const { store, view, clock } = c;
+  const attachments = new Attachments({ store, view, clock, random: randomBytes });
+  const signal = new AbortController().signal;
+  const attach = (...targets: string[]) =>
+    attachments.attach(
+      NODE,
+      {
+        containerId: CONTAINER,
+        name: 'shell',
+        networks: targets.map((target) => ({ target, aliases: ['debug'] })),
+      },
+      signal,
+    );
+  /** Time passes until the call is through. */
+  const settled = async <T>(call: Promise<T>): Promise<T> => {
+    let over = false;
+    const done = call.finally(() => (over = true));
+    done.catch(() => {});
+    for (let i = 0; i < 100 && !over; i++) await c.run(100);
+    return done;
+  };
+  return { c, attachments, attach, settled };
+}
+
+test('a stand is a task of no service on that node, with addresses and names, that nobody restarts', async (t) => {
+  const { c, attachments, attach, settled } = await cluster(t);
+  const id = await settled(attach('open'));
+  await c.run(2000);
+  const task = c.view.get('task', id)!;
+  assert.deepEqual([task.nodeId, task.serviceId, task.status.state], [NODE, '', 'running']);
+  const [stand] = task.attachments;
+  assert.equal(stand!.networkId, c.control.network('open').id);
+  assert.deepEqual(stand!.aliases, ['shell', CONTAINER.slice(0, 12), 'debug']);
+  await assert.rejects(c.control.removeNetwork('open'), { message: /is in use by task/ });
+
+  await attachments.detach('n2' as NodeId, id);
+  assert.equal(c.view.get('task', id)!.desiredState, 'running', 'it is not another node’s to give back');
+  await attachments.detach(NODE, id);
+  await c.run(2000);
+  const next = await settled(attach('open'));
+  assert.notEqual(c.view.get('task', next)!.attachments[0]!.address, stand!.address, 'quarantine');
+  await c.run(QUARANTINE_MS + 2000);
+  assert.equal(c.view.get('task', id), undefined, 'gone with its quarantine');
+  assert.equal(c.view.get('task', next)!.status.state, 'running', 'the other stays');
+  await attachments.detach(NODE, id);
+});
+
+test('what is not attachable, or not there, is refused in Docker’s words, and leaves nothing', async (t) => {
+  const { c, attach, settled } = await cluster(t);
+  await assert.rejects(settled(attach('closed')), {
+    code: 'permission-denied',
+    message:
+      'Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable',
+  });
+  await assert.rejects(settled(attach('open', 'nosuch')), {
+    code: 'not-found',
+    message: 'network nosuch not found',
+  });
+  assert.equal(c.view.all('task').size, 0);
+});
+
+test('a full network says so, and the stand does not stay', async (t) => {
+  const { c, attach, settled } = await cluster(t);
+  await c.control.createNetwork({
+    Name: 'tiny',
+    Driver: 'overlay',
+    Attachable: true,
+    IPAM: { Config: [{ Subnet: '10.9.9.0/29' }] },
+  });
+  const hosts = 6;
+  for (let i = 1; i < hosts; i++) await settled(attach('tiny')); // the gateway has one
+  await assert.rejects(settled(attach('tiny')), { message: /no available IP addresses on network tiny/ });
+  await c.run(2000);
+  const up = [...c.view.all('task').values()].filter((task) => task.desiredState === 'running');
+  assert.equal(up.length, hosts - 1);
+});
+
+test('a node that is removed takes its stands with it', async (t) => {
+  const { c, attach, settled } = await cluster(t);
+  const id = await settled(attach('open'));
+  await c.run(1000);
+  c.agents.silent.add(NODE);
+  await c.store.transact([{ op: 'delete', kind: 'node', id: NODE }]);
+  await c.run(QUARANTINE_MS + 5000);
+  assert.equal(c.view.get('task', id), undefined);
+});

@@ -1,0 +1,138 @@
+/**
+ * Stands on attachable networks for containers that a user started by hand (`docker run --network`): as in Swarm, a
+ * task of no service, fixed to its node, that runs nothing. The allocator gives it addresses, the dispatcher tells its
+ * node; when the container ends, the node gives it back, and the reaper deletes it after its addresses' quarantine.
+ */
+import { timestamp, type Clock } from '../../kit/clock.ts';
+import { SkeinError } from '../../model/errors.ts';
+import { newId, type NodeId, type RandomBytes, type ServiceId, type TaskId } from '../../model/ids.ts';
+import type { Network } from '../../model/objects.ts';
+import { atLeast } from '../../model/task-state.ts';
+import type { AttachRequest } from '../../rpc/methods.ts';
+import type { Draft, Store } from '../../store/store.ts';
+import type { LiveView } from '../../store/view.ts';
+import { draftOf } from '../step.ts';
+import { ATTACHMENT } from '../task.ts';
+import { findNetwork } from './lookup.ts';
+
+export interface AttachmentsOptions {
+  readonly store: Pick<Store, 'transact'>;
+  readonly view: LiveView;
+  readonly clock: Clock;
+  readonly random: RandomBytes;
+}
+
+/** How long allocator and scheduler may take together. */
+const ASSIGN_MS = 15_000;
+
+export class Attachments {
+  readonly #options: AttachmentsOptions;
+
+  constructor(options: AttachmentsOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the stand has its addresses and its node is being told. */
+  async attach(nodeId: NodeId, request: AttachRequest, signal: AbortSignal): Promise<TaskId> {
+    const { store, random } = this.#options;
+    const networks = request.networks.map(({ target, aliases }) => ({
+      Target: this.#attachable(target).id as string,
+      Aliases: [...new Set([request.name, request.containerId.slice(0, 12), ...aliases])],
+    }));
+    const id = newId<TaskId>(random);
+    const object = this.#task(id, nodeId, request, networks);
+    await store.transact([{ op: 'create', kind: 'task', object }]);
+    try {
+      await this.#assigned(id, AbortSignal.any([signal, AbortSignal.timeout(ASSIGN_MS)]));
+      return id;
+    } catch (error) {
+      await this.detach(nodeId, id);
+      throw error;
+    }
+  }
+
+  /** Of another node or gone already: nothing to do. */
+  async detach(nodeId: NodeId, id: TaskId): Promise<void> {
+    const { store, view } = this.#options;
+    const task = view.get('task', id);
+    if (!task || task.nodeId !== nodeId || task.spec.Runtime !== ATTACHMENT) return;
+    if (task.desiredState === 'remove') return;
+    const object = { ...draftOf<'task'>(task), desiredState: 'remove' as const };
+    await store.transact([{ op: 'update', kind: 'task', object, version: task.version }]);
+  }
+
+  #attachable(target: string): Network {
+    let network: Network;
+    try {
+      network = findNetwork(this.#options.view, target);
+    } catch {
+      throw new SkeinError('not-found', `network ${target} not found`);
+    }
+    const { Attachable, Ingress, Name } = network.spec;
+    if (!Attachable || Ingress)
+      throw new SkeinError(
+        'permission-denied',
+        `Could not attach to network ${target}: rpc error: code = PermissionDenied desc = network ${Name} not manually attachable`,
+      );
+    return network;
+  }
+
+  #task(
+    id: TaskId,
+    nodeId: NodeId,
+    { containerId, name }: AttachRequest,
+    networks: { Target: string; Aliases: string[] }[],
+  ): Draft<'task'> {
+    return {
+      id,
+      nodeId,
+      serviceId: '' as ServiceId,
+      slot: 0,
+      spec: {
+        Runtime: ATTACHMENT,
+        ContainerSpec: { Image: '' },
+        NetworkAttachmentSpec: { ContainerID: containerId, ContainerName: name },
+        Networks: networks,
+      },
+      specVersion: 0,
+      serviceName: '',
+      serviceLabels: {},
+      endpointSpec: {},
+      desiredState: 'running',
+      status: {
+        timestamp: timestamp(this.#options.clock.now()),
+        ...{ state: 'new', message: 'created', err: '', container: undefined, ports: [], health: 'none' },
+      },
+      attachments: [],
+      registryAuth: undefined,
+      jobIteration: undefined,
+    };
+  }
+
+  /** A refusal of allocator or scheduler becomes the caller's. */
+  #assigned(id: TaskId, signal: AbortSignal): Promise<void> {
+    const { view } = this.#options;
+    return new Promise((resolve, reject) => {
+      const done = (settle: () => void) => {
+        unsubscribe();
+        signal.removeEventListener('abort', onAbort);
+        settle();
+      };
+      const look = () => {
+        const task = view.get('task', id);
+        if (task && atLeast(task.status.state, 'assigned')) done(resolve);
+        else if (task?.status.err)
+          done(() =>
+            reject(new SkeinError('resource-exhausted', `Could not attach to network: ${task.status.err}`)),
+          );
+      };
+      const onAbort = () =>
+        done(() =>
+          reject(new SkeinError('deadline-exceeded', 'attaching to the network took too long; try again')),
+        );
+      const unsubscribe = view.onChange(look);
+      signal.addEventListener('abort', onAbort, { once: true });
+      look();
+    });
+  }
+}

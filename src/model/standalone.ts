@@ -1,0 +1,27 @@
+/** A container of a user's own (`docker run`): no service's task, made on one node by hand, started and ended by hand. */
+import type { ContainerSpec, Labels, PortSpec, ResourceSpec } from './spec.ts';
+
+/** Where it stands: on overlay networks as a task does, on the node's gateway bridge alone, or nowhere. */
+export type StandaloneNetwork =
+  | { readonly mode: 'bridge' | 'none' }
+  | {
+      readonly mode: 'overlay';
+      /** By name or id, in the order of the links. */
+      readonly networks: readonly { readonly target: string; readonly aliases: readonly string[] }[];
+    };
+
+export interface StandaloneSpec {
+  /** Empty: one is made up. */
+  readonly name: string;
+  readonly container: ContainerSpec;
+  readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  readonly hostname: string;
+  readonly labels: Labels;
+  readonly network: StandaloneNetwork;
+  /** Bound on this node; all in host mode. */
+  readonly ports: readonly PortSpec[];
+  /** Goes away when it ends. */
+  readonly autoRemove: boolean;
+  /** The first client that attaches its input and ends it ends the container's. */
+  readonly stdinOnce: boolean;
+}

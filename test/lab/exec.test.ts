@@ -1,0 +1,159 @@
+/** Commands in tasks' containers, and containers of a user's own on attachable networks, on a real cluster. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { IMAGE, Stage } from './stage.ts';
+
+const NAME = 'exec-a';
+
+describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+  let stage: Stage;
+  const on = (node: string, ...args: string[]) => stage.docker(node).run(...args);
+  const ok = (node: string, ...args: string[]) => stage.docker(node).ok(...args);
+  const shell = (node: string, flags: readonly string[], script: string) =>
+    on(node, 'run', '--rm', '--entrypoint', 'sh', ...flags, IMAGE, '-c', script);
+  /** The container of the service's task on a node. */
+  const taskOn = async (node: string) => (await ok(node, 'ps', '-q', '--filter', 'is-task=true')).trim();
+  const addressOf = async (node: string, container: string) =>
+    (await ok(node, 'inspect', '-f', '{{.NetworkSettings.Networks.mynet.IPAddress}}', container)).trim();
+
+  before(async () => {
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
+    await stage.loadImage();
+    await ok('node1', 'network', 'create', '-d', 'overlay', '--attachable', 'mynet');
+    await ok('node1', 'network', 'create', '-d', 'overlay', 'closed');
+    await ok(
+      'node1',
+      ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'web', '--network', 'mynet'],
+      ...['--mode', 'global', IMAGE],
+    );
+    await stage.converged('web', 2);
+  });
+  after(async () => {
+    stage?.close();
+    await downLab(NAME);
+  });
+
+  test('docker exec into a task, on the worker too: outputs apart, input, exit code', async () => {
+    for (const node of ['node1', 'node2']) {
+      const task = await taskOn(node);
+      const { code, stdout, stderr } = await on(
+        node,
+        'exec',
+        task,
+        'sh',
+        '-c',
+        'echo out; echo err >&2; exit 3',
+      );
+      assert.deepEqual([code, stdout, stderr], [3, 'out\n', 'err\n']);
+      const missing = await on(node, 'exec', task, 'nosuch');
+      assert.equal(missing.code, 127);
+      assert.match(missing.stdout, /OCI runtime exec failed: .*executable file not found/);
+      const child = stage.docker(node).start('exec', '-i', task, 'wc', '-c');
+      child.stdin!.end(Buffer.alloc(3_000_000));
+      const [data] = (await once(child.stdout!, 'data')) as [Buffer];
+      assert.equal(data.toString().trim(), '3000000');
+    }
+  });
+
+  test('docker exec -it, with a terminal', async () => {
+    const task = await taskOn('node1');
+    const { socket } = stage.lab.node('node1');
+    const command = `stty rows 33 cols 99; docker -H unix://${socket} exec -it ${task} sh`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], { timeout: 20_000 });
+    let seen = '';
+    child.stdout.on('data', (chunk: Buffer) => (seen += chunk.toString()));
+    await until('a prompt', async () => /[#$] /.test(seen) || seen, { timeoutMs: 10_000 });
+    child.stdin.write('echo $((6*7))x; exit 6\r');
+    const [code] = (await once(child, 'close')) as [number];
+    assert.equal(code, 6, seen);
+    assert.match(seen, /42x/);
+  });
+
+  test('docker run on an attachable network reaches tasks on both nodes, from the worker too', async () => {
+    const targets = await Promise.all(['node1', 'node2'].map(async (n) => addressOf(n, await taskOn(n))));
+    for (const node of ['node1', 'node2']) {
+      const script = targets.map(
+        (address) => `ping -c1 -w3 ${address} >/dev/null && wget -qO- http://${address}/`,
+      );
+      const { code, stderr } = await shell(node, ['--network', 'mynet'], script.join(' && '));
+      assert.equal(code, 0, stderr);
+    }
+    const alone = await shell('node1', ['--network', 'none'], 'ls /sys/class/net');
+    assert.deepEqual([alone.code, alone.stdout.trim()], [0, 'lo']);
+    const bridge = await shell('node2', [], 'ls /sys/class/net');
+    assert.deepEqual(bridge.stdout.trim().split(/\s+/), ['eth0', 'lo']);
+  });
+
+  test('the virtual IP of a service works from a container of one’s own', async () => {
+    const inspected = await ok('node1', 'service', 'inspect', '-f', '{{json .Endpoint.VirtualIPs}}', 'web');
+    const [{ Addr }] = JSON.parse(inspected) as [{ Addr: string }];
+    const { code, stderr } = await shell(
+      'node2',
+      ['--network', 'mynet'],
+      `wget -qO- http://${Addr.split('/')[0]}/`,
+    );
+    assert.equal(code, 0, stderr);
+  });
+
+  test('networks that are not attachable, or not there, are refused in Docker’s words', async () => {
+    const closed = await shell('node2', ['--network', 'closed'], 'true');
+    assert.equal(closed.code, 125);
+    assert.match(
+      closed.stderr,
+      /Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable/,
+    );
+    const missing = await shell('node1', ['--network', 'nosuch'], 'true');
+    assert.deepEqual([missing.code, /network nosuch not found/.test(missing.stderr)], [125, true]);
+    assert.equal((await ok('node1', 'ps', '-aq', '--filter', 'is-task=false')).trim(), '', 'nothing stays');
+  });
+
+  test('it survives kill -9 of its skeind, and a reboot ends it as in Docker', async () => {
+    const flags = ['--network', 'mynet', '--name', 'bg', '-p', '8099:80'];
+    await ok('node2', 'run', '-d', ...flags, IMAGE);
+    const address = await addressOf('node2', 'bg');
+    const task = await taskOn('node1');
+    const reach = () => on('node1', 'exec', task, 'ping', '-c1', '-w2', address);
+    await until('it answers', async () => (await reach()).code === 0 || 'no', { timeoutMs: 10_000 });
+    const pid = await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg');
+    await stage.lab.kill('node2');
+    await stage.lab.start('node2');
+    assert.equal(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg'), pid);
+    assert.equal((await reach()).code, 0);
+    await ok('node2', 'stop', '-t', '2', 'bg');
+    await until('its address no longer answers', async () => (await reach()).code !== 0 || 'it does', {
+      timeoutMs: 10_000,
+    });
+    await ok('node2', 'start', 'bg');
+    assert.notEqual(await addressOf('node2', 'bg'), address, 'the old one is in quarantine');
+    await stage.lab.reboot('node2');
+    await stage.converged('web', 2, 60_000);
+    assert.match(
+      await ok('node2', 'ps', '-a', '--filter', 'name=bg', '--format', '{{.Status}}'),
+      /^Exited \(255\)/,
+    );
+    await ok('node2', 'start', 'bg');
+    await ok('node2', 'rm', '-f', 'bg');
+    const left = await ok('node1', 'network', 'inspect', '-v', 'mynet');
+    assert.doesNotMatch(left, /"bg"/);
+    await ok('node1', 'network', 'rm', 'closed');
+  });
+
+  test('a task’s container that is stopped or removed is replaced by its service', async () => {
+    const task = await taskOn('node1');
+    assert.match((await on('node1', 'rm', task)).stderr, /container is running: stop the container/);
+    await ok('node1', 'stop', '-t', '2', task);
+    assert.match((await on('node1', 'start', task)).stderr, /belongs to a task, which is replaced/);
+    const replaced = async () => {
+      const now = await taskOn('node1');
+      return (now !== '' && now !== task) || now;
+    };
+    await until('another took its place', replaced, { timeoutMs: 20_000 });
+    const { stdout } = await on('node1', 'top', await taskOn('node1'));
+    assert.match(stdout, /answer/);
+  });
+});
