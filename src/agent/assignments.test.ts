@@ -5,7 +5,7 @@ import type { Item } from '../rpc/messages.ts';
 import { Assignments, type AssignmentsChange } from './assignments.ts';
 
 const task = (id: string, desiredState = 'running'): Record<string, Item> => ({
-  [`task/${id}`]: { kind: 'task', value: { id, desiredState } } as unknown as Item,
+  [`task/${id}`]: { kind: 'task', value: { id, desiredState, spec: {} } } as unknown as Item,
 });
 const peer = (id: string): Record<string, Item> => ({
   [`peer/${id}`]: { kind: 'peer', value: { nodeId: id, hostname: id, vtep: '192.0.2.1' } } as unknown as Item,
@@ -84,4 +84,15 @@ test('a service is joined from its parts on each network; this node is no peer o
   assignments.apply(6, {}, ['service/s/mine']);
   assert.equal(assignments.networkView()!.services.get('s' as never)?.virtualIps.length, 1);
   assert.equal(assignments.networkView()!.peers, before.peers);
+});
+
+test('attachment tasks run no container: they are kept apart from the tasks', () => {
+  const assignments = new Assignments();
+  const value = { id: 's1', desiredState: 'running', spec: { Runtime: 'attachment' } };
+  const stand = { 'task/s1': { kind: 'task', value } as unknown as Item };
+  assignments.replace(1, { ...task('t1'), ...stand });
+  assert.deepEqual([...assignments.tasks.keys()], ['t1']);
+  assert.deepEqual([...assignments.attachments.keys()], ['s1']);
+  assignments.apply(2, {}, ['task/s1']);
+  assert.deepEqual([assignments.tasks.size, assignments.attachments.size], [1, 0]);
 });

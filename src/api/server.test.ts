@@ -91,7 +91,7 @@ test('versions are answered as Docker does', async () => {
 test('what is known but not served is 501 in words, whatever its body', async () => {
   const { call } = await start('manager');
   for (const [method, path] of [
-    ['POST', '/containers/create'],
+    ['POST', '/commit'],
     ['POST', '/v1.41/build'],
     ['POST', '/session'],
     ['GET', '/volumes'],
