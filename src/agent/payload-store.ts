@@ -3,7 +3,8 @@
  * each container in it, bound into the container file by file. So no secret touches a disk, and what a container has
  * goes when its task has ended; the tmpfs goes when the node leaves its cluster.
  */
-import { chmod, chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunProcess } from '../kit/process.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -35,10 +36,7 @@ export class PayloadStore {
   }
 
   async has(id: ContainerId): Promise<boolean> {
-    return stat(join(this.#root, id)).then(
-      () => true,
-      () => false,
-    );
+    return existsSync(join(this.#root, id));
   }
 
   async list(): Promise<readonly ContainerId[]> {

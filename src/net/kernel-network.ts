@@ -86,7 +86,7 @@ export class KernelNetwork implements NodeNetwork {
   constructor(options: KernelNetworkOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.#places = new Places(options.runRoot, options.netns);
+    this.#places = new Places(options.runRoot, options.netns, this.#clock);
     this.#records = new SandboxRecords(options.runRoot);
     this.#executors = makeExecutors(this.#places);
   }

@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { type Clock, systemClock } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { SkeinError } from '../model/errors.ts';
 import { loadKoffi } from './libc.ts';
@@ -12,18 +13,29 @@ import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink.ts';
 import { createNetns, inNetns, isNetns, removeNetns } from './netns.ts';
 import type { Place } from './state.ts';
 
+interface Closable {
+  close(): void;
+}
+
+/** How long a netfilter socket of a sandbox stays open after its use. It keeps the namespace alive no longer. */
+const IDLE_MS = 200;
+
 export class Places {
   readonly #folder: string;
   /** The node's own namespace as a path; undefined: the one this process is in. */
   readonly #root: string | undefined;
   readonly #sockets = new Map<Place, NetlinkSocket>();
+  /** Netfilter sockets of sandboxes that are done with, until they are closed. */
+  readonly #idle = new Set<Closable>();
+  readonly #clock: Clock;
   readonly #indexes = new Map<string, number>();
   #filter: NetlinkSocket | undefined;
   #nft: LibNft | undefined;
 
-  constructor(runRoot: string, root?: string) {
+  constructor(runRoot: string, root?: string, clock: Clock = systemClock) {
     this.#folder = join(runRoot, 'netns');
     this.#root = root;
+    this.#clock = clock;
   }
 
   path(place: Place): string | undefined {
@@ -85,7 +97,7 @@ export class Places {
     try {
       return fn(socket);
     } finally {
-      socket.close();
+      this.#closeLater(socket);
     }
   }
 
@@ -97,8 +109,17 @@ export class Places {
     try {
       return fn(nft);
     } finally {
-      nft.close();
+      this.#closeLater(nft);
     }
+  }
+
+  /**
+   * Right after a transaction, closing a netfilter socket waits until the kernel has freed what was replaced: eight
+   * milliseconds and more in which this process does nothing. A little later it costs nothing.
+   */
+  #closeLater(socket: Closable): void {
+    this.#idle.add(socket);
+    this.#clock.after(IDLE_MS, () => this.#idle.delete(socket) && socket.close());
   }
 
   /** Index of a link. Known ones are kept until the link is made again or the place is read back. */
@@ -142,6 +163,8 @@ export class Places {
   }
 
   close(): void {
+    for (const socket of this.#idle) socket.close();
+    this.#idle.clear();
     for (const place of [...this.#sockets.keys()]) this.forget(place);
     this.#filter?.close();
     this.#nft?.close();
