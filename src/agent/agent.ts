@@ -13,18 +13,27 @@ import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { HashText } from '../model/names.ts';
+import type { NetworkStatusFile } from '../net/network-status.ts';
+import type { Prober } from '../net/probe-socket.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
 import type { PayloadStore } from './payload-store.ts';
 import { Reporter, type StatusSink } from './reporter.ts';
+import { SteeringLoop } from './steering-loop.ts';
 import { TaskFiles } from './task-files.ts';
 import { Worker } from './worker.ts';
 
 export interface AgentOptions {
   readonly runtime: ContainerRuntime;
   readonly network: AuditedNetwork;
+  /** What the network loop's view of the peers is judged by, and where that is kept; without: nobody is away. */
+  readonly steering?: {
+    readonly prober: Prober;
+    readonly status: NetworkStatusFile;
+    readonly monotonic: () => number;
+  };
   readonly assignments: Assignments;
   readonly sink: StatusSink;
   readonly dataRoot: string;
@@ -46,6 +55,7 @@ export class Agent {
   readonly #reporter: Reporter;
   readonly networkLoop: NetworkLoop;
   readonly #worker: Worker;
+  readonly #steering: SteeringLoop | undefined;
   readonly #abort = new AbortController();
   #unsubscribe: (() => void) | undefined;
   #events: Promise<void> = Promise.resolve();
@@ -55,11 +65,27 @@ export class Agent {
     const { runtime, network, assignments, sink, dataRoot, payloads, hostname, hash, clock, log } = options;
     this.#options = options;
     this.#reporter = new Reporter(sink);
+    const status = options.steering?.status;
+    this.#steering =
+      options.steering &&
+      new SteeringLoop({
+        ...options.steering,
+        view: () => assignments.networkView(),
+        onChange: () => this.networkLoop.mark(),
+        save: (peers) => status?.write({ peers }),
+        remembered: options.steering.status.status.peers,
+        clock,
+        log,
+      });
     this.networkLoop = new NetworkLoop({
       network,
       view: () => assignments.networkView(),
       applied: (revision) => sink.applied(revision),
       onNetworks: () => this.#markTasks(),
+      ...(this.#steering && { away: () => this.#steering!.away }),
+      ...(status && {
+        audits: { status: status.status.audits, save: (audits) => status.write({ audits }) },
+      }),
       clock,
       log,
     });
@@ -88,6 +114,7 @@ export class Agent {
       this.#lookAtAll();
     });
     this.networkLoop.start();
+    this.#steering?.start();
     this.#worker.start();
     this.#events = this.#watch();
     this.#lookAtAll();
@@ -98,6 +125,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#abort.abort();
     this.#unsubscribe?.();
+    this.#steering?.stop();
     await Promise.all([this.#worker.stop(), this.networkLoop.stop(), this.#events]);
   }
 

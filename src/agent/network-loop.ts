@@ -6,19 +6,32 @@
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop } from '../kit/loop.ts';
+import type { NodeId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { NodeNetwork } from '../net/network.ts';
+import { type AuditStatus, NO_AUDITS } from '../net/network-status.ts';
+import { steer, type Steered } from '../net/steering-plan.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 
 /** Reads the kernel back and repairs what somebody else changed. */
 export interface AuditedNetwork extends NodeNetwork {
-  audit?(): Promise<unknown>;
+  audit?(): Promise<AuditReport>;
+}
+
+/** What was repaired: steps by kind. */
+export interface AuditReport {
+  readonly steps: Readonly<Record<string, number>>;
+  readonly total: number;
 }
 
 export interface NetworkLoopOptions {
   readonly network: AuditedNetwork;
   readonly view: () => NetworkView | undefined;
   readonly applied: (revision: number) => void;
+  /** Peers whose endpoints are out of rotation in this node's eyes, whatever the managers say. */
+  readonly away?: () => ReadonlySet<NodeId>;
+  /** What earlier audits counted, and where to keep it. */
+  readonly audits?: { readonly status: AuditStatus; save(status: AuditStatus): void };
   /** A view with other networks was applied: tasks that waited for theirs may go on. */
   readonly onNetworks: () => void;
   readonly clock: Clock;
@@ -27,15 +40,27 @@ export interface NetworkLoopOptions {
 }
 
 const AUDIT_MS = 10_000;
+/** After a change the kernel is read back at once, but audits take no more than this part of the time. */
+const AUDIT_SHARE = 0.04;
+const NONE_AWAY: ReadonlySet<NodeId> = new Set();
 
 export class NetworkLoop {
   readonly #options: NetworkLoopOptions;
   readonly #loop: Loop<'apply' | 'audit'>;
+  /** What is shown: the managers' view, steered. */
   #view: NetworkView | undefined;
+  /** What the managers said, and who was away, when it was applied. */
+  #base: NetworkView | undefined;
+  #away: ReadonlySet<NodeId> = NONE_AWAY;
+  readonly #copies: Steered = new WeakMap();
+  #audits: AuditStatus;
+  /** No audit out of turn before. */
+  #auditFrom = 0;
 
   constructor(options: NetworkLoopOptions) {
     this.#options = options;
     const { clock, log } = options;
+    this.#audits = options.audits?.status ?? NO_AUDITS;
     this.#loop = new Loop<'apply' | 'audit'>({
       name: 'network',
       clock,
@@ -70,20 +95,56 @@ export class NetworkLoop {
   }
 
   async #apply(signal: AbortSignal): Promise<void> {
-    const view = this.#options.view();
-    if (!view || (this.#view && isSame(view, this.#view))) return;
-    await this.#options.network.apply(view, signal);
+    const { network, view: latest, away: isAway, applied, onNetworks } = this.#options;
+    const view = latest();
+    const away = isAway?.() ?? NONE_AWAY;
+    if (!view || (this.#base && isSame(view, this.#base) && away === this.#away)) return;
+    const effective = steer(view, away, this.#copies);
+    await network.apply(effective, signal);
     const before = this.#view;
-    this.#view = view;
-    this.#options.applied(view.revision);
-    if (view.networks !== before?.networks) this.#options.onNetworks();
+    this.#view = effective;
+    this.#base = view;
+    this.#away = away;
+    applied(view.revision);
+    if (view.networks !== before?.networks) onNetworks();
+    this.#auditSoon();
+  }
+
+  /** A change is programmed against what is remembered of the kernel; this is what makes the memory true. */
+  #auditSoon(): void {
+    const { clock, network } = this.#options;
+    if (network.audit) this.#loop.markAfter('audit', Math.max(0, this.#auditFrom - clock.now()));
   }
 
   async #audit(): Promise<void> {
-    if (!this.#view || !this.#options.network.audit) return;
-    const report = await this.#options.network.audit();
-    this.#options.log.debug('network audited', { report });
+    const { network, clock, audits } = this.#options;
+    if (!this.#view || !network.audit) return;
+    const began = clock.now();
+    const { steps, total } = await network.audit();
+    const ended = clock.now();
+    const lastMs = ended - began;
+    this.#auditFrom = ended + Math.min(AUDIT_MS, lastMs / AUDIT_SHARE);
+    this.#audits = {
+      ...this.#audits,
+      count: this.#audits.count + 1,
+      lastMs,
+      ...(total > 0 && {
+        drifted: this.#audits.drifted + 1,
+        repaired: sum(this.#audits.repaired, steps),
+        lastDrift: ended,
+      }),
+    };
+    audits?.save(this.#audits);
   }
+}
+
+function sum(
+  a: Readonly<Record<string, number>>,
+  b: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const total = { ...a };
+  for (const [key, value] of Object.entries(b)) total[key] = (total[key] ?? 0) + value;
+  return total;
 }
 
 /** Maps of the assignments are never changed in place, so that each is the same or another. */

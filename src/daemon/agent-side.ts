@@ -11,6 +11,8 @@ import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { NodeDescription } from '../model/objects.ts';
 import { KernelNetwork } from '../net/kernel-network.ts';
+import { NetworkStatusFile } from '../net/network-status.ts';
+import { IcmpProber } from '../net/probe-socket.ts';
 import type { Folders } from './folders.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
@@ -70,6 +72,11 @@ export class AgentSide {
     this.#agent = new Agent({
       runtime: options.runtime,
       network,
+      steering: {
+        prober: new IcmpProber(tools.random),
+        status: new NetworkStatusFile(folders.runRoot),
+        monotonic: () => performance.now(),
+      },
       assignments: this.assignments,
       sink: this.session,
       dataRoot: folders.dataRoot,

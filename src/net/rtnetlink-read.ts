@@ -30,6 +30,8 @@ import {
   IFLA_BRPORT_UNICAST_FLOOD,
   IFLA_BRPORT_ISOLATED,
   NUD_NOARP,
+  NUD_FAILED,
+  NUD_INCOMPLETE,
   NUD_PERMANENT,
   NDA_DST,
   NDA_LLADDR,
@@ -138,6 +140,14 @@ export function dumpNeighbours(socket: NetlinkSocket): ObservedNeighbour[] {
       };
     });
 }
+
+/** Links on which the kernel asks for the MAC of `ip` and has no answer. */
+export const unresolved = (socket: NetlinkSocket, ip: Ipv4): number[] =>
+  socket
+    .dump(RTM_GETNEIGH, neighbourHead(AF_INET, 0, 0, 0), 'list neighbours')
+    .filter(({ body }) => body.readUInt16LE(8) & (NUD_INCOMPLETE | NUD_FAILED))
+    .filter(({ body }) => readIp(attributes(body, 12).get(NDA_DST)!) === ip)
+    .map(({ body }) => body.readInt32LE(4));
 
 export interface ObservedFdb {
   readonly index: number;

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { buildImage } from '../../src/lab/image.ts';
 import { until } from '../../src/lab/cluster.ts';
 import type { Lab } from '../../src/lab/lab.ts';
+import { type NetworkStatus, NetworkStatusFile } from '../../src/net/network-status.ts';
 import { DockerCli } from '../docker.ts';
 
 export const IMAGE = 'skein/web:latest';
@@ -63,6 +64,11 @@ export class Stage {
   async running(service: string, manager = 'node1'): Promise<TaskLine[]> {
     const tasks = await this.tasks(service, manager);
     return tasks.filter((t) => t.desired === 'Running' && t.state.startsWith('Running'));
+  }
+
+  /** What the node says of its own network. */
+  networkStatus(node: string): NetworkStatus {
+    return new NetworkStatusFile(this.lab.node(node).runRoot).status;
   }
 
   /** Until exactly this many tasks are wanted and run. */

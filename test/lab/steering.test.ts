@@ -1,0 +1,133 @@
+/**
+ * A node that is cut off, seen by the others: who is sent where, how soon, and what does not change. The peers' kernels
+ * are asked, so a dead skeind steers nobody away.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { HttpLoad } from './load.ts';
+import { machineState } from './machine.ts';
+import { delay, IMAGE, Stage } from './stage.ts';
+
+const NAME = 'steer-a';
+const NODES = ['node1', 'node2', 'node3'] as const;
+const PORT = 80;
+const LONE = 81;
+const CUTS = 4;
+
+describe('a peer that does not answer', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+  let stage: Stage;
+  let machine: unknown;
+  const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+  const status = (node: string) => stage.networkStatus(node);
+  const away = (node: string): readonly string[] =>
+    status(node)
+      .peers.filter((peer) => peer.awaySince !== undefined)
+      .map((peer) => peer.hostname);
+  const untilAway = (node: string, ...hostnames: string[]): Promise<void> =>
+    until(
+      `${node} to steer away from [${hostnames.join()}]`,
+      async () => away(node).toSorted().join() === hostnames.join() || away(node).join(),
+      { timeoutMs: 10_000, everyMs: 10 },
+    );
+
+  before(async () => {
+    machine = await machineState(NAME);
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 3 }));
+    await stage.loadImage();
+    const create = ['service', 'create', '--detach', '--no-resolve-image'];
+    await docker(...create, '--name', 'web', '--mode', 'global', '-p', `${PORT}:80`, IMAGE);
+    const on3 = ['--constraint', 'node.hostname==node3'];
+    await docker(...create, '--name', 'lone', ...on3, '-p', `${LONE}:80`, IMAGE);
+    await stage.converged('web', 3);
+    await stage.converged('lone', 1);
+    // Every node has heard every other one.
+    for (const node of NODES)
+      await until(
+        `${node} to have heard its peers`,
+        async () => status(node).peers.length === 2 || 'not yet',
+        {
+          timeoutMs: 10_000,
+        },
+      );
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+    assert.deepEqual(await machineState(NAME), machine);
+  });
+
+  test('cut off: away within a second (median), 1.5 s at worst; back within a second; nothing lost in between', async () => {
+    const [left, returned]: [number[], number[]] = [[], []];
+    for (let n = 0; n < CUTS; n++) {
+      // Not in step with the probes.
+      await delay(1_200 + n * 77);
+      const cutAt = performance.now();
+      await stage.lab.cut('node3');
+      await untilAway('node1', 'node3');
+      left.push(performance.now() - cutAt);
+      await untilAway('node2', 'node3');
+      const during = await HttpLoad.run(stage.lab, { address: '192.0.2.11', port: PORT, requests: 30 });
+      assert.equal(during.failed, 0, `the mesh of node1 has lost its dead end: ${during.errors.join()}`);
+      assert.equal(during.answers.size, 2);
+      await delay(1_100);
+      const healedAt = performance.now();
+      await stage.lab.heal('node3');
+      await untilAway('node1');
+      returned.push(performance.now() - healedAt);
+      await untilAway('node2');
+    }
+    const sorted = left.toSorted((a, b) => a - b);
+    assert.ok(sorted[CUTS / 2]! < 1_000, `away after ${left.map(Math.round).join()} ms`);
+    assert.ok(sorted.at(-1)! < 1_500, `away after ${left.map(Math.round).join()} ms`);
+    assert.ok(Math.max(...returned) < 1_000, `back after ${returned.map(Math.round).join()} ms`);
+    const whole = await HttpLoad.run(stage.lab, { address: '192.0.2.11', port: PORT, requests: 30 });
+    assert.deepEqual([whole.failed, whole.answers.size], [0, 3]);
+  });
+
+  test('a service whose every backend is away refuses at once', async () => {
+    await stage.lab.cut('node3');
+    await untilAway('node1', 'node3');
+    const began = performance.now();
+    const { failed, errors } = await HttpLoad.run(stage.lab, {
+      address: '192.0.2.11',
+      port: LONE,
+      requests: 5,
+    });
+    assert.equal(failed, 5);
+    assert.match(errors.join(), /ECONNREFUSED/);
+    assert.ok(performance.now() - began < 1_500);
+    await stage.lab.heal('node3');
+    await untilAway('node1');
+  });
+
+  test('a cut between two nodes changes the view of these two only', async () => {
+    await delay(1_100);
+    await stage.lab.cut('node2', 'node3');
+    await untilAway('node2', 'node3');
+    await untilAway('node3', 'node2');
+    await delay(1_000);
+    assert.deepEqual(away('node1'), []);
+    assert.match(await docker('node', 'ls', '--format', '{{.Status}}'), /^(Ready\s*){3}$/);
+    const load = await HttpLoad.run(stage.lab, { address: '192.0.2.12', port: PORT, requests: 20 });
+    assert.deepEqual([load.failed, load.answers.size], [0, 2]);
+    await stage.lab.heal('node2', 'node3');
+    await untilAway('node2');
+    await untilAway('node3');
+  });
+
+  test('a dead skeind steers nobody away, and remembers when it comes back', async () => {
+    await stage.lab.kill('node3', 'skeind');
+    await delay(1_500);
+    assert.deepEqual([away('node1'), away('node2')], [[], []]);
+    await stage.lab.kill('node2', 'skeind');
+    await stage.lab.cut('node3');
+    await stage.lab.start('node2');
+    await untilAway('node2', 'node3');
+    await stage.lab.heal('node3');
+    await untilAway('node2');
+    await stage.lab.start('node3');
+  });
+});
