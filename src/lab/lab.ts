@@ -9,7 +9,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { type RunOptions, type RunProcess, type RunResult, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
-import { removeNetns } from '../net/netns.ts';
+import { removeNetns } from '../kit/netns.ts';
 import type { EngineClient } from './client.ts';
 import { awaitReady, engineOf, initCluster, joinAll, until } from './cluster.ts';
 import {

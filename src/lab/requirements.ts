@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { delimiter, join } from 'node:path';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
-import { createNetns, removeNetns } from '../net/netns.ts';
+import { createNetns, removeNetns } from '../kit/netns.ts';
 
 export interface Missing {
   readonly what: string;

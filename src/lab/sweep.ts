@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync 
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SkeinError } from '../model/errors.ts';
-import { loadLibc, MNT_DETACH } from '../net/libc.ts';
+import { loadLibc, MNT_DETACH } from '../kit/libc.ts';
 import { CGROUP_FOLDER } from './plan.ts';
 
 /** What to look for. Paths are folders; each matches what lies below it. */

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { RunProcess } from '../kit/process.ts';
-import { createNetns, isNetns, removeNetns } from '../net/netns.ts';
+import { createNetns, isNetns, removeNetns } from '../kit/netns.ts';
 import {
   CUT_RULESET,
   cutPairBatch,

@@ -3,7 +3,7 @@
  * it is made in, so each namespace has one of its own.
  */
 import { SkeinError } from '../model/errors.ts';
-import { loadKoffi } from './libc.ts';
+import { loadKoffi } from '../kit/libc.ts';
 
 interface Library {
   create(flags: number): unknown;

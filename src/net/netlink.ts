@@ -4,7 +4,7 @@
  * back: a thousand entries cost a few system calls.
  */
 import { SkeinError } from '../model/errors.ts';
-import { errnoName, type Libc, loadLibc } from './libc.ts';
+import { errnoName, type Libc, loadLibc } from '../kit/libc.ts';
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;

@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { type Clock, systemClock } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { SkeinError } from '../model/errors.ts';
-import { loadKoffi } from './libc.ts';
+import { loadKoffi } from '../kit/libc.ts';
 import { LibNft } from './libnft.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink.ts';
-import { createNetns, inNetns, isNetns, removeNetns } from './netns.ts';
+import { createNetns, inNetns, isNetns, removeNetns } from '../kit/netns.ts';
 import type { Place } from './state.ts';
 
 interface Closable {

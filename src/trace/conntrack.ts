@@ -4,7 +4,7 @@
  * list is empty and `join` goes by TCP sequence numbers alone.
  */
 import { readFileSync } from 'node:fs';
-import { inNetns } from '../net/netns.ts';
+import { inNetns } from '../kit/netns.ts';
 
 export interface Tuple {
   readonly protocol: 'tcp' | 'udp';

@@ -6,7 +6,7 @@
  * A packet socket (AF_PACKET) opened inside a namespace sees every interface there; the filter runs in the kernel.
  * Reading is a poll on a short timer: no thread, no fork, and bounded by packets and time.
  */
-import { inNetns } from '../net/netns.ts';
+import { inNetns } from '../kit/netns.ts';
 import { type CaptureFilter, compileFilter, encodeFilter, SNAP_LENGTH } from './filter.ts';
 import { packetSyscalls } from './packet-syscalls.ts';
 

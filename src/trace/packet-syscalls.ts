@@ -1,6 +1,6 @@
-/** The calls of a packet socket that net/libc.ts does not have, through koffi. Synchronous, non-blocking. */
+/** The calls of a packet socket that kit/libc.ts does not have, through koffi. Synchronous, non-blocking. */
 import { SkeinError } from '../model/errors.ts';
-import { errnoName, loadKoffi } from '../net/libc.ts';
+import { errnoName, loadKoffi } from '../kit/libc.ts';
 
 export interface PacketSyscalls {
   socket(domain: number, type: number, protocol: number): number;

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { runProcess } from '../../src/kit/process.ts';
 import { Lab } from '../../src/lab/lab.ts';
-import { createNetns } from '../../src/net/netns.ts';
+import { createNetns } from '../../src/kit/netns.ts';
 
 const name = process.argv[2]!;
 await Lab.up(

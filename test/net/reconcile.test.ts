@@ -20,7 +20,7 @@ import { execute, makeExecutors, runs } from '../../src/net/executors.ts';
 import { emptyState } from '../../src/net/known-state.ts';
 import { Places } from '../../src/net/places.ts';
 import { planNode } from '../../src/net/plan.ts';
-import { isNetns, removeNetns } from '../../src/net/netns.ts';
+import { isNetns, removeNetns } from '../../src/kit/netns.ts';
 import { TwoNodes } from './two-nodes.ts';
 
 const WEB = 'web' as ServiceId;

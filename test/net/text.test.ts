@@ -11,7 +11,7 @@ import { test } from 'node:test';
 import { CASES, facts } from '../../src/net/cases.ts';
 import { diff } from '../../src/net/diff-plan.ts';
 import { execute, makeExecutors, runs } from '../../src/net/executors.ts';
-import { createNetns, removeNetns } from '../../src/net/netns.ts';
+import { createNetns, removeNetns } from '../../src/kit/netns.ts';
 import { observe } from '../../src/net/observe.ts';
 import { Places } from '../../src/net/places.ts';
 import { type Desired, planNode } from '../../src/net/plan.ts';

@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { silentLog } from '../../src/kit/log.ts';
 import type { Ipv4 } from '../../src/model/ids.ts';
 import { KernelNetwork } from '../../src/net/kernel-network.ts';
-import { createNetns, removeNetns } from '../../src/net/netns.ts';
+import { createNetns, removeNetns } from '../../src/kit/netns.ts';
 
 const run = promisify(execFile);
 const TALK = fileURLToPath(new URL('talk.ts', import.meta.url));

@@ -15,7 +15,7 @@ import { buildImage } from '../../lab/image.ts';
 import type { BuiltImage } from '../../lab/image-archive.ts';
 import { hasProgram } from '../../lab/requirements.ts';
 import type { ContainerId } from '../../model/ids.ts';
-import { createNetns, removeNetns } from '../../net/netns.ts';
+import { createNetns, removeNetns } from '../../kit/netns.ts';
 import { awaitRunning, createService } from './cluster.ts';
 import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
 import type { BenchResult, Figure } from './figures.ts';
