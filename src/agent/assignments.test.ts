@@ -65,6 +65,7 @@ test('a service is joined from its parts on each network; this node is no peer o
         name: 's',
         ingressPorts: ports,
         virtualIps: [{ networkId, address: '10.0.0.2' }],
+        names: [{ networkId, aliases: [] }],
       },
     } as unknown as Item,
   });
@@ -79,6 +80,7 @@ test('a service is joined from its parts on each network; this node is no peer o
   const [service] = assignments.networkView()!.services.values();
   assert.deepEqual(service?.ingressPorts, [80]);
   assert.equal(service?.virtualIps.length, 2);
+  assert.equal(service?.names.length, 2);
   assert.deepEqual([...assignments.networkView()!.peers.keys()], ['m']);
   const before = assignments.networkView()!;
   assignments.apply(6, {}, ['service/s/mine']);

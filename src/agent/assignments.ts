@@ -189,6 +189,7 @@ function joinServices(parts: Kinds['service']): ReadonlyMap<ServiceId, ServiceIt
             ...part,
             ingressPorts: [...known.ingressPorts, ...part.ingressPorts],
             virtualIps: [...known.virtualIps, ...part.virtualIps],
+            names: [...known.names, ...part.names],
           }
         : part,
     );

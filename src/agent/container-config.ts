@@ -3,7 +3,7 @@ import type { ContainerConfig, ImageInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { containerName } from '../model/names.ts';
 import type { ContainerSpec, HealthSpec, MountSpec } from '../model/spec.ts';
-import type { NetworkView } from '../model/network-view.ts';
+import { type NetworkView, RESOLVER } from '../model/network-view.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import { mergeHealth } from './health-plan.ts';
@@ -80,6 +80,7 @@ export function sandboxSpec(task: TaskItem, id: ContainerId, view: NetworkView):
     serviceId: task.serviceId,
     attachments: task.attachments.map(({ networkId, address, mac }) => ({ networkId, address, mac })),
     hostPorts: (task.endpointSpec.Ports ?? []).filter((port) => port.PublishMode === 'host'),
+    dnsServers: task.spec.ContainerSpec.DNSConfig?.Nameservers ?? [],
     internal: networks.length > 0 && networks.every((network) => network?.internal === true),
   };
 }
@@ -95,7 +96,7 @@ export function fileContents(
   return {
     '/etc/hostname': `${hostname}\n`,
     '/etc/hosts': hostsFile(task, hostname),
-    '/etc/resolv.conf': resolvConf(task.spec.ContainerSpec, nodeResolvConf),
+    '/etc/resolv.conf': resolvConf(task, nodeResolvConf),
   };
 }
 
@@ -110,17 +111,26 @@ function hostsFile(task: TaskItem, hostname: string): string {
   ].join('\n');
 }
 
-/** The node's own file, less resolvers on its loopback: nobody listens there in the container's namespace. */
-function resolvConf(spec: ContainerSpec, nodeFile: string): string {
-  const { Nameservers = [], Search = [], Options = [] } = spec.DNSConfig ?? {};
-  const lines = nodeFile.split('\n').map((line) => line.trim());
-  const inherited = (word: string, own: readonly string[]) =>
-    own.length > 0 ? [] : lines.filter((line) => line.startsWith(`${word} `));
+/**
+ * On a network, the one resolver that a container sees is the node's, at Docker's address; `--dns` says where that one
+ * asks on. Names of the cluster have no dots, so none is tried with the search domains first (ndots:0), as in Docker.
+ * Without a network it asks where the node asks, less resolvers on the node's loopback, which it can not reach.
+ */
+function resolvConf(task: TaskItem, nodeFile: string): string {
+  const { Nameservers = [], Search = [], Options = [] } = task.spec.ContainerSpec.DNSConfig ?? {};
+  const named = task.attachments.length > 0;
+  const lines = nodeFile.split('\n').map((line) => line.trim().split(/\s+/));
+  const inherited = (word: string) =>
+    lines.filter(([first]) => first === word).flatMap(([, ...rest]) => rest);
+  const own =
+    Nameservers.length > 0 ? Nameservers : inherited('nameserver').filter((s) => !/^(127\.|::1)/.test(s));
+  const search = Search.length > 0 ? Search : inherited('search');
+  const options = [...(Options.length > 0 ? Options : inherited('options'))];
+  if (named && !options.some((option) => option.startsWith('ndots:'))) options.push('ndots:0');
   return [
-    ...Nameservers.map((server) => `nameserver ${server}`),
-    ...inherited('nameserver', Nameservers).filter((line) => !/^nameserver\s+(127\.|::1)/.test(line)),
-    ...(Search.length > 0 ? [`search ${Search.join(' ')}`] : inherited('search', Search)),
-    ...(Options.length > 0 ? [`options ${Options.join(' ')}`] : inherited('options', Options)),
+    ...(named ? [RESOLVER.address] : own).map((server) => `nameserver ${server}`),
+    ...(search.length > 0 && search.join() !== '.' ? [`search ${search.join(' ')}`] : []),
+    ...(options.length > 0 ? [`options ${options.join(' ')}`] : []),
     '',
   ].join('\n');
 }

@@ -47,6 +47,7 @@ export const standaloneSandbox = (
   serviceId: undefined,
   attachments: attachments.map(({ networkId, address, mac }) => ({ networkId, address, mac })),
   hostPorts: spec.ports,
+  dnsServers: spec.container.DNSConfig?.Nameservers ?? [],
   internal,
 });
 

@@ -179,6 +179,7 @@ test('the worker leaves a user’s own containers and their sandboxes alone, and
     hostPorts: [],
     internal: false,
     serviceId: undefined,
+    dnsServers: [],
   });
   node.assign('stand', taskItem('stand', { spec: { ContainerSpec: { Image: '' }, Runtime: 'attachment' } }));
   node.assign('t1', taskItem('t1'));

@@ -2,6 +2,8 @@
 import { Agent } from '../agent/agent.ts';
 import { ClusterPlace } from '../agent/cluster-place.ts';
 import { Assignments } from '../agent/assignments.ts';
+import { NamedNetwork } from '../agent/named-network.ts';
+import { ResolverFeed } from '../dns/feed.ts';
 import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
 import { PayloadStore } from '../agent/payload-store.ts';
 import { Session } from '../agent/session.ts';
@@ -16,6 +18,7 @@ import { IcmpProber } from '../net/probe-socket.ts';
 import type { Folders } from './folders.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
+import { SKEIN_VERSION } from './version.ts';
 
 export interface AgentSideOptions {
   readonly folders: Folders;
@@ -37,6 +40,7 @@ export class AgentSide {
   readonly place: ClusterPlace;
   readonly #options: AgentSideOptions;
   readonly #network: KernelNetwork;
+  readonly #names: ResolverFeed;
   readonly #agent: Agent;
   readonly #stop = new AbortController();
   #running: Promise<unknown>[] = [];
@@ -55,6 +59,7 @@ export class AgentSide {
   private constructor(options: AgentSideOptions, network: KernelNetwork) {
     this.#options = options;
     this.#network = network;
+    this.#names = resolverFeed(options.folders, options.tools);
     const { folders, membership, tools } = options;
     const { clock, hash } = tools;
     const log = tools.log.with({ part: 'agent' });
@@ -69,9 +74,10 @@ export class AgentSide {
       log,
       random: Math.random,
     });
+    const named = new NamedNetwork({ network, names: this.#names, hash, clock, log });
     this.#agent = new Agent({
       runtime: options.runtime,
-      network,
+      network: named,
       steering: {
         prober: new IcmpProber(tools.random),
         status: new NetworkStatusFile(folders.runRoot),
@@ -88,7 +94,7 @@ export class AgentSide {
       log,
     });
     this.place = new ClusterPlace({
-      network,
+      network: named,
       networkLoop: this.#agent.networkLoop,
       assignments: this.assignments,
       sink: this.session,
@@ -144,7 +150,7 @@ export class AgentSide {
   async stop(): Promise<void> {
     this.#stop.abort();
     this.place.stop();
-    await Promise.allSettled([...this.#running, this.#agent.stop()]);
+    await Promise.allSettled([...this.#running, this.#agent.stop(), this.#names.close()]);
     await this.#network.close();
   }
 
@@ -157,6 +163,7 @@ export class AgentSide {
       else if (status === 'running' || status === 'paused') await options.runtime.kill(id, 'SIGKILL');
     }
     await new PayloadStore(options.folders.runRoot, runProcess).clear();
+    await resolverFeed(options.folders, options.tools).remove();
     const network = await KernelNetwork.open({
       runRoot: options.folders.runRoot,
       log: options.tools.log,
@@ -169,3 +176,12 @@ export class AgentSide {
     }
   }
 }
+
+const resolverFeed = ({ runRoot, resolverLog }: Folders, { clock, log }: Tools): ResolverFeed =>
+  new ResolverFeed({
+    runRoot,
+    logFile: resolverLog,
+    version: SKEIN_VERSION,
+    clock,
+    log: log.with({ part: 'names' }),
+  });

@@ -7,6 +7,7 @@ export const foldersOf = ({ dataRoot, runRoot }: Settings) => ({
   runRoot,
   /** skeind's own pid and start time: two daemons on one data root would fight. */
   pidFile: join(runRoot, 'skeind.pid'),
+  resolverLog: join(dataRoot, 'resolver.log'),
   /** Everything that makes this node a member of a cluster; gone when it leaves. */
   cluster: join(dataRoot, 'cluster'),
   identity: join(dataRoot, 'cluster', 'identity.json'),

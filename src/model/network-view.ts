@@ -60,6 +60,8 @@ export interface ServiceItem {
   readonly ingressPorts: readonly PortSpec[];
   /** VIP on each network that this item is sent for. */
   readonly virtualIps: readonly { readonly networkId: NetworkId; readonly address: Ipv4 }[];
+  /** Networks of users on which it has its name, and further names it has there. */
+  readonly names: readonly { readonly networkId: NetworkId; readonly aliases: readonly string[] }[];
   /** `skein.client-ip=preserve`. */
   readonly preserveClientIp: boolean;
 }
@@ -77,3 +79,9 @@ export interface NetworkView {
 
 export const endpointKey = (e: Pick<EndpointItem, 'networkId' | 'taskId' | 'nodeId'>): string =>
   `${e.networkId}/${e.taskId ?? `node-${e.nodeId}`}`;
+
+/**
+ * The resolver as containers know it, and where it listens there: a translation leads from one port to the other, so
+ * that 53 stays free for a container that is a name server. Outside of the kernel's range of ephemeral ports.
+ */
+export const RESOLVER = { address: '127.0.0.11' as Ipv4, port: 53, listens: 65_053 } as const;

@@ -75,6 +75,7 @@ export const service = (id: string, ...ingressPorts: PortSpec[]): ServiceItem =>
   name: id,
   ingressPorts,
   virtualIps: [],
+  names: [],
   preserveClientIp: false,
 });
 
@@ -114,6 +115,7 @@ export function sandbox(n: number, address: string, over: Partial<SandboxSpec> =
   return {
     id: containerId(n),
     serviceId: undefined,
+    dnsServers: [],
     attachments: [
       { networkId: INGRESS, address: interfaceAddress(address as Ipv4, 16), mac: macFor(address) },
     ],

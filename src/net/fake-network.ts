@@ -60,11 +60,15 @@ export class FakeNetwork implements NodeNetwork {
       taken: new Set(),
     });
     this.#records.set(spec.id, record);
-    return { id: spec.id, netnsPath: `/run/skein/netns/${spec.id}`, hostPorts: record.hostPorts };
+    return { id: spec.id, netnsPath: pathOf(spec.id), hostPorts: record.hostPorts };
   }
 
   async detach(id: ContainerId): Promise<void> {
     this.#records.delete(id);
+  }
+
+  async attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]> {
+    return [...this.#records.values()].map(({ spec }) => ({ spec, netnsPath: pathOf(spec.id) }));
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {
@@ -95,3 +99,5 @@ export class FakeNetwork implements NodeNetwork {
     return chooseGateway({ wanted, sandboxes: [], present: undefined, occupied: [] });
   }
 }
+
+const pathOf = (id: ContainerId): string => `/run/skein/netns/${id}`;

@@ -154,6 +154,12 @@ export class KernelNetwork implements NodeNetwork {
     }
   }
 
+  async attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]> {
+    return this.#records.all
+      .filter(({ spec }) => this.#places.exists(spec.id))
+      .map(({ spec }) => ({ spec, netnsPath: this.#places.path(spec.id)! }));
+  }
+
   async sandboxes(): Promise<readonly ContainerId[]> {
     return this.#sandboxIds().sort();
   }

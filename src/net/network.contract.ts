@@ -41,6 +41,9 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       assert.match(first.netnsPath, new RegExp(containerId(1)));
       assert.deepEqual(await network.attach(sandbox(1, '10.255.0.7')), first);
       assert.deepEqual(await network.sandboxes(), [containerId(1)]);
+      assert.deepEqual(await network.attached(), [
+        { spec: sandbox(1, '10.255.0.7'), netnsPath: first.netnsPath },
+      ]);
     });
 
     test('an open host port is chosen and stays', async () => {

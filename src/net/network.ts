@@ -26,6 +26,8 @@ export interface SandboxSpec {
   }[];
   /** Host-mode ports, translated on the gateway bridge. */
   readonly hostPorts: readonly PortSpec[];
+  /** Where the container's questions for other names go; empty: to the node's own resolvers. */
+  readonly dnsServers: readonly string[];
   /** No way out: all networks are internal. */
   readonly internal: boolean;
 }
@@ -44,6 +46,8 @@ export interface NodeNetwork {
   attach(spec: SandboxSpec): Promise<Sandbox>;
   /** Removes namespace and links; what is gone already is no error. */
   detach(id: ContainerId): Promise<void>;
+  /** The sandboxes that were attached and not detached since, as they were asked for. */
+  attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]>;
   /** Every sandbox that exists on this node, the truth being the kernel's. */
   sandboxes(): Promise<readonly ContainerId[]>;
   /** Link that carries `address`, with its MAC and MTU. */

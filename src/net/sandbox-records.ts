@@ -28,6 +28,7 @@ const record = z.object({
       }),
     ),
     hostPorts: z.array(port),
+    dnsServers: z.array(z.string()).default([]),
     internal: z.boolean(),
   }),
   gateway: branded<InterfaceAddress>().optional(),

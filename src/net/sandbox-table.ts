@@ -13,13 +13,10 @@
  */
 import { ipToInt, range } from '../kit/cidr.ts';
 import type { Cidr, Ipv4, NetworkId, ServiceId } from '../model/ids.ts';
-import type { NetworkItem, NetworkView } from '../model/network-view.ts';
+import { type NetworkItem, type NetworkView, RESOLVER } from '../model/network-view.ts';
 import type { SandboxSpec } from './network.ts';
 import { type NftTable, vipKey } from './nft-plan.ts';
 import type { BaseChain, Entrance, Rule, ServiceVip, StateBuilder } from './state.ts';
-
-/** The resolver as containers know it, and where it listens: outside of the kernel's range of ephemeral ports. */
-export const RESOLVER = { address: '127.0.0.11' as Ipv4, port: 53, listens: 65_053 } as const;
 
 /** Each base chain and why it stands at its priority. */
 const BASES = {

@@ -23,7 +23,7 @@ interface Box {
 describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   let stage: Stage;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
-  const create = (name: string, ...args: string[]) =>
+  const create = (name: string, ...args: readonly string[]) =>
     docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
 
   /** The running containers of a service, with the way into their namespaces. */
@@ -116,6 +116,91 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
       assert.equal(answered.size, 3, [...answered].join());
       assert.ok(!answered.has('none'));
     }
+  });
+
+  /** What the container's own resolver makes of a name, through its libc and its resolv.conf. */
+  async function resolve(box: Box, name: string): Promise<string[]> {
+    const script = 'print join " ", map { join ".", unpack "C4", $_ } @{[gethostbyname(shift)]}[4..99]';
+    const argv = ['nsenter', '--all', `--target=${box.pid}`, '--', '/usr/bin/perl', '-e', script, name];
+    const { stdout } = await runProcess(argv, { accept: [0, 1], timeoutMs: 15_000 });
+    return stdout
+      .split(' ')
+      .filter((a) => /^[\d.]+$/.test(a))
+      .sort();
+  }
+
+  test('names: a service is its virtual IP, tasks. its tasks, a container itself, on its networks alone', async () => {
+    const [caller] = await boxes('caller');
+    const webs = await boxes('web');
+    assert.deepEqual(await resolve(caller!, 'web'), [await vip('web', 'front')]);
+    assert.deepEqual(await resolve(caller!, 'WEB.front'), [await vip('web', 'front')]);
+    assert.deepEqual(await resolve(caller!, 'tasks.web'), webs.map((b) => b.addresses['front']!).sort());
+    assert.deepEqual(await resolve(caller!, webs[0]!.name), [webs[0]!.addresses['front']]);
+    assert.deepEqual(await resolve(caller!, webs[0]!.id.slice(0, 12)), [webs[0]!.addresses['front']]);
+    assert.equal((await ask(caller!, `http://${await vip('web', 'front')}/`))['container']!.length, 12);
+    const start = Date.now();
+    assert.deepEqual(await resolve(caller!, 'nosuch.invalid'), []);
+    assert.ok(Date.now() - start < 10_000);
+  });
+
+  test('names: aliases, dnsrr, and nothing of other networks', async () => {
+    await create(
+      'rr',
+      '--replicas',
+      '2',
+      '--network',
+      'name=front,alias=round',
+      '--endpoint-mode',
+      'dnsrr',
+      IMAGE,
+    );
+    await create('hidden-db', '--network', 'back', IMAGE);
+    const [caller] = await boxes('caller');
+    const own = (await boxes('rr')).map((b) => b.addresses['front']!).sort();
+    assert.deepEqual(await resolve(caller!, 'rr'), own);
+    assert.deepEqual(await resolve(caller!, 'round'), own);
+    assert.deepEqual(await resolve(caller!, 'hidden-db'), []);
+    await docker('service', 'rm', 'hidden-db');
+    await docker('service', 'scale', 'rr=1');
+    assert.deepEqual(
+      await resolve(caller!, 'rr'),
+      (await boxes('rr')).map((b) => b.addresses['front']!),
+    );
+    await docker('service', 'rm', 'rr');
+  });
+
+  test('names go on while skeind is dead, and are true again when it is back', async () => {
+    const [caller] = await boxes('caller');
+    const address = [await vip('web', 'front')];
+    await stage.lab.kill(caller!.node);
+    for (let i = 0; i < 5; i++) assert.deepEqual(await resolve(caller!, 'web'), address);
+    await stage.lab.start(caller!.node);
+    await until(
+      'the manager to answer',
+      async () => (await stage.docker('node1').run('service', 'ls')).code === 0 || 'not yet',
+      { timeoutMs: 20_000 },
+    );
+    await create('fresh', '--network', 'front', IMAGE);
+    assert.deepEqual(await resolve(caller!, 'fresh'), [await vip('fresh', 'front')]);
+    await docker('service', 'rm', 'fresh');
+  });
+
+  test('a container is told where names are, and may say where to ask on', async () => {
+    await create(
+      ...['asker', '--network', 'front', '--dns', '192.0.2.99', '--dns-search', 'example.org'],
+      ...['--dns-option', 'timeout:1', '--host', 'extra:203.0.113.7', IMAGE],
+    );
+    const [asker] = await boxes('asker');
+    const file = async (path: string) =>
+      (await runProcess(['nsenter', '--mount', `--target=${asker!.pid}`, '--', '/bin/cat', path])).stdout;
+    assert.equal(
+      await file('/etc/resolv.conf'),
+      'nameserver 127.0.0.11\nsearch example.org\noptions timeout:1 ndots:0\n',
+    );
+    assert.match(await file('/etc/hosts'), /203\.0\.113\.7\s+extra/);
+    assert.deepEqual(await resolve(asker!, 'extra'), ['203.0.113.7']);
+    assert.deepEqual(await resolve(asker!, 'web'), [await vip('web', 'front')]);
+    await docker('service', 'rm', 'asker');
   });
 
   test('a change of backends reaches the tables of all containers', async () => {

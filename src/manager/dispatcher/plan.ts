@@ -190,6 +190,9 @@ export function servicePlacements(service: Service, { ingress }: Context): Place
         virtualIps: vips
           .filter((vip) => vip.networkId === networkId)
           .map((vip) => ({ networkId, address: addressOf(vip.address) })),
+        names: wanted
+          .filter(({ Target }) => Target === networkId)
+          .map(({ Aliases }) => ({ networkId, aliases: Aliases ?? [] })),
         preserveClientIp: spec.Labels?.['skein.client-ip'] === 'preserve',
       },
     },

@@ -1,0 +1,247 @@
+/** The real process in real namespaces: asked over UDP and TCP, fed, killed, replaced, asked on. */
+import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { decode, encode } from 'dns-packet';
+import { ResolverFeed } from '../../src/dns/feed.ts';
+import { Forwarder, framed } from '../../src/dns/forward.ts';
+import { type DnsRecord, sandboxKey } from '../../src/dns/records.ts';
+import { systemClock } from '../../src/kit/clock.ts';
+import { silentLog } from '../../src/kit/log.ts';
+import { createNetns, removeNetns } from '../../src/kit/netns.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import { until } from '../../src/lab/cluster.ts';
+import type { ContainerId, Ipv4, NetworkId, ServiceId } from '../../src/model/ids.ts';
+import { RESOLVER } from '../../src/model/network-view.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'skein-dns-'));
+const NET = 'net' as NetworkId;
+const netns = (n: number) => join(root, `netns-${n}`);
+const box = (n: number): [string, DnsRecord] => {
+  const id = `box${n}` as ContainerId;
+  const record: DnsRecord = {
+    kind: 'sandbox',
+    id,
+    netnsPath: netns(n),
+    networks: [NET],
+    servers: [],
+    forward: false,
+  };
+  return [sandboxKey(id), record];
+};
+const records: [string, DnsRecord][] = [
+  ['network', { kind: 'network', id: NET, name: 'net' }],
+  [
+    'web',
+    {
+      kind: 'service',
+      id: 'web' as ServiceId,
+      networkId: NET,
+      name: 'web',
+      aliases: [],
+      virtualIp: '10.0.1.2' as Ipv4,
+    },
+  ],
+];
+const open = (version = '1') =>
+  new ResolverFeed({
+    runRoot: root,
+    logFile: join(root, 'log'),
+    version,
+    clock: systemClock,
+    log: silentLog,
+  });
+
+let feed: ResolverFeed;
+
+before(async () => {
+  for (const n of [1, 2]) {
+    createNetns(netns(n));
+    await runProcess(['nsenter', `--net=${netns(n)}`, 'ip', 'link', 'set', 'lo', 'up']);
+  }
+  feed = open();
+  assert.deepEqual(await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] }), []);
+});
+after(async () => {
+  await feed.remove();
+  for (const n of [1, 2, 3]) removeNetns(netns(n));
+  rmSync(root, { recursive: true, force: true });
+});
+
+const question = (name: string, type: 'A' | 'AAAA' = 'A') =>
+  encode({ type: 'query', id: 99, flags: 0x0100, questions: [{ name, type }] });
+
+/** Asks `times` times from inside a sandbox, as its translation would lead there; prints what came. */
+const ASKER = `
+const { createSocket } = require('node:dgram');
+const [question, times, ms] = [Buffer.from(process.argv[1], 'base64'), Number(process.argv[2]), Number(process.argv[3])];
+const answers = [];
+const once = () => new Promise((resolve) => {
+  const socket = createSocket('udp4');
+  const end = (bytes) => { clearTimeout(timer); socket.close(); answers.push(bytes ? bytes.toString('base64') : null); resolve(); };
+  const timer = setTimeout(end, ms);
+  socket.once('error', () => end());
+  socket.once('message', end);
+  socket.send(question, ${RESOLVER.listens}, '${RESOLVER.address}');
+});
+(async () => {
+  for (let i = 0; i < times; i++) await once();
+  process.stdout.write(JSON.stringify(answers));
+})();
+`;
+
+async function askTimes(
+  n: number,
+  name: string,
+  times: number,
+  ms = 2_000,
+): Promise<(string[] | undefined)[]> {
+  const argv = [process.execPath, '-e', ASKER, question(name).toString('base64'), String(times), String(ms)];
+  const { stdout } = await runProcess(['nsenter', `--net=${netns(n)}`, ...argv], { timeoutMs: 30_000 });
+  return (JSON.parse(stdout) as (string | null)[]).map((answer) =>
+    answer === null
+      ? undefined
+      : decode(Buffer.from(answer, 'base64')).answers!.map((a) => (a as { data: string }).data),
+  );
+}
+
+const ask = async (n: number, name: string, ms?: number): Promise<string[] | undefined> =>
+  (await askTimes(n, name, 1, ms))[0];
+
+test('it is asked inside each sandbox', async () => {
+  assert.deepEqual(await ask(1, 'web'), ['10.0.1.2']);
+  assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
+});
+
+test('a change is in force when it is acknowledged', async () => {
+  for (let i = 3; i < 13; i++) {
+    const record: DnsRecord = { ...records[1]![1], virtualIp: `10.0.1.${i}` as Ipv4 } as DnsRecord;
+    await feed.set({ put: new Map([['web', record]]), delete: [] });
+    assert.deepEqual(await ask(1, 'web'), [`10.0.1.${i}`]);
+  }
+  await feed.set({ put: new Map(records), delete: [] });
+});
+
+test('a sandbox that can not be listened in is named, and the others are served', async () => {
+  const failed = await feed.set({ put: new Map([box(3)]), delete: [] });
+  assert.deepEqual(
+    failed.map((f) => f.id),
+    ['box3'],
+  );
+  await feed.set({ put: new Map(), delete: [box(3)[0]] });
+  assert.deepEqual(await ask(1, 'web'), ['10.0.1.2']);
+});
+
+test('a removed sandbox is let go: nothing listens there any more', async () => {
+  const ports = async () => (await runProcess(['nsenter', `--net=${netns(2)}`, 'ss', '-Hlun'])).stdout;
+  assert.match(await ports(), /127\.0\.0\.11:65053/);
+  await feed.set({ put: new Map(), delete: [box(2)[0]] });
+  assert.equal(await ports(), '');
+  await feed.set({ put: new Map([box(2)]), delete: [] });
+  assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
+});
+
+test('it answers while skeind is away, and takes the whole from the next one', async () => {
+  await feed.close();
+  assert.deepEqual(await ask(1, 'web'), ['10.0.1.2']);
+  feed = open();
+  const { pid } = feed;
+  await feed.set({ put: new Map([records[0]!, box(1)]), delete: [] });
+  assert.equal(feed.pid, pid, 'the same process');
+  assert.deepEqual(await ask(1, 'web'), [], 'what the new one did not say is gone');
+  await feed.set({ put: new Map([...records, box(2)]), delete: [] });
+});
+
+test('killed, it is back by itself with everything', async () => {
+  const { pid } = feed;
+  process.kill(pid!, 'SIGKILL');
+  await until(
+    'the next resolver to answer',
+    async () => (await ask(1, 'web', 200))?.[0] === '10.0.1.2' || 'nothing',
+    {
+      timeoutMs: 10_000,
+    },
+  );
+  assert.notEqual(feed.pid, pid);
+  assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
+});
+
+test('another version takes over without a question lost', async () => {
+  const asking = askTimes(1, 'web', 2_000, 1_000);
+  const old = feed.pid!;
+  await feed.close();
+  feed = open('2');
+  await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] });
+  await until('the old one to end', async () => !existsSync(`/proc/${old}`) || 'it runs', {
+    timeoutMs: 5_000,
+  });
+  const answers = await asking;
+  assert.equal(answers.filter((a) => a?.[0] !== '10.0.1.2').length, 0);
+});
+
+test('over TCP too, several questions on one connection', async () => {
+  const questions = Buffer.concat([framed(question('web')), framed(question('web', 'AAAA'))]);
+  const script = `
+    const socket = require('node:net').connect(${RESOLVER.listens}, '${RESOLVER.address}');
+    socket.write(Buffer.from(process.argv[1], 'base64'));
+    let got = Buffer.alloc(0);
+    socket.on('data', (chunk) => {
+      got = Buffer.concat([got, chunk]);
+      const first = got.length > 2 ? 2 + got.readUInt16BE(0) : Infinity;
+      if (got.length < first + 2 || got.length < first + 2 + got.readUInt16BE(first)) return;
+      process.stdout.write(got.toString('base64'));
+      process.exit(0);
+    });
+    setTimeout(() => process.exit(1), 3000);`;
+  const argv = [process.execPath, '-e', script, questions.toString('base64')];
+  const { stdout } = await runProcess(['nsenter', `--net=${netns(1)}`, ...argv]);
+  const [a, aaaa] = framesOf(Buffer.from(stdout, 'base64')).map((bytes) => decode(bytes));
+  assert.equal((a!.answers![0] as { data: string }).data, '10.0.1.2');
+  assert.deepEqual([aaaa!.answers, (aaaa as { rcode?: string }).rcode], [[], 'NOERROR']);
+});
+
+function framesOf(bytes: Buffer): Buffer[] {
+  const frames: Buffer[] = [];
+  for (
+    let at = 0;
+    at + 2 <= bytes.length && at + 2 + bytes.readUInt16BE(at) <= bytes.length;
+    at += 2 + bytes.readUInt16BE(at)
+  )
+    frames.push(bytes.subarray(at + 2, at + 2 + bytes.readUInt16BE(at)));
+  return frames;
+}
+
+test('questions for the world go to the servers in turn, and an answer only counts from the one that was asked', async () => {
+  const upstream = createSocket('udp4');
+  await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve));
+  const { port } = upstream.address();
+  const ids = new Set<number>();
+  upstream.on('message', (bytes, from) => {
+    ids.add(bytes.readUInt16BE(0));
+    const reply = encode({
+      type: 'response',
+      id: bytes.readUInt16BE(0),
+      questions: decode(bytes).questions!,
+      answers: [{ type: 'A', name: 'example.org', data: '203.0.113.5' }],
+    });
+    const forged = Buffer.from(reply);
+    forged.writeUInt16BE((bytes.readUInt16BE(0) + 1) & 0xffff, 0);
+    upstream.send(forged, from.port, from.address);
+    upstream.send(reply, from.port, from.address);
+  });
+  const conf = join(root, 'resolv.conf');
+  writeFileSync(conf, 'search x\nnameserver 127.0.0.9\nnameserver 127.0.0.1\n');
+  const forwarder = new Forwarder({ resolvConf: conf, port, tryMs: 300 });
+  for (let i = 0; i < 5; i++) {
+    const answered = await forwarder.ask(question('example.org'), [], 'udp');
+    assert.equal(decode(answered!).id, 99);
+    assert.equal((decode(answered!).answers![0] as { data: string }).data, '203.0.113.5');
+  }
+  assert.ok(ids.size > 1, 'each under an id of its own');
+  assert.equal(await forwarder.ask(question('example.org'), ['127.0.0.9'], 'udp'), undefined);
+  writeFileSync(conf, '');
+  upstream.close();
+});
