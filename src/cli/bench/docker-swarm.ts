@@ -7,7 +7,7 @@ import { EngineClient } from '../../lab/client.ts';
 import { until } from '../../lab/cluster.ts';
 import type { BuiltImage } from '../../lab/image-archive.ts';
 import { SkeinError } from '../../model/errors.ts';
-import { createNetns, removeNetns } from '../../net/netns.ts';
+import { createNetns, removeNetns } from '../../kit/netns.ts';
 import { makePlace } from './place.ts';
 import type { BenchStage } from './stage.ts';
 
