@@ -2,8 +2,8 @@
  * Echo requests (ICMP) to other nodes, which their kernels answer whatever becomes of their skeind. One raw socket,
  * never waited for: whoever owns it reads it empty now and then.
  */
-import { loadKoffi, loadLibc } from './libc.ts';
-import { inNetns } from './netns.ts';
+import { loadKoffi, loadLibc } from '../kit/libc.ts';
+import { inNetns } from '../kit/netns.ts';
 import { ipBytes, NETLINK_ROUTE, NetlinkSocket, readIp } from './netlink.ts';
 import { deleteNeighbour } from './rtnetlink.ts';
 import { unresolved } from './rtnetlink-read.ts';
