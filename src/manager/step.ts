@@ -20,7 +20,7 @@ import type {
   TaskStatus,
   UpdateStatus,
 } from '../model/objects.ts';
-import type { TaskState } from '../model/task-state.ts';
+import { goalOf } from './task.ts';
 import type { Draft, Op } from '../store/store.ts';
 
 export type Step =
@@ -79,7 +79,7 @@ const EXECUTORS: Executors = {
     ...stop.map((task) => change('task', task, { desiredState: desired })),
     ...(start ? [{ op: 'create', kind: 'task', object: start } as const] : []),
   ],
-  'release-task': ({ task }) => [change('task', task, { desiredState: 'running' as TaskState })],
+  'release-task': ({ task }) => [change('task', task, { desiredState: goalOf(task) })],
   'orphan-task': ({ task }, now) => [
     change('task', task, {
       desiredState: task.desiredState === 'remove' ? 'remove' : 'shutdown',

@@ -4,7 +4,7 @@ import { timestamp } from '../kit/clock.ts';
 import type { Mac, NodeId, TaskId } from '../model/ids.ts';
 import type { Node, Service, Task, TaskStatus } from '../model/objects.ts';
 import type { PortSpec, ServiceSpec, TaskSpec } from '../model/spec.ts';
-import { atLeast, isBefore, isTerminal } from '../model/task-state.ts';
+import { atLeast, isAfter, isTerminal, type TaskState } from '../model/task-state.ts';
 import type { Draft } from '../store/store.ts';
 import type { View } from '../store/view.ts';
 
@@ -18,8 +18,8 @@ export interface Ids {
 export const ATTACHMENT = 'attachment';
 export const isAttachment = (task: Task): boolean => task.spec.Runtime === ATTACHMENT;
 
-/** Should exist and run (now or soon). */
-export const isWanted = (task: Task): boolean => isBefore(task.desiredState, 'complete');
+/** Should exist and run, now or soon; a job's task, to its end. */
+export const isWanted = (task: Task): boolean => !isAfter(task.desiredState, 'complete');
 export const hasEnded = (task: Task): boolean => isTerminal(task.status.state);
 /** Ended although nobody told it to: by itself, or refused by its node. */
 export const endedByItself = (task: Task): boolean =>
@@ -89,6 +89,10 @@ export function isOutdated(task: Task, service: Service): boolean {
   );
 }
 
+/** What a task is released to: a job's is to complete, any other to run until it is told to stop. */
+export const goalOf = ({ jobIteration }: Pick<Task, 'jobIteration'>): TaskState =>
+  jobIteration === undefined ? 'running' : 'complete';
+
 const NEW_STATUS: Omit<TaskStatus, 'timestamp'> = {
   state: 'new',
   message: 'created',
@@ -109,7 +113,7 @@ export interface NewTask {
 }
 
 export function newTask({ service, slot, nodeId, desiredState, ids, now }: NewTask): Draft<'task'> {
-  const { spec } = service;
+  const { spec, jobStatus } = service;
   return {
     id: ids.task(),
     serviceId: service.id,
@@ -120,10 +124,10 @@ export function newTask({ service, slot, nodeId, desiredState, ids, now }: NewTa
     serviceName: spec.Name,
     serviceLabels: spec.Labels ?? {},
     endpointSpec: spec.EndpointSpec ?? {},
-    desiredState,
+    desiredState: desiredState === 'ready' ? 'ready' : goalOf({ jobIteration: jobStatus?.jobIteration }),
     status: { ...NEW_STATUS, timestamp: timestamp(now) },
     attachments: [],
     registryAuth: service.registryAuth,
-    jobIteration: undefined,
+    jobIteration: jobStatus?.jobIteration,
   };
 }

@@ -1,4 +1,4 @@
-/** What a service may say of its tasks, in real containers: health checks, secrets and configs. One cluster. */
+/** What a service may say of its tasks, in real containers: health checks, secrets and configs, jobs. One cluster. */
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -145,5 +145,38 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     await docker('service', 'rm', 'keyed');
     await docker('secret', 'rm', id);
     await docker('config', 'rm', 'conf', 'filled');
+  });
+
+  test('jobs: to their end, so many at once, again when updated; and no service changes its mode', async () => {
+    const once = ['exit=0'];
+    const out = await docker(
+      ...['service', 'create', '--no-resolve-image', '--name', 'job', '--mode', 'replicated-job'],
+      ...['--replicas', '5', '--max-concurrent', '2', IMAGE, ...once],
+    );
+    assert.match(out, /job complete/);
+    assert.match(await docker('service', 'ls'), /job\s+replicated job\s+0\/2 \(5\/5 completed\)/);
+    const tasks = await stage.tasks('job');
+    assert.deepEqual([...new Set(tasks.map((t) => t.state.split(' ')[0]))], ['Complete']);
+
+    const global = await docker(
+      ...['service', 'create', '--no-resolve-image', '--name', 'each', '--mode', 'global-job'],
+      ...[IMAGE, ...once],
+    );
+    assert.match(global, /job complete/);
+    assert.match(await docker('service', 'ls'), /each\s+global job\s+0\/0 \(2\/2 completed\)/);
+    assert.match(await docker('service', 'update', '--force', 'each'), /job complete/);
+    assert.match(await docker('service', 'ls'), /each\s+global job\s+0\/0 \(2\/2 completed\)/);
+    assert.equal((await stage.tasks('each')).length, 4, 'the execution before is history');
+
+    const { Spec, Version } = await stage.lab
+      .engine('node1')
+      .get<{ Spec: object; Version: { Index: number } }>('/services/job');
+    await assert.rejects(
+      stage.lab
+        .engine('node1')
+        .post(`/services/job/update?version=${Version.Index}`, { ...Spec, Mode: { Global: {} } }),
+      /rpc error: code = Unimplemented desc = service mode change is not allowed/,
+    );
+    await docker('service', 'rm', 'job', 'each');
   });
 });

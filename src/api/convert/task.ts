@@ -13,7 +13,7 @@ export function taskJson(task: Task, network: NetworkLookup): object {
     Labels: {},
     Spec: spec,
     ServiceID: task.serviceId,
-    ...(task.slot > 0 && { Slot: task.slot }),
+    ...slotJson(task),
     ...(task.nodeId && { NodeID: task.nodeId }),
     Status: statusJson(task),
     DesiredState: task.desiredState,
@@ -26,6 +26,12 @@ export function taskJson(task: Task, network: NetworkLookup): object {
     }),
     ...(task.jobIteration !== undefined && { JobIteration: { Index: task.jobIteration } }),
   };
+}
+
+/** Slots of jobs begin at 0 in Docker, and its CLI adds one. */
+function slotJson({ slot, jobIteration }: Task): object {
+  const shown = jobIteration === undefined ? slot : slot - 1;
+  return shown > 0 ? { Slot: shown } : {};
 }
 
 function statusJson({ status }: Task): object {

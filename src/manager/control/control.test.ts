@@ -57,6 +57,14 @@ const REFUSED: [string, Partial<ServiceSpec>][] = [
     { EndpointSpec: { Mode: 'dnsrr', Ports: [port({})] } },
   ],
   [
+    'must specify only one service mode: replicated, global, replicated-job or global-job',
+    { Mode: { Replicated: {}, GlobalJob: {} } },
+  ],
+  [
+    'update and rollback configuration is not supported for jobs',
+    { Mode: { ReplicatedJob: {} }, UpdateConfig: { Parallelism: 1 } },
+  ],
+  [
     'EndpointSpec: duplicate published ports provided',
     { EndpointSpec: { Ports: [port({}), port({ TargetPort: 81 })] } },
   ],
@@ -66,14 +74,6 @@ for (const [words, patch] of REFUSED)
   test(`refused: ${words}`, () => {
     assert.throws(() => checkServiceSpec(spec(patch)), code('InvalidArgument', words));
   });
-
-test('jobs are refused as not served', () => {
-  const job = spec({ Mode: { ReplicatedJob: {} } });
-  assert.throws(
-    () => checkServiceSpec(job),
-    (e) => e instanceof SkeinError && e.code === 'unimplemented',
-  );
-});
 
 test('a taken name, a taken port and an unknown network are refused and change nothing', async (t) => {
   const c = await cluster(t);

@@ -15,6 +15,7 @@ import type { LogRecord, LogRequest } from '../../rpc/messages.ts';
 import type { Op, Store } from '../../store/store.ts';
 import type { LiveView } from '../../store/view.ts';
 import type { Sealer } from '../secrets/sealer.ts';
+import { isJob } from '../job.ts';
 import { draftOf, rolledBack } from '../step.ts';
 import { replacesTasks } from '../task.ts';
 import { withSwarmDefaults } from './initial-objects.ts';
@@ -95,7 +96,7 @@ export class Control {
       endpoint: undefined,
       updateStatus: undefined,
       registryAuth,
-      jobStatus: undefined,
+      jobStatus: isJob(spec) ? this.#execution(0) : undefined,
     };
     await this.#write([{ op: 'create', kind: 'service', object }], () => nameTaken('service', spec.Name));
     return { id, warnings: [] };
@@ -111,7 +112,8 @@ export class Control {
     if (version !== service.version) throw stale();
     const changed = options.rollback ? this.#rollback(service) : this.#changed(service, spec);
     const registryAuth = options.registryAuth ?? service.registryAuth;
-    const object = { ...draftOf<'service'>(service), ...changed, registryAuth };
+    const jobStatus = service.jobStatus && this.#execution(service.jobStatus.jobIteration + 1);
+    const object = { ...draftOf<'service'>(service), ...changed, registryAuth, jobStatus };
     await this.#write([{ op: 'update', kind: 'service', object, version }]);
     return { warnings: [] };
   }
@@ -174,6 +176,11 @@ export class Control {
     const object = { ...draftOf<'cluster'>(cluster), spec: withSwarmDefaults(spec), joinTokens };
     await this.#write([{ op: 'update', kind: 'cluster', object, version }]);
     return this.view.cluster!;
+  }
+
+  /** Every update of a job runs it again. */
+  #execution(jobIteration: number): Service['jobStatus'] {
+    return { jobIteration, lastExecution: timestamp(this.#options.clock.now()) };
   }
 
   /** A new spec: only what replaces tasks makes a new version of it for them. */

@@ -3,6 +3,7 @@ import type { ConfigId, SecretId, ServiceId } from '../../model/ids.ts';
 import type { Service } from '../../model/objects.ts';
 import type { NetworkAttachmentSpec, ServiceSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
+import { jobSize } from '../job.ts';
 import { hostPorts, ingressPorts } from '../task.ts';
 import { findNetwork } from './lookup.ts';
 import { inUse, invalid, nameTaken } from './refusal.ts';
@@ -29,8 +30,12 @@ const withDefaults = ({ TaskTemplate: template }: ServiceSpec): ServiceSpec['Tas
   Runtime: template.Runtime || 'container',
 });
 
-const withReplicas = ({ Mode: mode }: ServiceSpec): ServiceSpec['Mode'] =>
-  mode.Replicated ? { Replicated: { ...mode.Replicated, Replicas: mode.Replicated.Replicas ?? 1 } } : mode;
+function withReplicas({ Mode: mode }: ServiceSpec): ServiceSpec['Mode'] {
+  if (mode.Replicated) return { Replicated: { ...mode.Replicated, Replicas: mode.Replicated.Replicas ?? 1 } };
+  if (!mode.ReplicatedJob) return mode;
+  const { concurrent, completions } = jobSize(mode.ReplicatedJob);
+  return { ReplicatedJob: { MaxConcurrent: concurrent, TotalCompletions: completions } };
+}
 
 const withNetworks = (view: View, template: ServiceSpec['TaskTemplate']): ServiceSpec['TaskTemplate'] =>
   template.Networks ? { ...template, Networks: resolveNetworks(view, template.Networks) } : template;

@@ -15,6 +15,7 @@ import type {
   UpdateConfig,
 } from '../../model/spec.ts';
 import { parseConstraint } from '../constraint.ts';
+import { isJob } from '../job.ts';
 import { invalid, unimplemented } from './refusal.ts';
 
 /** Docker's names of services, networks, secrets and configs: what a DNS label may be, with inner dots and dashes. */
@@ -25,6 +26,7 @@ export function checkServiceSpec(spec: ServiceSpec): void {
   checkName(spec.Name, 'meta: name must be provided');
   checkMode(spec);
   checkTask(spec.TaskTemplate);
+  if (isJob(spec)) checkJob(spec);
   checkUpdate(spec.UpdateConfig);
   checkUpdate(spec.RollbackConfig);
   checkEndpoint(spec.EndpointSpec);
@@ -37,12 +39,22 @@ export function checkName(name: string | undefined, missing: string): void {
 }
 
 function checkMode({ Mode: mode }: ServiceSpec): void {
-  if (mode?.ReplicatedJob || mode?.GlobalJob) throw unimplemented('jobs are not served by Skein yet');
-  const given = [mode?.Replicated, mode?.Global].filter((m) => m !== undefined).length;
-  if (given !== 1) throw invalid('service mode must be one of replicated or global');
-  const replicas = mode.Replicated?.Replicas ?? 1;
-  if (!Number.isSafeInteger(replicas) || replicas < 0)
-    throw invalid('Number of replicas must be non-negative');
+  const given = [mode?.Replicated, mode?.Global, mode?.ReplicatedJob, mode?.GlobalJob];
+  if (given.filter((m) => m !== undefined).length !== 1)
+    throw invalid('must specify only one service mode: replicated, global, replicated-job or global-job');
+  const { MaxConcurrent: concurrent = 1, TotalCompletions: completions = 1 } = mode.ReplicatedJob ?? {};
+  const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0;
+  if (!isCount(mode.Replicated?.Replicas ?? 1)) throw invalid('Number of replicas must be non-negative');
+  if (!isCount(concurrent)) throw invalid('Maximum concurrent jobs must be non-negative');
+  if (!isCount(completions)) throw invalid('Total completed jobs must be non-negative');
+}
+
+function checkJob({ UpdateConfig: update, RollbackConfig: rollback, TaskTemplate: task }: ServiceSpec): void {
+  if (update || rollback) throw invalid('update and rollback configuration is not supported for jobs');
+  if (task.RestartPolicy?.Condition === 'any')
+    throw invalid(
+      'restart condition "any" is not supported for jobs: a task that completed is not run again',
+    );
 }
 
 function checkTask(task: TaskSpec | undefined): void {

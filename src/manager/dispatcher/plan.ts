@@ -89,7 +89,7 @@ export function nodePlacements(node: Node, { dataPathPort }: Context): Placement
 export const inRotation = (task: Pick<Task, 'status' | 'desiredState'>): boolean =>
   task.status.state === 'running' &&
   (task.status.health === 'none' || task.status.health === 'healthy') &&
-  task.desiredState === 'running';
+  (task.desiredState === 'running' || task.desiredState === 'complete');
 
 /** The agent may hear of it: it was given to that node, addresses and all. */
 const isAssigned = (task: Task): task is Task & { readonly nodeId: NodeId } =>

@@ -1,5 +1,6 @@
 /** Orchestrate: keys are service ids; a change of a task concerns its service, of a node its tasks' services. */
 import type { Node, Task } from '../../model/objects.ts';
+import type { ServiceMode } from '../../model/spec.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { Transition, View } from '../../store/view.ts';
 import type { Planner } from '../runner.ts';
@@ -28,9 +29,11 @@ function* keysOf(transition: Transition, view: View): Iterable<string> {
     if (!isAttachment(task) && isTurn(transition.before, transition.after)) yield task.serviceId;
   } else if (transition.kind === 'node' && isRelevant(transition.before, transition.after)) {
     for (const task of view.tasksOfNode(transition.id)) if (!isAttachment(task)) yield task.serviceId;
-    for (const service of view.all('service').values()) if (service.spec.Mode.Global) yield service.id;
+    for (const service of view.all('service').values()) if (isPerNode(service.spec.Mode)) yield service.id;
   }
 }
+
+const isPerNode = (mode: ServiceMode): boolean => mode.Global !== undefined || mode.GlobalJob !== undefined;
 
 const isRelevant = (before: Node | undefined, after: Node | undefined): boolean =>
   before?.status.state !== after?.status.state ||

@@ -6,12 +6,13 @@
  * Cost: the tasks of the services that something happened to.
  */
 import type { NodeId, ServiceId } from '../../model/ids.ts';
-import type { Node, Task } from '../../model/objects.ts';
+import type { Node, Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import { matches, parseConstraints } from '../constraint.ts';
 import type { Plan, Step } from '../step.ts';
 import { type Ids, isDrained, isUp, isWanted, newTask } from '../task.ts';
 import { planUpdate } from '../updater/plan.ts';
+import { planGlobalJob, planReplicatedJob } from './job-plan.ts';
 import {
   type Context,
   factsOf,
@@ -36,6 +37,13 @@ function planService(view: View, id: ServiceId, now: number, ids: Ids): Plan {
   const context = { view, service, now, ids };
   if (service.spec.Mode.Replicated) return planReplicated(context, tasks);
   if (service.spec.Mode.Global) return planGlobal(context, tasks);
+  if (service.spec.Mode.ReplicatedJob) return planReplicatedJob(context, tasks);
+  if (service.spec.Mode.GlobalJob)
+    return planGlobalJob(
+      context,
+      tasks,
+      [...view.all('node').values()].filter(fitsService(service)).sort(byId),
+    );
   return { steps: [], wake: [] };
 }
 
@@ -97,18 +105,25 @@ function freeNumbers(existing: readonly SlotFacts[], count: number): number[] {
   return free;
 }
 
-function planGlobal(context: Context, tasks: readonly Task[]): Plan {
-  const { view, service } = context;
-  const byNode = new Map(group(tasks, (task) => task.nodeId));
-  const constraints = parseConstraints(service.spec.TaskTemplate.Placement?.Constraints);
-  const fits = (node: Node | undefined) =>
+const byId = (a: Node, b: Node): number => (a.id < b.id ? -1 : 1);
+
+/** Whether a global service has a place on the node, or keeps the one it has. */
+function fitsService({ spec }: Service): (node: Node | undefined) => boolean {
+  const constraints = parseConstraints(spec.TaskTemplate.Placement?.Constraints);
+  return (node) =>
     node !== undefined &&
     node.status.state === 'ready' &&
     !isDrained(node) &&
     constraints.every((c) => matches(node, c));
+}
+
+function planGlobal(context: Context, tasks: readonly Task[]): Plan {
+  const { view, service } = context;
+  const byNode = new Map(group(tasks, (task) => task.nodeId));
+  const fits = fitsService(service);
   const unfit = [...byNode].filter(([id]) => !fits(id && view.get('node', id)));
   const leave = unfit.flatMap(([, of]) => stopAll(of.filter((task) => !staysOn(view, task, fits))));
-  const nodes = [...view.all('node').values()].filter(fits).sort((a, b) => (a.id < b.id ? -1 : 1));
+  const nodes = [...view.all('node').values()].filter(fits).sort(byId);
   const slots = nodes
     .map((node) => factsOf(context, slotOf(0, node.id, byNode.get(node.id) ?? [])))
     .filter((facts) => facts.slot.tasks.length > 0 || isOpen(view, facts.slot.nodeId!));

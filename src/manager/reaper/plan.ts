@@ -64,7 +64,8 @@ function excessOf(view: View, slot: readonly Task[], service: Service | undefine
   const history = slot.filter((task) => task.desiredState !== 'remove' && !isOver(task));
   if (slot.some(isAttachment)) return history.filter(hasEnded); // of a node that is gone: nobody starts it again
   const excess = history.length - keep(view, service);
-  const dead = history.filter((task, i) => !isWanted(task) && hasEnded(task) && !isPredecessor(history, i));
+  const isPast = (task: Task) => !isWanted(task) || task.jobIteration !== service?.jobStatus?.jobIteration;
+  const dead = history.filter((task, i) => isPast(task) && hasEnded(task) && !isPredecessor(history, i));
   return dead.slice(0, Math.max(0, excess));
 }
 
