@@ -1,5 +1,6 @@
 /** `skein bench`: what Skein costs, against real peers, as ratios of one run. The benchmarks are in bench/. */
 import { writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import { runProcess } from '../kit/process.ts';
 import { downLab, Lab } from '../lab/lab.ts';
@@ -65,12 +66,13 @@ async function bench(name: string | undefined, options: BenchOptions): Promise<v
   const abort = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => abort.abort(new SkeinError('canceled', 'interrupted')));
+  const loadBefore = loadavg()[0]!;
   const results: BenchResult[] = [];
   for (const benchmark of chosen) {
     results.push(await runOne(benchmark, options, abort.signal));
     if (!options.json) print(asText(results.at(-1)!));
   }
-  const machine = await describeMachine(runProcess, new Date());
+  const machine = await describeMachine(runProcess, new Date(), loadBefore);
   if (options.json)
     print(
       JSON.stringify({ machine, results: results.map((r) => ({ ...r, judgements: judge(r) })) }, null, 2),

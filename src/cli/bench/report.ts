@@ -11,6 +11,8 @@ export interface Machine {
   readonly kernel: string;
   readonly programs: Readonly<Record<string, string>>;
   readonly date: string;
+  /** Load average when the benchmarks began: what else ran. */
+  readonly loadBefore: number;
 }
 
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
@@ -22,7 +24,7 @@ const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   dockerd: ['dockerd', '--version'],
 };
 
-export async function describeMachine(run: RunProcess, now: Date): Promise<Machine> {
+export async function describeMachine(run: RunProcess, now: Date, loadBefore: number): Promise<Machine> {
   const programs: Record<string, string> = { node: process.version };
   for (const [name, argv] of Object.entries(PROGRAMS)) {
     const found = await run(argv).catch(() => undefined);
@@ -36,6 +38,7 @@ export async function describeMachine(run: RunProcess, now: Date): Promise<Machi
     kernel: release(),
     programs,
     date: now.toISOString().slice(0, 10),
+    loadBefore,
   };
 }
 
@@ -53,6 +56,7 @@ export function asMarkdown(results: readonly BenchResult[], machine: Machine): s
     '<!-- Made by `npm run bench -- all --write docs/benchmarks.md`. Do not edit. -->',
     '',
     `Measured on ${machine.date}: ${machine.cores} cores (${machine.processor}), ${machine.memoryGiB} GiB, Linux ${machine.kernel}; ${programs.join(', ')}.`,
+    `Load average when it began: ${machine.loadBefore.toFixed(1)}${machine.loadBefore < 0.5 ? '' : ' (the machine was not quiet)'}.`,
     'Everything, load and peers included, shares these cores: read the ratios, not the absolute numbers. A cell is the median and the range over the',
     'rounds; a ratio above 1 means that the first column is better, for latencies and times too.',
     ...results.flatMap(sectionOf),
