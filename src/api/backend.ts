@@ -106,6 +106,8 @@ export interface ClusterBackend {
   /** By id, unambiguous id prefix or name; throws `not-found` in Docker's words ("service x not found"). */
   service(ref: string): Service;
   task(ref: string): Task;
+  /** Whether the task is as its service says now: an update would not replace it. */
+  isUpToDate(task: Task): boolean;
   node(ref: string): Node;
   network(ref: string): Network;
   /** Lines of many tasks from many nodes, as they come; a dead node ends nothing and hangs nothing. */

@@ -312,6 +312,10 @@ export class FakeCluster implements ClusterBackend {
     return this.#find('task', ref, () => false);
   }
 
+  isUpToDate(task: Task): boolean {
+    return this.view.get('service', task.serviceId)?.specVersion === task.specVersion;
+  }
+
   node(ref: string): Node {
     return this.#find('node', ref, (node) => node.description?.hostname === ref);
   }

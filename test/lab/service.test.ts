@@ -168,6 +168,29 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     await docker('service', 'rm', 'order');
   });
 
+  test('an update that pauses is rolled back: what it had not reached runs on, and the CLI sees the end', async () => {
+    await create('back', '--replicas', '3', IMAGE);
+    const before = await stage.running('back');
+    await docker('service', 'update', '--detach', '--args', 'exit=3', 'back');
+    await until(
+      'the update to pause',
+      async () => {
+        const state = await docker('service', 'inspect', '--format', '{{.UpdateStatus.State}}', 'back');
+        return state.trim() === 'paused' || state;
+      },
+      { timeoutMs: 15_000 },
+    );
+    assert.match(
+      await docker('service', 'inspect', '--pretty', 'back'),
+      /Message:\s+update paused due to failure or early termination of task \w{25}/,
+    );
+    assert.match(await docker('service', 'rollback', 'back'), /verify: Service \S+ converged/);
+    const after = await stage.running('back');
+    assert.equal(after.length, 3);
+    assert.equal(after.filter(({ id }) => before.some((t) => t.id === id)).length, 2);
+    await docker('service', 'rm', 'back');
+  });
+
   test('a task that fails is replaced after the delay, up to the attempts, with the reason', async () => {
     const flags = ['--detach', '--restart-delay', '500ms', '--restart-max-attempts', '2'];
     await create('crash', ...flags, IMAGE, 'exit=3', 'after=0');

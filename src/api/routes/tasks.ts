@@ -42,7 +42,10 @@ function candidates(services: ReadonlySet<string>, nodes: ReadonlySet<string>, v
 /** Removed and ended: kept only for the quarantine of its addresses, which is nobody's business. */
 const isGone = (task: Task): boolean => task.desiredState === 'remove' && isTerminal(task.status.state);
 
-export function selectTasks(filters: Filters, view: View): Task[] {
+type Tasks = Pick<ClusterBackend, 'view' | 'isUpToDate'>;
+
+export function selectTasks(filters: Filters, cluster: Tasks): Task[] {
+  const { view } = cluster;
   const services = serviceIds(filters, view);
   const nodes = nodeIds(filters, view);
   const upToDate = filters.flag('_up-to-date');
@@ -60,15 +63,16 @@ export function selectTasks(filters: Filters, view: View): Task[] {
       ) &&
       filters.any('runtime', (runtime) => runtime === 'container') &&
       filters.labels('label', task.serviceLabels) &&
-      (upToDate !== true || view.get('service', task.serviceId)?.specVersion === task.specVersion),
+      (upToDate !== true || cluster.isUpToDate(task)),
   );
 }
 
 function list(request: ApiRequest): Answer {
-  const { view } = request.cluster();
+  const cluster = request.cluster();
+  const { view } = cluster;
   const filters = parseFilters(request.text('filters'), FILTERS);
   return json(
-    selectTasks(filters, view)
+    selectTasks(filters, cluster)
       .sort(byId)
       .map((task) => taskJson(task, (id) => view.get('network', id))),
   );

@@ -17,7 +17,7 @@ import type { LiveView } from '../../store/view.ts';
 import type { Sealer } from '../secrets/sealer.ts';
 import { isJob } from '../job.ts';
 import { draftOf, rolledBack } from '../step.ts';
-import { replacesTasks } from '../task.ts';
+import { isOutdated, replacesTasks } from '../task.ts';
 import { withSwarmDefaults } from './initial-objects.ts';
 import { findNetwork, findNode, findService, findTask } from './lookup.ts';
 import { checkNetworkSpec, checkUnused } from './network-spec.ts';
@@ -67,6 +67,11 @@ export class Control {
 
   task(ref: string): Task {
     return findTask(this.view, ref);
+  }
+
+  isUpToDate(task: Task): boolean {
+    const service = this.view.get('service', task.serviceId);
+    return service !== undefined && !isOutdated(task, service);
   }
 
   node(ref: string): Node {
