@@ -7,6 +7,7 @@ import { downLab, Lab } from '../lab/lab.ts';
 import { hasProgram, requireHost } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
 import { deployBenchmark } from './bench/deploy.ts';
+import { dnsBenchmark } from './bench/dns.ts';
 import { type BenchResult, judge } from './bench/figures.ts';
 import { memoryBenchmark } from './bench/memory.ts';
 import { meshBenchmark } from './bench/mesh.ts';
@@ -14,7 +15,7 @@ import { asMarkdown, asText, describeMachine } from './bench/report.ts';
 import type { Benchmark, BenchStage } from './bench/stage.ts';
 
 /** In the order in which they run. */
-const BENCHMARKS: readonly Benchmark[] = [meshBenchmark, deployBenchmark, memoryBenchmark];
+const BENCHMARKS: readonly Benchmark[] = [meshBenchmark, dnsBenchmark, deployBenchmark, memoryBenchmark];
 
 interface BenchOptions {
   readonly rounds: number;

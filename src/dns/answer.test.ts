@@ -111,6 +111,20 @@ test('addresses have names, on the networks of the asker alone', () => {
   assert.deepEqual(ask('999.1.0.10.in-addr.arpa', 'PTR'), { kind: 'forward' });
 });
 
+test('an alias that two services share is both of them', () => {
+  const own = new Names();
+  [
+    ...RECORDS,
+    service('blue', FRONT, '10.0.1.5', 'shop'),
+    service('green', FRONT, undefined, 'shop'),
+    task('green', 6, FRONT, '10.0.1.31'),
+    task('blue', 7, FRONT, '10.0.1.32'),
+  ].forEach((record, n) => own.put(String(n), record));
+  const shop = (name: string) => answer({ name, type: 'A' }, asker([FRONT]), own);
+  assert.deepEqual(shop('shop'), found(TASK_TTL, '10.0.1.5', '10.0.1.31'));
+  assert.deepEqual(shop('tasks.shop'), found(TASK_TTL, '10.0.1.32', '10.0.1.31'));
+});
+
 test('where nothing may go out, nothing is asked on', () => {
   assert.deepEqual(ask('example.org', 'A', asker([FRONT], false)), { kind: 'no-such-name' });
 });

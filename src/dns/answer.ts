@@ -5,7 +5,7 @@
 import { isIpv4 } from '../kit/cidr.ts';
 import type { Ipv4, NetworkId } from '../model/ids.ts';
 import { fold, type Names } from './names.ts';
-import type { EndpointRecord, SandboxRecord, ServiceRecord } from './records.ts';
+import type { SandboxRecord, ServiceRecord } from './records.ts';
 
 export type Reply =
   | { readonly kind: 'addresses'; readonly addresses: readonly Ipv4[]; readonly ttl: number }
@@ -28,41 +28,46 @@ export const VIRTUAL_IP_TTL = 10;
 /** A handler's word on a name within some networks; undefined: not mine, ask the next. */
 type Handler = (name: string, networks: readonly NetworkId[], names: Names) => Reply | undefined;
 
-const addresses = (of: Iterable<EndpointRecord>): Reply => ({
-  kind: 'addresses',
-  addresses: [...of].filter((e) => e.inRotation).map((e) => e.address),
-  ttl: TASK_TTL,
-});
+const tasksOf = (service: ServiceRecord, names: Names): readonly Ipv4[] =>
+  [...(names.network(service.networkId).endpointsOf.get(service.id) ?? [])]
+    .filter((endpoint) => endpoint.inRotation)
+    .map((endpoint) => endpoint.address);
 
-const firstOf = <T>(set: ReadonlySet<T> | undefined): T | undefined => set?.values().next().value;
-
-const tasksOf = (service: ServiceRecord, names: Names): Iterable<EndpointRecord> =>
-  names.network(service.networkId).endpointsOf.get(service.id) ?? [];
-
-/** On the first of the networks that knows it, as Docker does: a name means one thing to one container. */
-function findService(name: string, networks: readonly NetworkId[], names: Names): ServiceRecord | undefined {
+/**
+ * On the first of the networks that knows it, as Docker does: a name means one thing to one container. Several when
+ * they share an alias: one service takes over from another that way, and both are meant.
+ */
+function findServices(
+  name: string,
+  networks: readonly NetworkId[],
+  names: Names,
+): readonly ServiceRecord[] | undefined {
   for (const id of networks) {
-    const found = firstOf(names.network(id).services.get(name));
-    if (found) return found;
+    const found = names.network(id).services.get(name);
+    if (found) return [...found];
   }
   return undefined;
 }
+
+const firstOf = <T>(set: ReadonlySet<T> | undefined): T | undefined => set?.values().next().value;
 
 const TASKS = 'tasks.';
 
 /** `tasks.web`: every task, whatever the endpoint mode. First, because a service can not be named with a dot. */
 const tasks: Handler = (name, networks, names) => {
   if (!name.startsWith(TASKS)) return undefined;
-  const service = findService(name.slice(TASKS.length), networks, names);
-  return service && addresses(tasksOf(service, names));
+  const found = findServices(name.slice(TASKS.length), networks, names);
+  if (!found) return undefined;
+  return { kind: 'addresses', addresses: found.flatMap((s) => tasksOf(s, names)), ttl: TASK_TTL };
 };
 
 /** `web`, or an alias: the virtual IP, or without one the tasks. Before containers: what users mean by a name. */
 const services: Handler = (name, networks, names) => {
-  const service = findService(name, networks, names);
-  if (!service) return undefined;
-  if (!service.virtualIp) return addresses(tasksOf(service, names));
-  return { kind: 'addresses', addresses: [service.virtualIp], ttl: VIRTUAL_IP_TTL };
+  const found = findServices(name, networks, names);
+  if (!found) return undefined;
+  const addresses = found.flatMap((s) => (s.virtualIp ? [s.virtualIp] : tasksOf(s, names)));
+  const ttl = found.every((s) => s.virtualIp) ? VIRTUAL_IP_TTL : TASK_TTL;
+  return { kind: 'addresses', addresses, ttl };
 };
 
 /** `web.1.x5f0...`, a container's name or id: itself, in rotation or not, so that a person can reach what is ill. */

@@ -44,10 +44,14 @@ const server = createServer((socket) => {
   });
 });
 
+/** Another version has taken over, or nobody asks any more; what was asked of this one still is answered. */
+const DRAIN_MS = 100;
 const end = () => {
-  resolver.close();
   server.close();
-  process.exit(0);
+  setTimeout(() => {
+    resolver.close();
+    process.exit(0);
+  }, DRAIN_MS);
 };
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end);
 rmSync(path, { force: true });

@@ -1,6 +1,6 @@
 /** The records as indexes: names and addresses of each network. Kept true record by record. */
-import type { Ipv4, NetworkId } from '../model/ids.ts';
-import type { DnsRecord, EndpointRecord, ServiceRecord } from './records.ts';
+import type { ContainerId, Ipv4, NetworkId } from '../model/ids.ts';
+import type { DnsRecord, EndpointRecord, SandboxRecord, ServiceRecord } from './records.ts';
 
 /** Names are compared without regard to case (RFC 4343). */
 export const fold = (name: string): string => name.toLowerCase();
@@ -18,9 +18,14 @@ class NetworkNames {
 export class Names {
   readonly #records = new Map<string, DnsRecord>();
   readonly #networks = new Map<NetworkId, NetworkNames>();
+  readonly #sandboxes = new Map<ContainerId, SandboxRecord>();
 
   get records(): ReadonlyMap<string, DnsRecord> {
     return this.#records;
+  }
+
+  get sandboxes(): ReadonlyMap<ContainerId, SandboxRecord> {
+    return this.#sandboxes;
   }
 
   put(key: string, record: DnsRecord): void {
@@ -28,6 +33,7 @@ export class Names {
     this.#records.set(key, record);
     this.#index(record, add);
     if (record.kind === 'network') this.network(record.id).name = fold(record.name);
+    if (record.kind === 'sandbox') this.#sandboxes.set(record.id, record);
   }
 
   delete(key: string): void {
@@ -35,7 +41,8 @@ export class Names {
     if (!record) return;
     this.#records.delete(key);
     this.#index(record, remove);
-    if (record.kind === 'network') this.#networks.delete(record.id);
+    if (record.kind === 'network') this.network(record.id).name = '';
+    if (record.kind === 'sandbox') this.#sandboxes.delete(record.id);
   }
 
   network(id: NetworkId): NetworkNames {

@@ -11,7 +11,7 @@ import { answer, type Reply } from './answer.ts';
 import { Forwarder, type ForwarderOptions } from './forward.ts';
 import { Listener } from './listener.ts';
 import { Names } from './names.ts';
-import { type FromResolver, sandboxKey, type SandboxRecord, type ToResolver } from './records.ts';
+import type { FromResolver, ToResolver } from './records.ts';
 import { readQuery, refusal, SERVFAIL, writeReply } from './wire.ts';
 
 const TCP_LIMIT = 65_535;
@@ -45,9 +45,7 @@ export class Resolver {
   }
 
   async #listen(): Promise<FromResolver['failed']> {
-    const wanted = new Map<ContainerId, SandboxRecord>();
-    for (const record of this.#names.records.values())
-      if (record.kind === 'sandbox') wanted.set(record.id, record);
+    const wanted = this.#names.sandboxes;
     for (const [id, { netnsPath, listener }] of this.#listeners)
       if (wanted.get(id)?.netnsPath !== netnsPath) {
         listener.close();
@@ -74,12 +72,12 @@ export class Resolver {
     const query = readQuery(bytes);
     if (query.kind === 'ignore') return undefined;
     if (query.kind === 'refuse') return refusal(query, query.rcode);
-    const sandbox = this.#names.records.get(sandboxKey(id)) as SandboxRecord | undefined;
+    const sandbox = this.#names.sandboxes.get(id);
     if (!sandbox) return refusal(query, SERVFAIL);
     const reply = answer(query.question, sandbox, this.#names);
     if (reply.kind === 'forward')
       return this.#forwarder
-        .ask(bytes, sandbox.servers, over)
+        .ask(bytes, { asker: id, servers: sandbox.servers, over })
         .then((answered) => answered ?? refusal(query, SERVFAIL));
     return writeReply(query, this.#turned(reply), over === 'tcp' ? TCP_LIMIT : query.limit);
   }

@@ -61,6 +61,49 @@ test('an answer never exceeds its limit, and says when it left something out', (
   );
 });
 
+test('a name of any bytes comes back as it was asked, and never makes the reply longer than its limit', () => {
+  const label = fc.uint8Array({ minLength: 1, maxLength: 63 });
+  fc.assert(
+    fc.property(fc.array(label, { minLength: 1, maxLength: 3 }), (labels) => {
+      const name = Buffer.concat([...labels.flatMap((l) => [Buffer.from([l.length]), l]), Buffer.from([0])]);
+      const section = Buffer.concat([name, Buffer.from([0, 1, 0, 1])]);
+      const bytes = Buffer.concat([question().subarray(0, 12), section]);
+      for (const reply of [
+        writeReply(query(bytes), many(100), 512),
+        writeReply(query(bytes), { kind: 'no-such-name' }, 512),
+        refusal(query(bytes), 2),
+      ]) {
+        assert.deepEqual(reply.subarray(12, 12 + section.length), section);
+        assert.ok(reply.length <= 512);
+      }
+    }),
+  );
+});
+
+test('an address more is sixteen bytes more; an address has its name', () => {
+  const length = (n: number) => writeReply(query(question()), many(n), 512).length;
+  assert.equal(length(10) - length(9), 16);
+  const ptr = question({ questions: [{ name: '2.1.0.10.in-addr.arpa', type: 'PTR' }] });
+  const reply = decode(writeReply(query(ptr), { kind: 'name', name: 'web.front', ttl: 7 }, 512));
+  assert.deepEqual(
+    reply.answers!.map(({ type, ttl, data }: { type: string; ttl?: number; data?: unknown }) => [
+      type,
+      ttl,
+      data,
+    ]),
+    [['PTR', 7, 'web.front']],
+  );
+});
+
+test('an EDNS version that nobody knows is refused with the one that is, refusals carry EDNS too', () => {
+  const opt = { type: 'OPT', name: '.', udpPayloadSize: 1232, flags: 0, options: [], ednsVersion: 3 };
+  const read = readQuery(question({ additionals: [opt as never] }));
+  assert.equal(read.kind, 'refuse');
+  const reply = decode(refusal(read as Extract<Query, { kind: 'refuse' }>, 16));
+  const answered = reply.additionals![0] as unknown as { extendedRcode: number; ednsVersion: number };
+  assert.deepEqual([answered.extendedRcode, answered.ednsVersion], [1, 0]);
+});
+
 test('what is no single question of the internet is refused by its code, or not answered at all', () => {
   const rcode = (bytes: Buffer) => {
     const read = readQuery(bytes);

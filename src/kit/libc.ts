@@ -25,6 +25,8 @@ export interface Libc {
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, name: number, value: number): void;
   bind(fd: number, address: Uint8Array): void;
+  /** `program`: classic BPF, instructions of 8 bytes; `option`: what it is to decide for the socket. */
+  attachProgram(fd: number, level: number, option: number, program: Uint8Array): void;
   send(fd: number, data: Uint8Array): void;
   /** Bytes received into `into` (a longer datagram is cut); -EAGAIN when told not to wait and there is nothing. */
   recv(fd: number, into: Uint8Array, flags: number): number;
@@ -57,6 +59,8 @@ function bindLibc(ffi: Koffi): Libc {
   const umount2 = lib.func('int umount2(str target, int flags)');
   const socket = lib.func('int socket(int domain, int type, int protocol)');
   const setsockopt = lib.func('int setsockopt(int fd, int level, int name, void *value, uint length)');
+  const FPROG = ffi.struct({ length: 'uint16', instructions: 'void *' });
+  const attach = lib.func('setsockopt', 'int', ['int', 'int', 'int', ffi.pointer(FPROG), 'uint']);
   const bind = lib.func('int bind(int fd, void *address, uint length)');
   const send = lib.func('int64_t send(int fd, void *data, size_t length, int flags)');
   const recv = lib.func('int64_t recv(int fd, void *into, size_t length, int flags)');
@@ -79,6 +83,13 @@ function bindLibc(ffi: Koffi): Libc {
     setsockopt: (fd, level, name, value) =>
       void check(setsockopt(fd, level, name, new Int32Array([value]), 4), `setsockopt ${level}.${name}`),
     bind: (fd, address) => void check(bind(fd, address, address.length), 'bind'),
+    attachProgram(fd, level, option, program) {
+      const fprog = { length: program.length / 8, instructions: program };
+      check(
+        attach(fd, level, option, fprog, ffi.sizeof(FPROG)),
+        `program of socket option ${level}.${option}`,
+      );
+    },
     send: (fd, data) => void check(send(fd, data, data.length, 0), 'send'),
     recv(fd, into, flags) {
       const length = Number(recv(fd, into, into.length, flags));

@@ -236,12 +236,61 @@ test('questions for the world go to the servers in turn, and an answer only coun
   writeFileSync(conf, 'search x\nnameserver 127.0.0.9\nnameserver 127.0.0.1\n');
   const forwarder = new Forwarder({ resolvConf: conf, port, tryMs: 300 });
   for (let i = 0; i < 5; i++) {
-    const answered = await forwarder.ask(question('example.org'), [], 'udp');
+    const answered = await forwarder.ask(question('example.org'), { asker: 'c', servers: [], over: 'udp' });
     assert.equal(decode(answered!).id, 99);
     assert.equal((decode(answered!).answers![0] as { data: string }).data, '203.0.113.5');
   }
   assert.ok(ids.size > 1, 'each under an id of its own');
-  assert.equal(await forwarder.ask(question('example.org'), ['127.0.0.9'], 'udp'), undefined);
+  assert.equal(
+    await forwarder.ask(question('example.org'), { asker: 'c', servers: ['127.0.0.9'], over: 'udp' }),
+    undefined,
+  );
   writeFileSync(conf, '');
   upstream.close();
+});
+
+test('a server that can not be reached, or can not say, is passed over; the question ends at once when nobody can', async () => {
+  const refusing = createSocket('udp4');
+  await new Promise<void>((resolve) => refusing.bind(0, '127.0.0.1', resolve));
+  const { port } = refusing.address();
+  const knowing = createSocket('udp4');
+  await new Promise<void>((resolve) => knowing.bind(port, '127.0.0.2', resolve));
+  const answers = (socket: typeof refusing, flags: number) =>
+    socket.on('message', (bytes, from) => {
+      const { id, questions } = decode(bytes);
+      socket.send(
+        encode({ type: 'response', id: id!, flags, questions: questions! }),
+        from.port,
+        from.address,
+      );
+    });
+  answers(refusing, 5);
+  answers(knowing, 3);
+  const forwarder = new Forwarder({ port, tryMs: 5_000 });
+  const rcode = async (...servers: string[]) =>
+    (await forwarder.ask(question('example.org'), { asker: 'c', servers, over: 'udp' }))?.[3];
+  const start = performance.now();
+  // Not a unicast address, so that the connection itself fails; nobody listens on the second.
+  assert.equal(await rcode('255.255.255.255', '127.0.0.3', '127.0.0.2'), 3);
+  assert.equal(await rcode('127.0.0.1', '127.0.0.2'), 3);
+  assert.equal(await rcode('127.0.0.1'), 5, 'a refusal is better than nothing');
+  assert.equal(await rcode('255.255.255.255', 'nonsense'), undefined);
+  assert.ok(performance.now() - start < 4_000);
+  refusing.close();
+  knowing.close();
+});
+
+test('one asker can not take every question that may be out', async () => {
+  const silent = createSocket('udp4');
+  await new Promise<void>((resolve) => silent.bind(0, '127.0.0.1', resolve));
+  const forwarder = new Forwarder({ port: silent.address().port, tryMs: 300, maxEach: 2 });
+  const seen = new Set<string>();
+  silent.on('message', (bytes) => seen.add(decode(bytes).questions![0]!.name));
+  const ask = (asker: string, name: string) =>
+    forwarder.ask(question(name), { asker, servers: ['127.0.0.1'], over: 'udp' });
+  await Promise.all([...['a', 'b', 'c', 'd'].map((name) => ask('greedy', name)), ask('other', 'e')]);
+  assert.deepEqual([...seen].sort(), ['a', 'b', 'e']);
+  await ask('greedy', 'f');
+  assert.ok(seen.has('f'), 'what has ended counts no more');
+  silent.close();
 });
