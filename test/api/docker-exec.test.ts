@@ -226,6 +226,22 @@ test('a container by hand: create, start, pause, top, wait, stop, start again, r
   assert.equal((await docker('inspect', 'hand')).code, 1);
 });
 
+test('docker container prune takes a user’s own that do not run, by label and age', { skip }, async () => {
+  backends.runtime.program = () => {};
+  for (const name of ['p1', 'p2', 'p3'])
+    await docker('create', '--name', name, '--label', `of=${name}`, 'app:1');
+  await docker('start', 'p3');
+  const young = await docker('container', 'prune', '-f', '--filter', 'until=1h');
+  assert.doesNotMatch(young.stdout, /Deleted Containers/);
+  assert.equal((await docker('container', 'prune', '-f', '--filter', 'label=of=p1')).code, 0);
+  const names = async () =>
+    (await docker('ps', '-a', '--format', '{{.Names}}')).stdout.trim().split('\n').sort();
+  assert.deepEqual(await names(), ['p2', 'p3', 'web']);
+  await docker('container', 'prune', '-f');
+  assert.deepEqual(await names(), ['p3', 'web'], 'what runs, and what is a task’s, stays');
+  await docker('rm', '-f', 'p3');
+});
+
 test('what docker run asks for and is not served is refused by name', { skip }, async () => {
   const refused: readonly (readonly [RegExp, ...string[]])[] = [
     [/does not serve HostConfig\.Privileged/, '--privileged'],
