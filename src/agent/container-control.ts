@@ -5,6 +5,7 @@
 import type { Writable } from 'node:stream';
 import type { TerminalSize } from '../containerd/process.ts';
 import type { ContainerInfo, ContainerRuntime, LogLine } from '../containerd/runtime.ts';
+import type { Usage } from '../containerd/usage.ts';
 import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -160,6 +161,10 @@ export class ContainerControl {
     if (info.status !== 'paused')
       throw new SkeinError('failed-precondition', `Container ${info.id} is not paused`);
     await this.#runtime.resume(info.id);
+  }
+
+  usage(id: ContainerId): Promise<Usage | undefined> {
+    return this.#runtime.usage(id);
   }
 
   async top(id: ContainerId): Promise<ProcessTable> {

@@ -2,6 +2,7 @@
 import type { Writable } from 'node:stream';
 import type { TerminalSize } from '../containerd/process.ts';
 import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
+import type { Usage } from '../containerd/usage.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 
@@ -26,6 +27,8 @@ export interface ContainerControl {
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(container: ContainerInfo): Promise<void>;
   resume(container: ContainerInfo): Promise<void>;
+  /** Undefined while it does not run. */
+  usage(id: ContainerId): Promise<Usage | undefined>;
   top(
     id: ContainerId,
   ): Promise<{ readonly Titles: readonly string[]; readonly Processes: readonly (readonly string[])[] }>;

@@ -94,6 +94,7 @@ export class FakeControl implements ContainerControl {
   }
 
   resize: ContainerControl['resize'] = (id, size) => this.#runtime.resize(id, size);
+  usage: ContainerControl['usage'] = (id) => this.#runtime.usage(id);
   pause = (info: ContainerInfo): Promise<void> => this.#runtime.pause(info.id);
   resume = (info: ContainerInfo): Promise<void> => this.#runtime.resume(info.id);
 

@@ -10,6 +10,7 @@ import { nodeRoutes } from './routes/nodes.ts';
 import { refusedRoutes } from './routes/refused.ts';
 import { secretRoutes } from './routes/secrets.ts';
 import { serviceRoutes } from './routes/services.ts';
+import { statsRoutes } from './routes/stats.ts';
 import { swarmRoutes } from './routes/swarm.ts';
 import { systemRoutes } from './routes/system.ts';
 import { taskRoutes } from './routes/tasks.ts';
@@ -25,6 +26,7 @@ export const routes: readonly Route[] = [
   ...containerRoutes,
   ...containerVerbRoutes,
   ...attachRoutes,
+  ...statsRoutes,
   ...execRoutes,
   ...imageRoutes,
   ...refusedRoutes,

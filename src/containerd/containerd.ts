@@ -11,6 +11,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { type Clock, timestamp } from '../kit/clock.ts';
@@ -59,6 +60,7 @@ import type {
   LogQuery,
 } from './runtime.ts';
 import { signalNumber } from './signal.ts';
+import { readUsage, type Usage } from './usage.ts';
 import { stdinPipe } from './stdin-pipe.ts';
 import { Tailer } from './tailer.ts';
 import type { UserDatabase } from './user.ts';
@@ -276,6 +278,13 @@ export class Containerd implements ContainerRuntime {
   async resume(id: ContainerId): Promise<void> {
     await this.#running(id);
     await this.#api.tasks.resume({ containerId: id });
+  }
+
+  async usage(id: ContainerId): Promise<Usage | undefined> {
+    const task = await this.#task(id);
+    if (task?.status !== Status.RUNNING && task?.status !== Status.PAUSED) return undefined;
+    const cgroup = join(this.#options.cgroupParent, id);
+    return readUsage(cgroup, this.#host.cgroupVersion, task.pid, totalmem());
   }
 
   async pids(id: ContainerId): Promise<readonly number[]> {

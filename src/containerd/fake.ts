@@ -19,6 +19,7 @@ import type {
 } from './runtime.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { signalNumber } from './signal.ts';
+import type { Usage } from './usage.ts';
 
 /** A running container, as its program sees it. */
 export interface FakeProcess {
@@ -270,6 +271,20 @@ export class FakeRuntime implements ContainerRuntime {
     await this.#enter('resume', id);
     const entry = this.#running(id);
     entry.info = { ...entry.info, status: 'running' };
+  }
+
+  /** What every container uses. */
+  used: Usage = {
+    cpu: { total: 0, user: 0, kernel: 0 },
+    system: 0,
+    memory: { usage: 0, limit: 0, inactiveFile: 0 },
+    pids: 1,
+    networks: {},
+  };
+
+  async usage(id: ContainerId): Promise<Usage | undefined> {
+    const { status } = this.#entries.get(id)?.info ?? {};
+    return status === 'running' || status === 'paused' ? this.used : undefined;
   }
 
   async pids(id: ContainerId): Promise<readonly number[]> {

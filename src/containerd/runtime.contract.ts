@@ -232,8 +232,10 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const wanted = config({ Command: ECHOES, OpenStdin: true });
       await runtime.create(wanted);
       await assert.rejects(runtime.pids(wanted.id), { code: 'failed-precondition' });
+      assert.equal(await runtime.usage(wanted.id), undefined);
       const pid = await runtime.start(wanted.id);
       assert.ok((await runtime.pids(wanted.id)).includes(pid));
+      assert.ok((await runtime.usage(wanted.id))!.pids > 0);
       await runtime.pause(wanted.id);
       assert.equal((await runtime.get(wanted.id))?.status, 'paused');
       await runtime.resume(wanted.id);

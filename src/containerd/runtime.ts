@@ -9,6 +9,7 @@ import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec, ResourceSpec } from '../model/spec.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
+import type { Usage } from './usage.ts';
 
 export interface ContainerConfig {
   readonly id: ContainerId;
@@ -160,6 +161,8 @@ export interface ContainerRuntime {
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(id: ContainerId): Promise<void>;
   resume(id: ContainerId): Promise<void>;
+  /** Undefined while it does not run. */
+  usage(id: ContainerId): Promise<Usage | undefined>;
   /** Pids, on this node, of everything that runs in it. */
   pids(id: ContainerId): Promise<readonly number[]>;
   /** Starts a process in a running container; `failed-precondition` in any other. */

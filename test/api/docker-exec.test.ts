@@ -242,6 +242,22 @@ test('docker container prune takes a user’s own that do not run, by label and 
   await docker('rm', '-f', 'p3');
 });
 
+test('docker stats: shares, memory, network, pids', { skip }, async () => {
+  const { runtime } = backends;
+  const link = { rxBytes: 3000, rxPackets: 3, rxErrors: 0, rxDropped: 0 };
+  const sent = { txBytes: 5000, txPackets: 5, txErrors: 0, txDropped: 0 };
+  runtime.used = {
+    cpu: { total: 1e9, user: 5e8, kernel: 5e8 },
+    system: 1e12,
+    memory: { usage: 30 * 2 ** 20, limit: 2 ** 30, inactiveFile: 10 * 2 ** 20 },
+    pids: 7,
+    networks: { eth0: { ...link, ...sent } },
+  };
+  const format = '{{.Name}} {{.MemUsage}} {{.NetIO}} {{.PIDs}}';
+  const { stdout, stderr } = await docker('stats', '--no-stream', '--format', format, 'web');
+  assert.equal(stdout.trim(), 'web 20MiB / 1GiB 3kB / 5kB 7', stderr);
+});
+
 test('what docker run asks for and is not served is refused by name', { skip }, async () => {
   const refused: readonly (readonly [RegExp, ...string[]])[] = [
     [/does not serve HostConfig\.Privileged/, '--privileged'],

@@ -18,7 +18,7 @@ export const refusedRoutes: readonly Route[] = [
   ...refuse(
     'GET',
     'it comes with a later version',
-    ...['stats', 'changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
+    ...['changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
   ),
   ...refuse('PUT', 'files are not copied into containers', '/containers/{id}/archive'),
   ...refuse('HEAD', 'files are not copied out of containers', '/containers/{id}/archive'),
