@@ -26,6 +26,7 @@ import { removeTableText } from './nft-text.ts';
 import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
+import { bindPort, PortHolder } from './port-holder.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
 import { readFacts, readUplink, type Uplink } from './local-facts.ts';
 import { type DeltaPlan, planDelta } from './delta-plan.ts';
@@ -68,6 +69,7 @@ export class KernelNetwork implements NodeNetwork {
   readonly #places: Places;
   readonly #records: SandboxRecords;
   readonly #executors: Executors;
+  readonly #holder = new PortHolder(bindPort);
   #view: NetworkView | undefined;
   #facts: Facts | undefined;
   #known: Desired | undefined;
@@ -175,6 +177,7 @@ export class KernelNetwork implements NodeNetwork {
   clear(): Promise<void> {
     return this.#serial(async () => {
       this.#view = this.#knownView = undefined;
+      this.#holder.close();
       this.#forget();
       for (const id of this.#sandboxIds()) {
         this.#places.remove(id);
@@ -189,6 +192,7 @@ export class KernelNetwork implements NodeNetwork {
   async close(): Promise<void> {
     await this.#queue.catch(() => undefined);
     this.#places.close();
+    this.#holder.close();
   }
 
   /** Runs `fn` after everything that was asked for before it. */
@@ -222,8 +226,19 @@ export class KernelNetwork implements NodeNetwork {
     const { steps, settle } = this.#delta(view, facts) ?? this.#whole(view, facts);
     this.#run(steps);
     settle();
+    this.#holdPorts();
     this.#knownView = view;
     return { readBack, ...countSteps(steps) };
+  }
+
+  #holdPorts(): void {
+    const ports = new Set(this.#known!.tables.get('root')!.frontends.keys());
+    const taken = this.#places.inside('root', () => this.#holder.hold(ports));
+    if (taken.length > 0)
+      this.#options.log.warn(
+        'published ports are bound by another program of this node: the mesh takes its connections',
+        { ports: taken },
+      );
   }
 
   /** Only endpoints and services changed: the common case, and the one that must be quick. */

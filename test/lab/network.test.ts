@@ -225,6 +225,12 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
       const ping = await inside(other!, 'busybox', 'ping', '-c', '1', '-W', '1', box.addresses['front']!);
       assert.equal(ping.code, 1);
     }
+    // The same subnet once more is another segment: the same address is another container there.
+    await docker('network', 'create', '-d', 'overlay', '--subnet', '10.50.0.0/24', 'twin');
+    await create('twins', '--replicas', '2', '--network', 'twin', IMAGE);
+    const [one, two] = await boxes('twins');
+    assert.equal((await ask(one!, `http://${two!.addresses['twin']!}/`))['container'], two!.id.slice(0, 12));
+    await docker('service', 'rm', 'twins');
     const [first, second] = await boxes('other');
     assert.equal(
       (await inside(first!, 'busybox', 'ping', '-c', '1', '-W', '1', second!.addresses['back']!)).code,

@@ -2,6 +2,7 @@
 import { intToIp, overlaps, parseCidr, range } from '../../kit/cidr.ts';
 import type { Cidr, Ipv4, Vni } from '../../model/ids.ts';
 import type { Network, NetworkState } from '../../model/objects.ts';
+import type { NetworkSpec } from '../../model/spec.ts';
 import type { Draft } from './draft.ts';
 
 const FIRST_VNI = 4096;
@@ -25,15 +26,27 @@ const takenStates = (draft: Draft): NetworkState[] => [
   ...draft.states.values(),
 ];
 
-/** 4096 is kept for the ingress network; others go on above the highest in use, and fill gaps only at the end. */
+/** The one that was asked for, else: 4096 for the ingress network alone; others go on above the highest in use, and fill gaps only at the end. */
 function freeVni(draft: Draft, network: Network): Vni | undefined {
   const taken = new Set<number>(takenStates(draft).map(({ vni }) => vni));
+  const asked = askedVni(network.spec);
+  if (asked !== undefined) return taken.has(asked) ? undefined : (asked as Vni);
   if (network.spec.Ingress && !taken.has(FIRST_VNI)) return FIRST_VNI as Vni;
   const highest = [...taken].reduce((a, b) => Math.max(a, b), FIRST_VNI);
   if (highest < LAST_VNI) return (highest + 1) as Vni;
   for (let vni = FIRST_VNI + 1; vni <= LAST_VNI; vni++) if (!taken.has(vni)) return vni as Vni;
   return undefined;
 }
+
+export const VNI_LIST = 'com.docker.network.driver.overlay.vxlanid_list';
+
+/** The first of the driver's list of VNIs, one a subnet; a network has one subnet. */
+export function askedVni({ Options }: NetworkSpec): number | undefined {
+  const text = Options?.[VNI_LIST]?.split(',')[0];
+  return text === undefined || !/^\d+$/.test(text) ? undefined : Number(text);
+}
+
+export const isVni = (vni: number): boolean => vni > 0 && vni <= LAST_VNI;
 
 function chooseSubnet(draft: Draft, network: Network): Cidr | undefined {
   const given = network.spec.IPAM?.Config?.[0]?.Subnet;

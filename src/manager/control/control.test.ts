@@ -157,14 +157,24 @@ test('networks: in use, ingress rules, overlap', async (t) => {
   await assert.rejects(c.control.createNetwork({ Name: 'net', Driver: 'overlay' }), {
     code: 'already-exists',
   });
+  const other = (Subnet: string, Options = {}) =>
+    c.control.createNetwork({ Name: 'other', Driver: 'overlay', Options, IPAM: { Config: [{ Subnet }] } });
+  await assert.rejects(other(c.view.ingress!.state!.subnet), { code: 'failed-precondition' });
+  const VNI_LIST = 'com.docker.network.driver.overlay.vxlanid_list';
+  const vni = c.control.network('net').state!.vni;
+  await assert.rejects(other('10.9.0.0/16', { [VNI_LIST]: `${vni}` }), { code: 'failed-precondition' });
+  for (const bad of ['0', '16777216', 'x'])
+    await assert.rejects(other('10.9.0.0/16', { [VNI_LIST]: bad }), { code: 'invalid-argument' });
+  await other('10.9.0.0/16', { [VNI_LIST]: '7000' });
   await assert.rejects(
-    c.control.createNetwork({
-      Name: 'other',
-      Driver: 'overlay',
-      IPAM: { Config: [{ Subnet: '10.9.0.0/16' }] },
-    }),
-    { code: 'failed-precondition' },
+    c.create(spec({ Name: 'x', ...template({ Networks: [{ Target: 'net' }, { Target: 'other' }] }) })),
+    code(
+      'InvalidArgument',
+      'networks net (10.9.0.0/24) and other (10.9.0.0/16) overlap: one service can not be on both',
+    ),
   );
+  await c.run(300);
+  assert.equal(c.control.network('other').state?.vni, 7000);
   await assert.rejects(c.control.createNetwork({ Name: 'in2', Driver: 'overlay', Ingress: true }), {
     code: 'already-exists',
   });

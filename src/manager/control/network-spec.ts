@@ -1,11 +1,12 @@
 /** Whether an overlay network can be made, and whether one can go. */
 import { contains, overlaps, parseCidr, parseIpv4, prefixLength } from '../../kit/cidr.ts';
 import { SkeinError } from '../../model/errors.ts';
-import type { NetworkId } from '../../model/ids.ts';
+import type { Cidr, NetworkId, Vni } from '../../model/ids.ts';
 import type { Network } from '../../model/objects.ts';
 import type { IpamConfig, NetworkSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
 import { hasEnded, ingressPorts, networksOf } from '../task.ts';
+import { askedVni, isVni, VNI_LIST } from '../allocator/network-plan.ts';
 import { checkName } from './service-spec.ts';
 import { inUse, invalid, taken, unimplemented } from './refusal.ts';
 
@@ -26,6 +27,7 @@ export function checkNetworkSpec(view: View, spec: NetworkSpec): void {
   if ('encrypted' in (spec.Options ?? {}))
     throw unimplemented('encrypted overlay networks are not served by Skein yet');
   if (spec.Ingress) checkIngress(view, spec);
+  checkVni(view, spec);
   checkIpam(view, spec);
 }
 
@@ -33,6 +35,16 @@ function checkIngress(view: View, spec: NetworkSpec): void {
   if (view.ingress) throw taken(`ingress network (${view.ingress.id}) is already present`);
   if (spec.Attachable) throw invalid('ingress network cannot be attachable');
   if (spec.Internal) throw invalid('ingress network cannot be internal');
+}
+
+function checkVni(view: View, spec: NetworkSpec): void {
+  const text = spec.Options?.[VNI_LIST];
+  if (text === undefined) return;
+  const vni = askedVni(spec);
+  if (vni === undefined || !isVni(vni)) throw invalid(`invalid vxlan id value ${text} passed`);
+  for (const network of view.all('network').values())
+    if (network.state?.vni === (vni as Vni))
+      throw inUse(`vxlan id ${vni} is already in use by network ${network.spec.Name}`);
 }
 
 function checkIpam(view: View, spec: NetworkSpec): void {
@@ -72,10 +84,33 @@ function checkSubnet(
   )
     throw invalid(`ipam configuration: ip-range ${range} is not in subnet ${text}`);
   for (const network of view.all('network').values())
-    if (network.state && overlaps(network.state.subnet, subnet))
+    if (network.spec.Ingress && network.state && overlaps(network.state.subnet, subnet))
       throw inUse(
-        `Pool overlaps with other one on this address space: ${text} and ${network.state.subnet} of network ${network.spec.Name}`,
+        `Pool overlaps with other one on this address space: ${text} and ${network.state.subnet} of the ingress network ${network.spec.Name}`,
       );
+}
+
+/**
+ * Networks are segments of their own, so their subnets may overlap; but one container can not stand on two that do.
+ * The ingress network's is apart from all: any service may publish a port tomorrow.
+ */
+export function checkTogether(view: View, networks: readonly NetworkId[]): void {
+  const known = networks.flatMap((id) => view.get('network', id) ?? []);
+  for (const [i, one] of known.entries()) for (const other of known.slice(i + 1)) checkApart(one, other);
+}
+
+function checkApart(one: Network, other: Network): void {
+  const [a, b] = [subnetOf(one), subnetOf(other)];
+  if (a && b && overlaps(a, b))
+    throw invalid(
+      `networks ${one.spec.Name} (${a}) and ${other.spec.Name} (${b}) overlap: one service can not be on both`,
+    );
+}
+
+/** As allocated, or as asked for by somebody a moment ago. */
+function subnetOf({ state, spec }: Network): Cidr | undefined {
+  const asked = spec.IPAM?.Config?.[0]?.Subnet;
+  return state?.subnet ?? (asked ? parseCidr(asked) : undefined);
 }
 
 const isWithin = (inner: ReturnType<typeof parseCidr>, outer: ReturnType<typeof parseCidr>): boolean =>

@@ -1,11 +1,12 @@
 /** What a service's spec needs of the rest of the cluster: a free name, networks that exist, ports nobody has. */
-import type { ConfigId, SecretId, ServiceId } from '../../model/ids.ts';
+import type { ConfigId, NetworkId, SecretId, ServiceId } from '../../model/ids.ts';
 import type { Service } from '../../model/objects.ts';
 import type { NetworkAttachmentSpec, ServiceSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
 import { jobSize } from '../job.ts';
-import { hostPorts, ingressPorts } from '../task.ts';
+import { hostPorts, ingressPorts, networksOf } from '../task.ts';
 import { findNetwork } from './lookup.ts';
+import { checkTogether } from './network-spec.ts';
 import { inUse, invalid, nameTaken } from './refusal.ts';
 
 /** The spec as it is stored: networks by id, and the words Docker fills in. Throws what the cluster cannot give. */
@@ -20,6 +21,10 @@ export function resolveSpec(view: View, spec: ServiceSpec, self: ServiceId | und
   };
   if (spec.Networks?.length) resolved.Networks = resolveNetworks(view, spec.Networks);
   checkPorts(view, resolved, self);
+  checkTogether(
+    view,
+    networksOf(resolved).map(({ Target }) => Target as NetworkId),
+  );
   return resolved;
 }
 

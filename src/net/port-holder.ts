@@ -1,0 +1,74 @@
+/**
+ * Published ports are held on the node: a socket is bound to each, so that no other program binds one unnoticed and
+ * wonders why nobody comes. The sockets never listen and never receive: translation takes every packet before them.
+ *
+ * A port that somebody else has already is his on paper, and the mesh's in fact: it is named, so that a person hears
+ * of it, and tried again with each change. Cost: one file descriptor a port.
+ */
+import { loadLibc } from '../kit/libc.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { Protocol } from '../model/spec.ts';
+
+/** Binds a socket to the port and gives its file descriptor. */
+export type BindPort = (protocol: Protocol, port: number) => number;
+
+export class PortHolder {
+  readonly #bind: BindPort;
+  readonly #held = new Map<string, number>();
+  #taken: ReadonlyMap<string, string> = new Map();
+
+  constructor(bind: BindPort) {
+    this.#bind = bind;
+  }
+
+  /** Ports that are published and that another program on the node has, with what the kernel says. */
+  get taken(): ReadonlyMap<string, string> {
+    return this.#taken;
+  }
+
+  /** Holds these ports (`tcp/80`) and lets go of all others; the ports that have newly been found taken. */
+  hold(ports: ReadonlySet<string>): readonly string[] {
+    for (const [port, fd] of this.#held)
+      if (!ports.has(port)) {
+        loadLibc().close(fd);
+        this.#held.delete(port);
+      }
+    const taken = new Map<string, string>();
+    for (const port of ports) {
+      if (this.#held.has(port)) continue;
+      const [protocol, number] = port.split('/') as [Protocol, string];
+      try {
+        this.#held.set(port, this.#bind(protocol, Number(number)));
+      } catch (error) {
+        taken.set(port, SkeinError.from(error).message);
+      }
+    }
+    const fresh = [...taken.keys()].filter((port) => !this.#taken.has(port));
+    this.#taken = taken;
+    return fresh;
+  }
+
+  close(): void {
+    this.hold(new Set());
+  }
+}
+
+const [AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_CLOEXEC] = [2, 1, 2, 5, 0o2000000];
+const IPPROTO: Record<Protocol, number> = { tcp: 6, udp: 17, sctp: 132 };
+const TYPE: Record<Protocol, number> = { tcp: SOCK_STREAM, udp: SOCK_DGRAM, sctp: SOCK_SEQPACKET };
+
+/** In the namespace that the thread is in; without SO_REUSEADDR, so that nobody shares it. */
+export const bindPort: BindPort = (protocol, port) => {
+  const libc = loadLibc();
+  const fd = libc.socket(AF_INET, TYPE[protocol] | SOCK_CLOEXEC, IPPROTO[protocol]);
+  try {
+    const address = Buffer.alloc(16);
+    address.writeUInt16LE(AF_INET, 0);
+    address.writeUInt16BE(port, 2);
+    libc.bind(fd, address);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+};
