@@ -89,13 +89,13 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.deepEqual(bridge.stdout.trim().split(/\s+/), ['eth0', 'lo']);
   });
 
-  test('the virtual IP of a service works from a container of one’s own', async () => {
+  test('the virtual IP and the name of a service work from a container of one’s own', async () => {
     const inspected = await ok('node1', 'service', 'inspect', '-f', '{{json .Endpoint.VirtualIPs}}', 'web');
     const [{ Addr }] = JSON.parse(inspected) as [{ Addr: string }];
     const { code, stderr } = await shell(
       'node2',
       ['--network', 'mynet'],
-      `wget -qO- http://${Addr.split('/')[0]}/`,
+      `wget -qO- http://${Addr.split('/')[0]}/ && wget -qO- http://web/ && nslookup tasks.web`,
     );
     assert.equal(code, 0, stderr);
   });
