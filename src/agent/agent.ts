@@ -158,7 +158,8 @@ export class Agent {
       try {
         for await (const event of runtime.events(signal)) {
           if (event.type === 'resync') this.#markAll();
-          else this.#worker.mark(event.id);
+          // Only the worker starts a task's container, and it looks by itself afterwards.
+          else if (event.type !== 'start') this.#worker.mark(event.id);
         }
       } catch (error) {
         if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });

@@ -185,8 +185,7 @@ export class Worker {
       if (step.kind === 'wait') return this.#rest(context, step.until);
       const wait = await this.#execute(step, context);
       if (wait) return wait;
-      // A report changes nothing on the node, and looking costs calls to containerd and to the shim.
-      if (step.kind !== 'report') look = undefined;
+      look = lookAfter(step, look, context.local);
     }
     if (!signal.aborted) throw new SkeinError('internal', `container ${id} does not settle`);
   }
@@ -363,6 +362,16 @@ export class Worker {
       else local.failure = { state: 'rejected', err: error.message };
     }
   }
+}
+
+/**
+ * What is known without looking again, which costs calls to containerd and to the shim: a report changes nothing on
+ * the node, an attach the sandbox alone (only this key's reconcile makes its container).
+ */
+function lookAfter(step: Step, look: Look, local: Local): Look | undefined {
+  if (step.kind === 'report') return look;
+  const attached = step.kind === 'attach-sandbox' && local.sandbox;
+  return attached ? { item: look.item, seen: { ...look.seen, sandbox: true, attached } } : undefined;
 }
 
 /** Only the status changed, and to nothing later than what was known (`joined`): every report comes back like that. */
