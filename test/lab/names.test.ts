@@ -1,0 +1,224 @@
+/** Names inside the containers of a real cluster: every kind of question, the world outside, and daemons that die. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { isRunning } from '../../src/kit/detached.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { IMAGE, Stage } from './stage.ts';
+
+const NAME = 'dns-a';
+/** Where the world's name server is, outside of the cluster. */
+const WORLD = '192.0.2.200';
+
+/** Knows example.org, is silent about everything that begins with "silent". */
+const WORLD_SERVER = `
+const socket = require('node:dgram').createSocket('udp4');
+socket.on('message', (query, from) => {
+  if (query.includes('silent')) return;
+  const reply = Buffer.concat([query, Buffer.from('c00c000100010000003c0004cb007109', 'hex')]);
+  const known = query.includes('example') && query.readUInt16BE(query.indexOf(0, 12) + 1) === 1;
+  reply.writeUInt16BE(0x8180 | (known ? 0 : 3), 2);
+  reply.writeUInt16BE(known ? 1 : 0, 6);
+  socket.send(known ? reply : reply.subarray(0, query.length), from.port, from.address);
+});
+socket.bind(53, '${WORLD}', () => process.stdout.write('up'));
+`;
+
+/** Asks [type, name] after each other; prints what each was answered with and how long that took. */
+const CLIENT = `
+const { Resolver } = require('node:dns/promises');
+const resolver = new Resolver({ timeout: 6000, tries: 1 });
+resolver.setServers(['127.0.0.11']);
+(async () => {
+  const answers = [];
+  for (const [type, name] of JSON.parse(process.argv[1])) {
+    const start = performance.now();
+    const found = await (type === 'PTR' ? resolver.reverse(name) : resolver.resolve(name, type)).then((a) => a.sort(), (e) => e.code);
+    answers.push({ found, ms: performance.now() - start });
+  }
+  process.stdout.write(JSON.stringify(answers));
+})();
+`;
+
+/** Asks for a name until it is told to stop; then prints how often, and how often in vain. */
+const STEADY = `
+const { Resolver } = require('node:dns/promises');
+const resolver = new Resolver({ timeout: 2000, tries: 1 });
+resolver.setServers(['127.0.0.11']);
+let [asked, failed, go] = [0, [], true];
+process.stdin.resume().on('end', () => (go = false));
+(async () => {
+  while (go) {
+    asked++;
+    await resolver.resolve4(process.argv[1]).then((a) => a[0] === process.argv[2] || failed.push(a[0]), (e) => failed.push(e.code));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  process.stdout.write(JSON.stringify({ asked, failed }));
+  process.exit(0);
+})();
+`;
+
+interface Answered {
+  readonly found: string | readonly string[];
+  readonly ms: number;
+}
+
+interface Container {
+  readonly Id: string;
+  readonly Name: string;
+  readonly State: { readonly Pid: number };
+  readonly NetworkSettings: { readonly Networks: Record<string, { readonly IPAddress: string }> };
+}
+
+describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+  let stage: Stage;
+  let world: ChildProcess;
+  const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+  const create = (name: string, ...args: string[]) =>
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
+
+  async function containers(service: string): Promise<Container[]> {
+    const ids = await docker('ps', '-q', '--no-trunc', '--filter', `name=${service}.`);
+    return JSON.parse(await docker('inspect', ...ids.split('\n').filter(Boolean))) as Container[];
+  }
+  const enter = ({ State: { Pid } }: Container) => ['nsenter', `--net=/proc/${Pid}/ns/net`, '--'];
+
+  async function ask(from: string, ...questions: [type: string, name: string][]): Promise<Answered[]> {
+    const [container] = await containers(from);
+    const argv = [...enter(container!), process.execPath, '-e', CLIENT, JSON.stringify(questions)];
+    return JSON.parse((await runProcess(argv, { timeoutMs: 30_000 })).stdout) as Answered[];
+  }
+  const found = async (from: string, type: string, name: string) => (await ask(from, [type, name]))[0]!.found;
+
+  async function vip(service: string): Promise<string> {
+    const format = '{{range .Endpoint.VirtualIPs}}{{.Addr}}{{end}}';
+    return (await docker('service', 'inspect', '-f', format, service)).trim().split('/')[0]!;
+  }
+
+  before(async () => {
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 1 }));
+    const [command = '', ...args] = [...stage.lab.enter('client'), process.execPath, '-e', WORLD_SERVER];
+    world = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    await new Promise((resolve) => world.stdout!.once('data', resolve));
+    await stage.loadImage();
+    await docker('network', 'create', '-d', 'overlay', 'front');
+    await docker('network', 'create', '-d', 'overlay', '--internal', 'vault');
+    await create('web', '--replicas', '2', '--network', 'name=front,alias=www', IMAGE);
+    await create('caller', '--network', 'front', '--dns', WORLD, IMAGE);
+    await create('locked', '--network', 'vault', '--dns', WORLD, IMAGE);
+  });
+  after(async () => {
+    stage.close();
+    world.kill();
+    await downLab(NAME);
+  });
+
+  test('every kind of name, and addresses back to names', async () => {
+    const webs = await containers('web');
+    const address = (c: Container) => c.NetworkSettings.Networks['front']!.IPAddress;
+    const all = webs.map(address).sort();
+    const virtual = await vip('web');
+    const names: [name: string, addresses: readonly string[]][] = [
+      ['web', [virtual]],
+      ['wEb.fRont', [virtual]],
+      ['www', [virtual]],
+      ['tasks.web', all],
+      ['tasks.www', all],
+      [webs[0]!.Name.slice(1), [address(webs[0]!)]],
+      [webs[1]!.Id.slice(0, 12), [address(webs[1]!)]],
+    ];
+    const answers = await ask('caller', ...names.map(([name]): [string, string] => ['A', name]));
+    assert.deepEqual(
+      answers.map((a) => a.found),
+      names.map(([, addresses]) => addresses),
+    );
+    assert.deepEqual(await found('caller', 'PTR', virtual), ['web.front']);
+    assert.deepEqual(await found('caller', 'PTR', address(webs[0]!)), [`${webs[0]!.Name.slice(1)}.front`]);
+  });
+
+  test('AAAA of our names is answered at once with nothing, and nobody outside is asked', async () => {
+    const answers = await ask('caller', ['AAAA', 'web'], ['AAAA', 'tasks.web'], ['MX', 'www']);
+    for (const { found: answer, ms } of answers) {
+      assert.equal(answer, 'ENODATA');
+      assert.ok(ms < 1_000, `${ms} ms`);
+    }
+  });
+
+  test('other names are asked on of --dns, also what it says does not exist; its silence ends in bounded time', async () => {
+    const [known, unknown, silent] = await ask(
+      'caller',
+      ['A', 'example.org'],
+      ['A', 'nobody.org'],
+      ['A', 'silent.org'],
+    );
+    assert.deepEqual(known!.found, ['203.0.113.9']);
+    assert.equal(unknown!.found, 'ENOTFOUND');
+    assert.equal(silent!.found, 'ESERVFAIL');
+    assert.ok(silent!.ms < 5_500, `${silent!.ms} ms`);
+  });
+
+  test('a network knows nothing of the others, and an internal one nothing of the world', async () => {
+    for (const name of ['web', 'tasks.web', 'web.front', 'example.org'])
+      assert.equal(await found('locked', 'A', name), 'ENOTFOUND', name);
+    assert.deepEqual(await found('locked', 'A', 'locked'), [await vip('locked')]);
+    assert.equal(await found('caller', 'A', 'locked'), 'ENOTFOUND');
+  });
+
+  test('skeind is killed and started again, and no question in a container fails', async () => {
+    const [caller] = await containers('caller');
+    const [command = '', ...args] = [
+      ...enter(caller!),
+      process.execPath,
+      '-e',
+      STEADY,
+      'web',
+      await vip('web'),
+    ];
+    const steady = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    let out = '';
+    steady.stdout!.on('data', (chunk: Buffer) => (out += chunk.toString()));
+    await stage.lab.kill('node1');
+    await new Promise((resolve) => setTimeout(resolve, 500)); // a while without it, asking all the time
+    await stage.lab.start('node1');
+    await until(
+      'the manager to answer',
+      async () => (await stage.docker('node1').run('service', 'ls')).code === 0 || 'not yet',
+      { timeoutMs: 30_000 },
+    );
+    await create('fresh', '--network', 'front', IMAGE);
+    assert.deepEqual(await found('caller', 'A', 'fresh'), [await vip('fresh')]);
+    steady.stdin!.end();
+    await new Promise((resolve) => steady.once('close', resolve));
+    const { asked, failed } = JSON.parse(out) as { asked: number; failed: unknown[] };
+    assert.ok(asked > 50, `${asked} asked`);
+    assert.deepEqual(failed, []);
+  });
+
+  test('the resolver is killed: it is back with everything', async () => {
+    const folder = join(stage.lab.node('node1').runRoot, 'resolver');
+    const pidOf = () =>
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.pid'))
+        .map((name) => isRunning(join(folder, name)))
+        .find((pid) => pid !== undefined);
+    const before = pidOf();
+    assert.ok(before);
+    process.kill(before, 'SIGKILL');
+    const virtual = await vip('web');
+    await until(
+      'names to be back',
+      async () => {
+        const answer = await found('caller', 'A', 'web');
+        return answer[0] === virtual || String(answer);
+      },
+      { timeoutMs: 10_000 },
+    );
+    assert.notEqual(pidOf(), before);
+    assert.equal((await found('caller', 'A', 'tasks.web')).length, 2);
+  });
+});
