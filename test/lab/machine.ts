@@ -1,6 +1,7 @@
 /** What of a lab can be seen on the machine: compared before and after, so that nothing is left behind unseen. */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { runProcess } from '../../src/kit/process.ts';
+import { Lab } from '../../src/lab/lab.ts';
 
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
 
@@ -29,6 +30,7 @@ export async function machineState(lab: string): Promise<Readonly<Record<string,
     tables: await lines(['nft', 'list', 'tables']),
     routes: await lines(['ip', 'route']),
     files: ['/var/lib/skein-lab', '/run/skein-lab'].map((f) => `${f}/${lab}`).filter((f) => existsSync(f)),
-    shimSockets: list('/run/containerd/s'),
+    // Their names do not tell whose they are: beside other labs nothing can be said of them.
+    shimSockets: Lab.names().some((name) => name !== lab) ? [] : list('/run/containerd/s'),
   };
 }

@@ -220,6 +220,58 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     kept.close();
   });
 
+  test('an update goes on where it was through the death of each daemon', async () => {
+    await docker('service', 'update', '--detach', '--env-add', 'A=1', 'web');
+    for (const [node, what] of deaths) {
+      await stage.lab.kill(node, what);
+      if (what === 'skeind') await stage.lab.start(node);
+    }
+    await managerAnswers();
+    const status = [
+      'service',
+      'inspect',
+      '--format',
+      '{{.UpdateStatus.State}} {{.UpdateStatus.Message}}',
+      'web',
+    ];
+    await until(
+      'the update to complete',
+      async () => {
+        const { stdout, stderr } = await stage.docker('node1').run(...status);
+        return stdout === 'completed update completed\n' || stdout + stderr;
+      },
+      { timeoutMs: 40_000 },
+    );
+    await stage.converged('web', 3);
+    for (const { state, error } of await stage.tasks('web')) {
+      assert.doesNotMatch(state, /^(Failed|Rejected|Orphaned)/);
+      assert.equal(error, '');
+    }
+    await eventuallyWhole(3);
+  });
+
+  test('a node that is cut off: replaced elsewhere; healed, it stops what it still ran', async () => {
+    await stage.lab.cut('node2');
+    await until('node2 to be down', async () => /node2\s+Down/.test(await docker('node', 'ls')) || 'ready', {
+      timeoutMs: 40_000,
+    });
+    await stage.converged('web', 3);
+    assert.notEqual(await stage.docker('node2').ok('ps', '-q'), '', 'what ran there runs on, cut off');
+    await stage.lab.heal('node2');
+    await until('node2 to be ready', async () => /node2\s+Ready/.test(await docker('node', 'ls')) || 'down', {
+      timeoutMs: 20_000,
+    });
+    await until(
+      'what ran there to be stopped',
+      async () => (await stage.docker('node2').ok('ps', '-q')) === '' || 'it still runs',
+      { timeoutMs: 20_000 },
+    );
+    await eventuallyWhole(3);
+    await docker('service', 'update', '--force', 'web');
+    assert.ok((await stage.running('web')).some((t) => t.node === 'node2'));
+    await eventuallyWhole(3);
+  });
+
   test('a node that is gone: its tasks run elsewhere, and it is used again when it is back', async () => {
     await stage.lab.powerOff('node2');
     await until(
