@@ -115,7 +115,8 @@ export function tableOf(result: BenchResult): readonly (readonly string[])[] {
     const first = of(contenders[0]!);
     const ratios = others.map((other) => {
       const figure = of(other);
-      return first && figure ? ratio(first, figure).toFixed(2) : '-';
+      const value = first && figure ? ratio(first, figure) : Number.NaN;
+      return Number.isFinite(value) ? value.toFixed(2) : '-';
     });
     return [`${quantity}, ${unit}`, ...cells, ...ratios];
   });
