@@ -10,6 +10,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runProcess } from '../../src/kit/process.ts';
 import { buildImage } from '../../src/lab/image.ts';
+import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import type { NodePlan } from '../../src/lab/plan.ts';
 import { skipWithoutDocker } from '../docker.ts';
@@ -120,11 +121,15 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     });
 
     test('the settings file says where the socket is, whose it is, and where managers listen', async () => {
-      const found = statSync(socket(stage.lab.node('node1')));
-      assert.equal(found.mode & 0o777, 0o660);
+      const found = () => statSync(socket(stage.lab.node('node1')));
+      const mode = () => found().mode & 0o777;
+      // It is opened to the group when it is the group's, a moment after it is there.
+      await until('the socket to be open to its group', async () => mode() === 0o660 || mode().toString(8), {
+        timeoutMs: 5_000,
+      });
       assert.match(await docker('node1', 'info'), /Name: node1[^]*Docker Root Dir: \S+proof-install\/node1/);
       const gid = /^nogroup:[^:]*:(\d+)/m.exec(readFileSync('/etc/group', 'utf8'))![1];
-      assert.equal(found.gid, Number(gid));
+      assert.equal(found().gid, Number(gid));
     });
 
     test('init and join, no other step, and a service', async () => {
