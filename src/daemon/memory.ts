@@ -8,7 +8,7 @@
  */
 
 /** Scavenges of a megabyte are short; what they promote too early, the next full collection finds soon. */
-export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--heap-growing-percent=20'];
+export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1'];
 
 /**
  * Buffers of streams (64 KiB) go back to the kernel when they are freed; glibc would raise that limit by itself. One
