@@ -121,6 +121,50 @@ test('a bad update pauses, or rolls back where that is asked for', async (t) => 
   );
 });
 
+test('a paused update goes on when asked again, or back: what was not changed is left alone', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });
+  await c.create(spec({ Mode: replicas(3) }));
+  await c.run(2000);
+  const state = () => c.control.service('web').updateStatus?.state;
+  const old = () => c.running('web').filter((task) => task.spec.ContainerSpec.Image === 'web:1');
+  await c.update('web', to('bad'));
+  await c.run(30_000);
+  assert.equal(state(), 'paused');
+  const untouched = old().map((task) => task.id);
+  assert.equal(untouched.length, 1);
+
+  const rollback = async () => {
+    const { version, spec: now } = c.control.service('web');
+    await c.control.updateService('web', version, now, { rollback: true });
+    await c.run(30_000);
+  };
+  await rollback();
+  assert.equal(state(), 'rollback_completed');
+  assert.equal(old().length, 3);
+  assert.ok(old().some((task) => task.id === untouched[0]));
+  assert.ok(
+    old().every((task) => c.control.isUpToDate(task)),
+    'nothing that the CLI would wait for',
+  );
+
+  c.agents.ends.delete('bad');
+  await rollback(); // takes the rollback back, and this time the image is good
+  assert.deepEqual(
+    c.running('web').map((task) => task.spec.ContainerSpec.Image),
+    Array(3).fill('bad'),
+  );
+
+  c.agents.ends.set('worse', { state: 'failed', err: 'task: non-zero exit (1)' });
+  await c.update('web', to('worse'));
+  await c.run(30_000);
+  assert.equal(state(), 'paused');
+  c.agents.ends.delete('worse');
+  await c.update('web', (s) => s);
+  await c.run(60_000);
+  assert.equal(state(), 'completed');
+});
+
 test('a failing task is replaced in its slot after the delay, with the reason kept and bounded history', async (t) => {
   const c = await cluster(t, 'n1');
   c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });

@@ -120,9 +120,13 @@ test('update: stale versions, renames and changes of mode are refused; only what
   assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ForceUpdate, 0);
 });
 
-test('rollback goes back to the previous spec once, and says so', async (t) => {
+test('rollback goes back to the previous spec and says so; another takes it back', async (t) => {
   const c = await cluster(t);
   await c.create(spec());
+  await assert.rejects(
+    c.control.updateService('web', c.control.service('web').version, spec(), { rollback: true }),
+    code('FailedPrecondition', 'service web does not have a previous spec'),
+  );
   await c.run(1500);
   await c.update('web', (s) => ({ ...s, ...container({ Image: 'web:2' }) }));
   await c.run(10_000);
@@ -133,10 +137,9 @@ test('rollback goes back to the previous spec once, and says so', async (t) => {
   assert.equal(c.running('web')[0]!.spec.ContainerSpec.Image, 'web:1');
   assert.equal(c.control.service('web').updateStatus?.message, 'rollback completed');
   const again = c.control.service('web').version;
-  await assert.rejects(
-    c.control.updateService('web', again, spec(), { rollback: true }),
-    code('FailedPrecondition', 'service web does not have a previous spec'),
-  );
+  await c.control.updateService('web', again, spec(), { rollback: true });
+  await c.run(10_000);
+  assert.equal(c.running('web')[0]!.spec.ContainerSpec.Image, 'web:2');
 });
 
 test('networks: in use, ingress rules, overlap', async (t) => {
@@ -182,8 +185,12 @@ test('networks: in use, ingress rules, overlap', async (t) => {
     code: 'invalid-argument',
   });
   await c.control.removeService('web');
+  const removed = c.control.removeNetwork('net');
+  await c.clock.advance(10);
+  assert.ok(c.control.network('net'), 'its last task has not ended');
   await c.run(1500);
-  await c.control.removeNetwork('net');
+  await removed;
+  assert.throws(() => c.control.network('net'), { code: 'not-found' });
 });
 
 test('the ingress network may be replaced by one with a subnet of its own; nodes get a new endpoint', async (t) => {

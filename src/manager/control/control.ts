@@ -20,11 +20,12 @@ import { draftOf, rolledBack } from '../step.ts';
 import { isOutdated, replacesTasks } from '../task.ts';
 import { withSwarmDefaults } from './initial-objects.ts';
 import { findNetwork, findNode, findService, findTask } from './lookup.ts';
-import { checkNetworkSpec, checkUnused } from './network-spec.ts';
+import { checkNetworkSpec, checkUnused, standing, stillUsed } from './network-spec.ts';
 import { type PayloadOptions, Payloads } from './payloads.ts';
 import { denied, inUse, invalid, nameTaken, stale, unimplemented } from './refusal.ts';
 import { resolveSpec } from './service-context.ts';
 import { checkServiceSpec } from './service-spec.ts';
+import { until } from './until.ts';
 
 export interface ControlOptions {
   readonly store: Pick<Store, 'transact'>;
@@ -40,6 +41,8 @@ export interface ControlOptions {
 
 /** How long a write may take to show in the view before the client is told to look again. */
 const VISIBLE_MS = 10_000;
+/** How long the tasks of a network that is removed may take to stop: a drain, a grace period, and some. */
+const LEAVING_MS = 60_000;
 
 export class Control {
   readonly #options: ControlOptions;
@@ -135,9 +138,18 @@ export class Control {
     return id;
   }
 
+  /**
+   * Waits for tasks that are stopping, as those of a stack that was just removed: what is made next under the same name
+   * meets nothing of them.
+   */
   async removeNetwork(ref: string): Promise<void> {
+    const { view, clock } = this.#options;
     const network = this.network(ref);
-    checkUnused(this.view, network);
+    checkUnused(view, network);
+    await until(view, clock, LEAVING_MS, () => standing(view, network).length === 0);
+    const [user] = standing(view, network);
+    if (user) throw stillUsed(network, user);
+    checkUnused(view, network);
     await this.#write([{ op: 'delete', kind: 'network', id: network.id }]);
   }
 
@@ -212,7 +224,9 @@ export class Control {
       startedAt: timestamp(this.#options.clock.now()),
       message: 'manually requested rollback',
     };
-    return { ...rolledBack(service), spec, updateStatus };
+    // As in Docker: a second rollback takes the first one back.
+    const previous = { previousSpec: service.spec, previousSpecVersion: service.specVersion };
+    return { ...rolledBack(service), ...previous, spec, updateStatus };
   }
 
   async #write(ops: readonly Op[], taken?: () => SkeinError): Promise<void> {

@@ -2,10 +2,10 @@
 import { contains, overlaps, parseCidr, parseIpv4, prefixLength } from '../../kit/cidr.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { Cidr, NetworkId, Vni } from '../../model/ids.ts';
-import type { Network } from '../../model/objects.ts';
+import type { Network, Task } from '../../model/objects.ts';
 import type { IpamConfig, NetworkSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
-import { hasEnded, ingressPorts, networksOf } from '../task.ts';
+import { hasEnded, ingressPorts, isAttachment, isLost, isWanted, networksOf } from '../task.ts';
 import { askedVni, isVni, VNI_LIST } from '../allocator/network-plan.ts';
 import { checkName } from './service-spec.ts';
 import { inUse, invalid, taken, unimplemented } from './refusal.ts';
@@ -134,6 +134,17 @@ export function checkUnused(view: View, network: Network): void {
       throw inUse(`ingress network cannot be removed because service ${service.id} depends on it`);
     throw inUse(`network ${network.id} is in use by service ${service.id}`);
   }
-  for (const task of view.tasksOfNetwork(network.id))
-    if (!hasEnded(task)) throw inUse(`network ${network.id} is in use by task ${task.id}`);
+  const user = standing(view, network).find((task) => !isLeaving(view, task));
+  if (user) throw stillUsed(network, user);
 }
+
+/** Tasks that still stand on the network, on nodes that can be asked to end them. */
+export const standing = (view: View, network: Pick<Network, 'id'>): Task[] =>
+  [...view.tasksOfNetwork(network.id)].filter((task) => !hasEnded(task) && !isLost(view, task));
+
+/** On its way out: it is to stop, or its service is gone. */
+const isLeaving = (view: View, task: Task): boolean =>
+  !isWanted(task) || (!isAttachment(task) && !view.get('service', task.serviceId));
+
+export const stillUsed = (network: Pick<Network, 'id'>, task: Task) =>
+  inUse(`network ${network.id} is in use by task ${task.id}`);

@@ -3,7 +3,8 @@
  * the update's status becomes. Nothing is remembered between plans, so an update survives a change of leader.
  *
  * One approximation follows from that: a new task that ends while the update runs counts as a failure of the update
- * however long it ran before, because the time it started is not stored.
+ * however long it ran before, because the time it started is not stored. Tasks made before the update began (it was
+ * paused, and goes on) do not count.
  */
 import { timestamp } from '../../kit/clock.ts';
 import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
@@ -110,9 +111,9 @@ const configOf = (service: Service): UpdateConfig =>
 function failure(service: Service, slots: readonly SlotFacts[]): ((now: number) => UpdatePlan) | undefined {
   const config = configOf(service);
   if (config.FailureAction === 'continue') return undefined;
-  const failed = slots.flatMap(({ slot }) =>
-    slot.tasks.filter((t) => isFresh(service)(t) && endedByItself(t)).slice(0, 1),
-  );
+  const began = timeOf(service.updateStatus?.startedAt ?? service.createdAt);
+  const counts = (t: Task) => isFresh(service)(t) && endedByItself(t) && timeOf(t.createdAt) >= began;
+  const failed = slots.flatMap(({ slot }) => slot.tasks.filter(counts).slice(0, 1));
   if (failed.length === 0 || failed.length / slots.length <= (config.MaxFailureRatio ?? 0)) return undefined;
   const reason = `due to failure or early termination of task ${failed[0]!.id}`;
   const rolling = service.updateStatus?.state === 'rollback_started';
