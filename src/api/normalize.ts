@@ -24,6 +24,9 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 /** Renames keys to the schema's spelling and drops nulls and unknown keys, as deep as the schema goes. */
 export function normalize(schema: z.core.$ZodType, value: unknown): unknown {
   if (value === null) return undefined;
+  // Go's zero value of a word that may be left out: `docker stack deploy` sends `"Order": ""`.
+  const mayBeLeftOut = schema instanceof z.ZodOptional || schema instanceof z.ZodDefault;
+  if (value === '' && mayBeLeftOut && schema._zod.def.innerType instanceof z.ZodEnum) return undefined;
   if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable)
     return normalize(schema._zod.def.innerType, value);
   if (schema instanceof z.ZodArray && Array.isArray(value))

@@ -5,6 +5,8 @@ import { silentLog } from '../kit/log.ts';
 import { FakeBackends } from './fake-backends.ts';
 import { MAX_BODY } from './request.ts';
 import { type ApiServer, createApiServer } from './server.ts';
+import { z } from 'zod';
+import { normalize } from './normalize.ts';
 
 const servers: ApiServer[] = [];
 after(async () => {
@@ -395,4 +397,11 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   assert.equal((await call('POST', '/images/registry.example:5000/a/b:1/tag?repo=foo&tag=2')).status, 201);
   assert.deepEqual((await call('DELETE', '/images/foo:2')).json, [{ Untagged: 'foo:2' }]);
   assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');
+});
+
+test('a word that is empty is one that was not said, as in Go', () => {
+  const order = z.object({ Order: z.enum(['stop-first', 'start-first']).optional(), Name: z.string() });
+  assert.deepEqual(normalize(order, { Order: '', Name: '' }), { Name: '' });
+  const mode = z.object({ PublishMode: z.enum(['ingress', 'host']).default('ingress') });
+  assert.deepEqual(mode.parse(normalize(mode, { PublishMode: '' })), { PublishMode: 'ingress' });
 });
