@@ -13,10 +13,12 @@ import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { HashText } from '../model/names.ts';
+import type { HostFirewall } from '../net/firewall.ts';
 import type { NetworkStatusFile } from '../net/network-status.ts';
 import type { Prober } from '../net/probe-socket.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
+import { FirewallLoop } from './firewall-loop.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
 import type { PayloadStore } from './payload-store.ts';
@@ -34,6 +36,8 @@ export interface AgentOptions {
     readonly status: NetworkStatusFile;
     readonly monotonic: () => number;
   };
+  /** Keeps the host's firewall from dropping what Skein forwards; without: it is left alone. */
+  readonly firewall?: Pick<HostFirewall, 'keep'>;
   readonly assignments: Assignments;
   readonly sink: StatusSink;
   readonly dataRoot: string;
@@ -56,6 +60,7 @@ export class Agent {
   readonly networkLoop: NetworkLoop;
   readonly #worker: Worker;
   readonly #steering: SteeringLoop | undefined;
+  readonly #firewall: FirewallLoop | undefined;
   readonly #abort = new AbortController();
   #unsubscribe: (() => void) | undefined;
   #events: Promise<void> = Promise.resolve();
@@ -77,6 +82,7 @@ export class Agent {
         clock,
         log,
       });
+    this.#firewall = options.firewall && new FirewallLoop({ firewall: options.firewall, status, clock, log });
     this.networkLoop = new NetworkLoop({
       network,
       view: () => assignments.networkView(),
@@ -115,6 +121,7 @@ export class Agent {
     });
     this.networkLoop.start();
     this.#steering?.start();
+    this.#firewall?.start();
     this.#worker.start();
     this.#events = this.#watch();
     this.#lookAtAll();
@@ -126,7 +133,7 @@ export class Agent {
     this.#abort.abort();
     this.#unsubscribe?.();
     this.#steering?.stop();
-    await Promise.all([this.#worker.stop(), this.networkLoop.stop(), this.#events]);
+    await Promise.all([this.#worker.stop(), this.networkLoop.stop(), this.#firewall?.stop(), this.#events]);
   }
 
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord> {

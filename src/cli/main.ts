@@ -7,6 +7,7 @@ import { SkeinError } from '../model/errors.ts';
 import { registerBench } from './bench.ts';
 import { registerDaemon } from './daemon.ts';
 import { registerDemo } from './demo.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerInstall } from './install.ts';
 import { registerLab } from './lab.ts';
 
@@ -19,6 +20,7 @@ registerInstall(program);
 registerLab(program);
 registerDemo(program);
 registerBench(program);
+registerDoctor(program);
 
 try {
   await program.parseAsync();

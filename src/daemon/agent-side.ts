@@ -13,6 +13,7 @@ import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { NodeDescription } from '../model/objects.ts';
 import { KernelNetwork } from '../net/kernel-network.ts';
+import { HostFirewall } from '../net/firewall.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { IcmpProber } from '../net/probe-socket.ts';
 import type { Folders } from './folders.ts';
@@ -78,6 +79,7 @@ export class AgentSide {
     this.#agent = new Agent({
       runtime: options.runtime,
       network: named,
+      firewall: new HostFirewall(runProcess),
       steering: {
         prober: new IcmpProber(tools.random),
         status: new NetworkStatusFile(folders.runRoot),
@@ -171,6 +173,7 @@ export class AgentSide {
     });
     try {
       await network.clear();
+      await new HostFirewall(runProcess).remove();
     } finally {
       await network.close();
     }

@@ -27,6 +27,14 @@ const networkStatus = z.object({
     lastMs: z.number(),
     lastDrift: z.number().optional(),
   }),
+  /** What the host's own firewall has on the way of Skein's packets; absent: not looked at yet. */
+  firewall: z
+    .object({
+      chains: z.array(z.string()),
+      /** Rules put in front, ever: more than the first few say that somebody loads the firewall anew. */
+      inserted: z.number(),
+    })
+    .optional(),
 });
 
 export type NetworkStatus = z.infer<typeof networkStatus>;

@@ -1,0 +1,140 @@
+/** What `skein doctor` makes of what it found on a node. Pure: facts come in, findings with advice go out. */
+import type { NetworkStatus } from './network-status.ts';
+
+export interface Finding {
+  readonly name: string;
+  readonly level: 'ok' | 'warn' | 'fail';
+  readonly found: string;
+  /** What a person should do; absent where nothing needs to be done. */
+  readonly advice?: string;
+}
+
+export interface DoctorFacts {
+  readonly running: boolean;
+  readonly status: NetworkStatus;
+  /** What a new VXLAN device, bridge and nftables table said, by name; undefined: it works. */
+  readonly kernel: Readonly<Record<string, string | undefined>>;
+  readonly forwarding: boolean | undefined;
+  /** `undefined`: the module is not loaded. */
+  readonly bridgeNetfilter: boolean | undefined;
+  readonly links: readonly { readonly name: string; readonly mtu: number }[];
+  /** Chains of others on the forward and input hooks, as they stand now. */
+  readonly chains: readonly { readonly text: string; readonly drops: boolean; readonly ours: boolean }[];
+  /** The kernel's clock is kept in step with others'. */
+  readonly clockSynchronized: boolean | undefined;
+  readonly now: number;
+}
+
+/** Below this a packet of 1280 bytes, which IPv6 and many tunnels count on, does not fit the overlay. */
+const LEAST_MTU = 1_330;
+
+export function diagnose(facts: DoctorFacts): readonly Finding[] {
+  return [daemon(facts), ...kernel(facts), forwarding(facts), bridge(facts), mtu(facts)].concat([
+    firewall(facts),
+    peers(facts),
+    audits(facts),
+    clock(facts),
+  ]);
+}
+
+const daemon = ({ running }: DoctorFacts): Finding =>
+  running
+    ? { name: 'skeind', level: 'ok', found: 'runs' }
+    : {
+        name: 'skeind',
+        level: 'fail',
+        found: 'does not run; containers and rules stay as they are, and follow no change',
+        advice: 'systemctl start skein, and read its log: journalctl -u skein',
+      };
+
+const kernel = ({ kernel: tried }: DoctorFacts): Finding[] =>
+  Object.entries(tried).map(([name, refusal]) =>
+    refusal === undefined
+      ? { name: `kernel: ${name}`, level: 'ok', found: 'works' }
+      : {
+          name: `kernel: ${name}`,
+          level: 'fail',
+          found: refusal,
+          advice: `load the kernel's module for ${name}`,
+        },
+  );
+
+const forwarding = ({ forwarding: on }: DoctorFacts): Finding =>
+  on
+    ? { name: 'forwarding', level: 'ok', found: 'net.ipv4.ip_forward is 1' }
+    : {
+        name: 'forwarding',
+        level: 'warn',
+        found: 'net.ipv4.ip_forward is 0',
+        advice:
+          'a node of a cluster sets it within 10 s; if it goes off again, something else sets it: look in /etc/sysctl.d',
+      };
+
+const bridge = ({ bridgeNetfilter }: DoctorFacts): Finding => ({
+  name: 'br_netfilter',
+  level: 'ok',
+  found:
+    bridgeNetfilter === undefined
+      ? 'not loaded'
+      : `loaded, ${bridgeNetfilter ? 'on' : 'off'}; overlays are bridged in a namespace of their own, out of its reach`,
+});
+
+function mtu({ links }: DoctorFacts): Finding {
+  const found = links.map((link) => `${link.name} ${link.mtu}`).join(', ');
+  const small = links.filter((link) => link.mtu < LEAST_MTU);
+  if (small.length === 0) return { name: 'mtu', level: 'ok', found };
+  const advice = `raise the MTU of ${small.map((l) => l.name).join(', ')}, or expect small packets in the overlays`;
+  return { name: 'mtu', level: 'warn', found, advice };
+}
+
+function firewall({ chains, status }: DoctorFacts): Finding {
+  const inserted = status.firewall?.inserted ?? 0;
+  const done = inserted > 0 ? `; rules put in front so far: ${inserted}` : '; nothing had to be put in front';
+  const found =
+    (chains.length > 0 ? chains.map((chain) => chain.text).join('; ') : 'no chains of others') + done;
+  const open = chains.filter((chain) => chain.drops && !chain.ours);
+  if (open.length === 0) return { name: 'firewall', level: 'ok', found };
+  return {
+    name: 'firewall',
+    level: 'fail',
+    found: `may drop what Skein forwards: ${open.map((chain) => chain.text).join('; ')}`,
+    advice:
+      'skeind puts its accepts in front within 10 s; if it runs and they do not stay, something removes them',
+  };
+}
+
+function peers({ status, now }: DoctorFacts): Finding {
+  const away = status.peers.filter((peer) => peer.awaySince !== undefined);
+  if (away.length === 0)
+    return { name: 'peers', level: 'ok', found: `${status.peers.length} answer, none is steered away` };
+  const since = (at: number) => `${((now - at) / 1000).toFixed(1)} s`;
+  return {
+    name: 'peers',
+    level: 'warn',
+    found: away.map((peer) => `${peer.hostname} steered away ${since(peer.awaySince!)} ago`).join(', '),
+    advice: `look at the way there: UDP 4789 and ICMP from ${away.map((peer) => peer.target).join(', ')}`,
+  };
+}
+
+function audits({ status: { audits: seen }, now }: DoctorFacts): Finding {
+  const counted = Object.entries(seen.repaired).map(([kind, n]) => `${kind} ${n}`);
+  const found = `${seen.count} audits, the last took ${seen.lastMs} ms; ${seen.drifted} found a difference`;
+  if (seen.lastDrift === undefined || now - seen.lastDrift > 3_600_000)
+    return { name: 'audit', level: 'ok', found };
+  return {
+    name: 'audit',
+    level: 'warn',
+    found: `${found}, repaired: ${counted.join(', ')}`,
+    advice: "something on this node changes what is Skein's: look for tools that flush nftables or links",
+  };
+}
+
+const clock = ({ clockSynchronized }: DoctorFacts): Finding =>
+  clockSynchronized === false
+    ? {
+        name: 'clock',
+        level: 'warn',
+        found: 'not synchronized',
+        advice: 'certificates and logs need the right time: install chrony or systemd-timesyncd',
+      }
+    : { name: 'clock', level: 'ok', found: clockSynchronized ? 'synchronized' : 'cannot be told here' };

@@ -1,0 +1,156 @@
+/**
+ * A mesh beside the host's own firewall, and against hands that delete what is Skein's: it comes back by itself, and
+ * nothing of others is touched.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { machineState } from './machine.ts';
+import { IMAGE, Stage } from './stage.ts';
+
+const NAME = 'steer-c';
+const ADDRESS = { node1: '192.0.2.11', node2: '192.0.2.12' } as const;
+const PORT = 80;
+
+describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+  let stage: Stage;
+  let machine: unknown;
+  const run = async (node: string, ...argv: string[]): Promise<string> =>
+    (await stage.lab.exec(node, argv)).stdout;
+  const answers = (node: keyof typeof ADDRESS): Promise<true | string> =>
+    stage.askMany('client', ADDRESS[node], PORT, 4).then((counts) => {
+      const whole = !counts.has('') && counts.size === 2;
+      return whole || JSON.stringify([...counts]);
+    }, String); // a request that nobody answers, not even with a refusal
+  const whole = (node: keyof typeof ADDRESS, timeoutMs: number): Promise<void> =>
+    until(`the mesh of ${node}`, () => answers(node), { timeoutMs });
+
+  before(async () => {
+    machine = await machineState(NAME);
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
+    await stage.loadImage();
+    const create = [
+      'service',
+      'create',
+      '--detach',
+      '--no-resolve-image',
+      '--mode',
+      'global',
+      '--name',
+      'web',
+    ];
+    await stage.docker('node1').ok(...create, '-p', `${PORT}:80`, IMAGE);
+    await stage.converged('web', 2);
+    await whole('node1', 10_000);
+    await whole('node2', 10_000);
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+    assert.deepEqual(await machineState(NAME), machine);
+  });
+
+  for (const keeper of ['iptables-nft', 'iptables-legacy'])
+    test(`${keeper} with a dropping FORWARD policy: through within 10 s, once; nothing of others changes`, async () => {
+      await run('node1', keeper, '-P', 'FORWARD', 'DROP');
+      await run('node1', keeper, '-A', 'FORWARD', '-i', 'docker0', '-j', 'ACCEPT');
+      await whole('node1', 12_000);
+      const rules = await run('node1', keeper, '-S', 'FORWARD');
+      assert.match(rules, /skein:into-the-mesh/);
+      assert.match(rules, /^-P FORWARD DROP$/m);
+      assert.match(rules, /-A FORWARD -i docker0 -j ACCEPT/);
+      assert.match(stage.networkStatus('node1').firewall!.chains.join(), new RegExp(`${keeper}.*FORWARD`));
+      // As a firewall that is loaded anew.
+      await run('node1', keeper, '-F', 'FORWARD');
+      await whole('node1', 12_000);
+      await run('node1', keeper, '-P', 'FORWARD', 'ACCEPT');
+      await until(
+        'our rules to leave a chain that accepts by itself',
+        async () => {
+          const left = await run('node1', keeper, '-S', 'FORWARD');
+          return !left.includes('skein') || left;
+        },
+        { timeoutMs: 12_000 },
+      );
+    });
+
+  test('a chain of nft itself that drops: through within 10 s, and the table stays whole', async () => {
+    const input =
+      'add table inet guard\nadd chain inet guard way { type filter hook forward priority 10; policy drop; }\n';
+    await stage.lab.exec('node2', ['nft', '-f', '-'], { input });
+    await whole('node2', 12_000);
+    assert.match(
+      await run('node2', 'nft', 'list', 'table', 'inet', 'guard'),
+      /policy drop;[^]*skein:into-the-mesh/,
+    );
+    await run('node2', 'nft', 'delete', 'table', 'inet', 'guard');
+  });
+
+  const link = 'sk-ingress';
+  const neighboursOf = async (node: string): Promise<string[]> =>
+    (await run(node, 'ip', 'neighbour', 'show', 'nud', 'permanent', 'dev', link)).split('\n').toSorted();
+  const hands: Record<string, string[][]> = {
+    'the table': [['nft', 'delete', 'table', 'ip', 'skein']],
+    'a chain, every published port, every neighbour': [
+      ['nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80'],
+      ['nft', 'flush', 'map', 'ip', 'skein', 'published'],
+      ['ip', 'neighbour', 'flush', 'nud', 'permanent', 'dev', link],
+    ],
+    'the ingress link': [['ip', 'link', 'delete', link]],
+    'its address': [['ip', 'address', 'flush', 'dev', link]],
+  };
+  for (const [what, commands] of Object.entries(hands))
+    test(`deleted by hand: ${what}; back within 10 s, counted`, async () => {
+      const { drifted } = stage.networkStatus('node2').audits;
+      const neighbours = await neighboursOf('node2');
+      for (const argv of commands) await run('node2', ...argv);
+      assert.notEqual(await answers('node2'), true, 'what was deleted is needed');
+      await whole('node2', 12_000);
+      assert.ok(stage.networkStatus('node2').audits.drifted > drifted);
+      assert.deepEqual(await neighboursOf('node2'), neighbours);
+    });
+
+  test('deleted in the fabric, where the tunnels are: back at once on the next change', async () => {
+    const fabric = `${stage.lab.node('node2').runRoot}/netns/fabric`;
+    await stage.lab.exec('node2', ['nsenter', `--net=${fabric}`, 'bridge', 'fdb', 'flush', 'dev', 'vx-4096']);
+    const began = Date.now();
+    await stage.docker('node1').ok('service', 'update', '--detach', '--publish-add', '81:80', 'web');
+    await whole('node2', 12_000);
+    assert.ok(Date.now() - began < 9_000);
+  });
+
+  test('what is none of ours stays: a foreign table, a link and a neighbour', async () => {
+    const input = 'add table ip foreign\nadd chain ip foreign keep\nadd rule ip foreign keep counter\n';
+    await stage.lab.exec('node2', ['nft', '-f', '-'], { input });
+    await run('node2', 'ip', 'link', 'add', 'sk-other', 'type', 'bridge');
+    await run('node2', 'ip', 'neighbour', 'add', '192.0.2.77', 'lladdr', '02:00:00:00:00:77', 'dev', 'eth0');
+    const { count } = stage.networkStatus('node2').audits;
+    await run('node2', 'nft', 'delete', 'table', 'ip', 'skein');
+    await until('an audit', async () => stage.networkStatus('node2').audits.count > count || 'none yet', {
+      timeoutMs: 12_000,
+    });
+    await whole('node2', 12_000);
+    assert.match(await run('node2', 'nft', 'list', 'table', 'ip', 'foreign'), /counter/);
+    assert.match(await run('node2', 'ip', 'link', 'show', 'sk-other'), /sk-other/);
+    assert.match(await run('node2', 'ip', 'neighbour', 'show', '192.0.2.77'), /PERMANENT/);
+  });
+
+  test('doctor says what it found and did', async () => {
+    const doctor = [
+      process.execPath,
+      'bin/skein',
+      'doctor',
+      '--json',
+      '--run-root',
+      stage.lab.node('node1').runRoot,
+    ];
+    const { stdout } = await stage.lab.exec('node1', doctor, { accept: [0, 1] });
+    const { checks } = JSON.parse(stdout) as { checks: { name: string; level: string; found: string }[] };
+    const level = (name: string) => checks.find((check) => check.name === name)?.level;
+    assert.equal(level('peers'), 'ok');
+    assert.equal(level('forwarding'), 'ok');
+    assert.match(checks.find((check) => check.name === 'firewall')!.found, /put in front/);
+  });
+});

@@ -1,0 +1,128 @@
+/**
+ * Constant load through every node, on new and on kept connections, while everything changes that a person changes on
+ * a working day. Not one request may fail, and a connection that stays open lives as long as its task.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { HttpLoad } from './load.ts';
+import { machineState } from './machine.ts';
+import { delay, IMAGE, Stage } from './stage.ts';
+
+const NAME = 'steer-b';
+const NODES = ['node1', 'node2', 'node3'] as const;
+const ADDRESSES = ['192.0.2.11', '192.0.2.12', '192.0.2.13'] as const;
+const PORT = 8080;
+/** Requests a second over all nodes. */
+const RATE = 210;
+const QUICK = ['--update-delay', '0s', '--update-monitor', '500ms', '--stop-grace-period', '5s'];
+
+describe('nothing is lost', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
+  let stage: Stage;
+  let machine: unknown;
+  const docker = (...args: string[]) => stage.docker('node1').ok(...args);
+
+  /** Runs `change` under load, and a moment more. */
+  async function underLoad(change: () => Promise<unknown>): Promise<void> {
+    const load = new HttpLoad(stage.lab, { targets: ADDRESSES.map((a) => [a, PORT] as const), rate: RATE });
+    const began = Date.now();
+    try {
+      await delay(500);
+      await change();
+      await delay(500);
+    } finally {
+      const { failed, errors, sent } = await load.stop();
+      assert.deepEqual(errors, [], `${failed} of ${sent} requests failed`);
+      const seconds = (Date.now() - began) / 1000;
+      assert.ok(sent > (seconds - 1) * RATE * 0.8, `${sent} requests in ${seconds} s are no load`);
+    }
+  }
+
+  const managerAnswers = (node: string): Promise<void> =>
+    until(
+      `the manager of ${node} to answer`,
+      async () => {
+        const { code, stderr } = await stage.docker(node).run('service', 'ls');
+        return code === 0 || stderr;
+      },
+      { timeoutMs: 30_000 },
+    );
+
+  const leader = async (): Promise<string> => {
+    for (const node of NODES) {
+      const format = '{{if .ManagerStatus}}{{.Hostname}} {{.ManagerStatus}}{{end}}';
+      const { code, stdout } = await stage.docker(node).run('node', 'ls', '--format', format);
+      const found = code === 0 && /^(\S+) Leader$/m.exec(stdout)?.[1];
+      if (found) return found;
+    }
+    return '';
+  };
+
+  before(async () => {
+    machine = await machineState(NAME);
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 3, managers: 3 }));
+    await stage.loadImage();
+    const create = ['service', 'create', '--detach', '--no-resolve-image', ...QUICK];
+    await docker(...create, '--name', 'web', '--replicas', '3', '-p', `${PORT}:80`, IMAGE);
+    await docker(...create, '--name', 'other', '--replicas', '3', '-p', `${PORT + 1}:80`, IMAGE);
+    await stage.converged('web', 3);
+    await stage.converged('other', 3);
+  });
+  after(async () => {
+    stage.close();
+    await downLab(NAME);
+    assert.deepEqual(await machineState(NAME), machine);
+  });
+
+  for (const order of ['stop-first', 'start-first'])
+    test(`a rolling update, ${order}`, () =>
+      underLoad(() => docker('service', 'update', '--update-order', order, '--force', 'web')));
+
+  test('scale up and down', () =>
+    underLoad(async () => {
+      await docker('service', 'scale', 'web=6');
+      await docker('service', 'scale', 'web=3');
+    }));
+
+  test('another service on the next port is removed', () =>
+    underLoad(() => docker('service', 'rm', 'other')));
+
+  test('a node is drained, and is used again', () =>
+    underLoad(async () => {
+      await docker('node', 'update', '--availability', 'drain', 'node3');
+      await until(
+        'node3 to be empty',
+        async () => (await stage.running('web')).every((task) => task.node !== 'node3') || 'not yet',
+        { timeoutMs: 30_000 },
+      );
+      await stage.converged('web', 3);
+      await docker('node', 'update', '--availability', 'active', 'node3');
+      await docker('service', 'update', '--force', 'web');
+    }));
+
+  for (const [what, signal] of [
+    ['kill -9 and restart', 'SIGKILL'],
+    ['upgrade', 'SIGTERM'],
+  ] as const)
+    test(`${what} of skeind on every node in turn, the leader among them`, () =>
+      underLoad(async () => {
+        const leaders = new Set<string>();
+        for (const node of NODES) {
+          leaders.add(await leader());
+          await stage.lab.kill(node, 'skeind', signal);
+          await until(
+            `skeind of ${node} to be gone`,
+            async () =>
+              stage.lab.report().nodes.find((n) => n.name === node)!.pids.skeind === null || 'it runs',
+            { timeoutMs: 15_000 },
+          );
+          await stage.lab.start(node);
+          await managerAnswers(node);
+        }
+        leaders.add(await leader());
+        assert.ok(leaders.size > 1, `the leader changed: ${[...leaders].join()}`);
+        await stage.converged('web', 3);
+      }));
+});
