@@ -9,7 +9,7 @@ import type { ServiceId } from '../model/ids.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { diff, type Step } from './diff-plan.ts';
 import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
-import { type Desired, type Facts, gatewayCidr, planEndpoints, type SandboxRecord } from './plan.ts';
+import { type Desired, type Facts, planEndpoints, type SandboxRecord, surroundingsOf } from './plan.ts';
 import { planSandboxTable, rotationOf } from './sandbox-table.ts';
 import { type Frontend, linkKey, type NftState, type Place, StateBuilder } from './state.ts';
 import { INGRESS_LINK, vxlanName } from './link-names.ts';
@@ -152,9 +152,9 @@ function tableParts(
 ): readonly TablePart[] {
   if (services.size === 0) return [];
   const [was, now] = [only(before, services), only(after, services)];
-  const gateway = gatewayCidr(facts);
+  const surroundings = surroundingsOf(after, facts);
   const [rotationWas, rotationNow] = [rotationOf(was), rotationOf(now)];
-  const parts = [tablePart('root', planNft(was, gateway, []), planNft(now, gateway, []), known)];
+  const parts = [tablePart('root', planNft(was, surroundings, []), planNft(now, surroundings, []), known)];
   for (const { spec } of sandboxes) {
     const old = planSandboxTable(spec, was, rotationWas);
     const table = planSandboxTable(spec, now, rotationNow);

@@ -32,12 +32,16 @@ const BASES = {
   // Before connection tracking and translation (-300): a reply is still addressed to the ingress endpoint here, so
   // whatever names a loopback address on the wire is an intruder that route_localnet would let in.
   guard: { type: 'filter', hook: 'prerouting', priority: -300 },
+  // mangle: what comes out of the ingress network, before anything looks at it.
+  'clamp-in': { type: 'filter', hook: 'prerouting', priority: -150 },
   // dstnat: where destination translation has its place for packets that come in.
   prerouting: { type: 'nat', hook: 'prerouting', priority: -100 },
   // The same for connections of the node itself: to its own address or to 127.0.0.1.
   output: { type: 'nat', hook: 'output', priority: -100 },
   // filter: after routing, so that the way out is known.
   forward: { type: 'filter', hook: 'forward', priority: 0 },
+  // mangle: what goes into the ingress network, the node's own connections too.
+  'clamp-out': { type: 'filter', hook: 'postrouting', priority: -150 },
   // srcnat: the last thing before a packet leaves.
   postrouting: { type: 'nat', hook: 'postrouting', priority: 100 },
 } as const;
@@ -117,9 +121,23 @@ function postroutingRules(ingress: Ipv4 | undefined, gateway: Cidr): Rule[] {
   ];
 }
 
-function planBases(ingress: Ipv4 | undefined, gateway: Cidr): BaseChain[] {
+/**
+ * No segment is larger than this node's stretch of the ingress network: a container on a node with a larger uplink
+ * would send more than this node's uplink takes, and no router stands between them to say so.
+ */
+const clampRule = (kind: 'iifname' | 'oifname', mtu: number): Rule => ({
+  name: 'segments fit the ingress network',
+  matches: [{ kind, name: INGRESS_LINK }, { kind: 'tcp-syn' }],
+  verdict: { kind: 'clamp-mss', to: mtu - IP_AND_TCP },
+});
+
+const IP_AND_TCP = 40;
+
+function planBases(ingress: Ipv4 | undefined, { gateway, ingressMtu }: Surroundings): BaseChain[] {
   const rules: Record<keyof typeof BASES, readonly Rule[]> = {
     guard: [guardRule(INGRESS_LINK), guardRule(GATEWAY_LINK)],
+    'clamp-in': ingressMtu ? [clampRule('iifname', ingressMtu)] : [],
+    'clamp-out': ingressMtu ? [clampRule('oifname', ingressMtu)] : [],
     prerouting: [published],
     output: [published],
     forward: forwardRules,
@@ -143,7 +161,18 @@ export interface HostPorts {
   readonly ports: readonly PortSpec[];
 }
 
-export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly HostPorts[]): NftTable {
+/** What the table must know of its node. */
+export interface Surroundings {
+  readonly gateway: Cidr;
+  /** undefined: no ingress network. */
+  readonly ingressMtu: number | undefined;
+}
+
+export function planNft(
+  view: NetworkView,
+  surroundings: Surroundings,
+  hostPorts: readonly HostPorts[],
+): NftTable {
   const frontends = new Map<string, PublishedPort>();
   const add = (port: Omit<PublishedPort, 'kind'>) => frontends.set(portKey(port), { kind: 'port', ...port });
   for (const { address, ports: specs } of hostPorts)
@@ -165,7 +194,7 @@ export function planNft(view: NetworkView, gateway: Cidr, hostPorts: readonly Ho
       if (spec.PublishedPort)
         add({ protocol: spec.Protocol, port: spec.PublishedPort, backends, keepClient });
     }
-  return { kind: 'mesh', bases: planBases(view.self?.ingress?.address, gateway), frontends };
+  return { kind: 'mesh', bases: planBases(view.self?.ingress?.address, surroundings), frontends };
 }
 
 /** Endpoints in rotation on the ingress network, by service, in the order of their addresses. */

@@ -27,6 +27,8 @@ function matchText(match: Match): string {
       return 'fib daddr type local';
     case 'dport':
       return `${match.protocol} dport ${match.port}`;
+    case 'tcp-syn':
+      return 'tcp flags & (syn | rst) == syn';
     case 'ct-new':
       return 'ct state new';
     case 'ct-marked-reply':
@@ -52,6 +54,8 @@ function verdictText(verdict: Verdict): string {
       return 'ip daddr vmap @vips';
     case 'remember-entrance':
       return `ct mark set ether saddr map { ${verdict.entrances.map((e) => `${e.mac} : ${hex(e.mark)}`).join(', ')} }`;
+    case 'clamp-mss':
+      return `tcp option maxseg size set ${verdict.to}`;
     case 'restore-mark':
       return 'meta mark set ct mark';
     default:

@@ -3,7 +3,7 @@
  * same planner feeds the reconciler, the golden files, explanations and `--dry-run`.
  */
 import { addressOf, interfaceAddress, parseCidr, prefixLength } from '../kit/cidr.ts';
-import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
+import type { ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
 import type { NetworkItem, NetworkView } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
 import {
@@ -17,7 +17,7 @@ import {
   portName,
   vxlanName,
 } from './link-names.ts';
-import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
+import { type NftTable, nftStateOf, planNft, type Surroundings } from './nft-plan.ts';
 import { planReturnPaths, planSandboxTable, rotationOf } from './sandbox-table.ts';
 import type { SandboxSpec } from './network.ts';
 import { type KernelState, linkKey, type Link, type Place, StateBuilder, ZERO_MAC } from './state.ts';
@@ -50,7 +50,10 @@ const VXLAN_OVERHEAD = 50;
 export const mtuOf = (network: NetworkItem, facts: Facts): number =>
   network.mtu ?? facts.uplinkMtu - VXLAN_OVERHEAD;
 
-export const gatewayCidr = (facts: Facts): Cidr => parseCidr(facts.gateway);
+export function surroundingsOf(view: NetworkView, facts: Facts): Surroundings {
+  const ingress = [...view.networks.values()].find((network) => network.ingress);
+  return { gateway: parseCidr(facts.gateway), ingressMtu: ingress && mtuOf(ingress, facts) };
+}
 
 export function planNode(view: NetworkView, sandboxes: readonly SandboxRecord[], facts: Facts): Desired {
   const state = new StateBuilder();
@@ -63,7 +66,7 @@ export function planNode(view: NetworkView, sandboxes: readonly SandboxRecord[],
   const hostPorts = sandboxes.flatMap((s) =>
     s.gateway ? [{ address: addressOf(s.gateway), ports: s.hostPorts }] : [],
   );
-  tables.set('root', planNft(view, gatewayCidr(facts), hostPorts));
+  tables.set('root', planNft(view, surroundingsOf(view, facts), hostPorts));
   for (const { spec } of sandboxes) tables.set(spec.id, planSandboxTable(spec, view, rotation));
   for (const [place, table] of tables) state.nft.set(place, nftStateOf(table));
   return Object.assign(state, { tables, kept });

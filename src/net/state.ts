@@ -103,6 +103,7 @@ export type Match =
   /** The destination is an address of this node. */
   | { readonly kind: 'daddr-local' }
   | { readonly kind: 'dport'; readonly protocol: Protocol; readonly port: number }
+  | { readonly kind: 'tcp-syn' }
   | { readonly kind: 'ct-new' }
   /** An answer, of a connection that bears a mark. */
   | { readonly kind: 'ct-marked-reply' }
@@ -121,6 +122,8 @@ export type Verdict =
   | { readonly kind: 'vip' }
   /** Marks the connection by the MAC it came from; goes on. */
   | { readonly kind: 'remember-entrance'; readonly entrances: readonly Entrance[] }
+  /** Lowers the segment size that the peer is told; goes on. */
+  | { readonly kind: 'clamp-mss'; readonly to: number }
   /** The packet takes the mark of its connection; goes on. */
   | { readonly kind: 'restore-mark' };
 
