@@ -75,6 +75,27 @@ for (const [words, patch] of REFUSED)
     assert.throws(() => checkServiceSpec(spec(patch)), code('InvalidArgument', words));
   });
 
+const UNSERVED: [string, Partial<ServiceSpec>][] = [
+  [
+    'log driver "syslog" is not served by Skein: output is kept on the node (json-file)',
+    template({ LogDriver: { Name: 'syslog' } }),
+  ],
+  [
+    'log options are not served by Skein yet: max-file, max-size',
+    template({ LogDriver: { Name: 'json-file', Options: { 'max-size': '1m', 'max-file': '2' } } }),
+  ],
+  ['isolation "hyperv" is of Windows: Skein runs Linux containers', container({ Isolation: 'hyperv' })],
+  [
+    'Privileges.SELinuxContext is not served by Skein',
+    container({ Privileges: { CredentialSpec: {}, SELinuxContext: { Disable: true } } }),
+  ],
+];
+
+for (const [words, patch] of UNSERVED)
+  test(`not served: ${words}`, () => {
+    assert.throws(() => checkServiceSpec(spec(patch)), code('Unimplemented', words));
+  });
+
 test('a taken name, a taken port and an unknown network are refused and change nothing', async (t) => {
   const c = await cluster(t);
   const id = await c.create(spec({ EndpointSpec: { Ports: [port({})] } }));

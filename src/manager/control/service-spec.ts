@@ -17,6 +17,7 @@ import type {
 import { parseConstraint } from '../constraint.ts';
 import { isJob } from '../job.ts';
 import { invalid, unimplemented } from './refusal.ts';
+import { checkServed } from './unserved.ts';
 
 /** Docker's names of services, networks, secrets and configs: what a DNS label may be, with inner dots and dashes. */
 const NAME = /^[a-zA-Z0-9]+(?:[a-zA-Z0-9-_]*[a-zA-Z0-9])?$/;
@@ -67,6 +68,7 @@ function checkTask(task: TaskSpec | undefined): void {
   for (const text of task.Placement?.Constraints ?? []) withPrefix(() => parseConstraint(text));
   if ((task.Placement?.MaxReplicas ?? 0) < 0) throw invalid('max replicas per node must be non-negative');
   checkContainer(task.ContainerSpec);
+  checkServed(task);
 }
 
 /** Parsers throw plain words; a client gets them in the form of the other refusals. */
@@ -155,7 +157,8 @@ const MIN_HEALTH = 1e6;
 
 function checkHealth({ Healthcheck: health }: ContainerSpec): void {
   if (!health) return;
-  const times = { Interval: health.Interval, Timeout: health.Timeout, StartPeriod: health.StartPeriod };
+  const { Interval, Timeout, StartPeriod, StartInterval } = health;
+  const times = { Interval, Timeout, StartPeriod, StartInterval };
   for (const [name, value = 0] of Object.entries(times))
     if (value !== 0 && value < MIN_HEALTH)
       throw invalid(`ContainerSpec: ${name} in HealthConfig cannot be less than 1ms`);
