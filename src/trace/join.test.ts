@@ -97,17 +97,20 @@ test('the table of the reference capture, same host and cross host', () => {
   assert.deepEqual(
     rows.map((row) => row.split(/ {2,}/)),
     [
-      ['case', 'hop', 'source IP', 'source MAC', 'destination IP', 'destination MAC', 'ports, flags'],
+      [
+        ...['case', 'hop', 'source IP', 'source MAC', 'destination IP', 'destination MAC', 'ports, flags'],
+        'translated',
+      ],
       rows[1]!.split('  '),
       ['same host', '1', ...client, ...node, '40001 -> 80 [SYN]'],
-      ['same host', '2', ...endpoint, ...near, '40002 -> 8080 [SYN]'],
+      ['same host', '2', ...endpoint, ...near, '40002 -> 8080 [SYN]', 'DNAT + SNAT'],
       ['cross host', '1', ...client, ...node, '40002 -> 80 [SYN]'],
-      ['cross host', '2', ...endpoint, ...far, '40003 -> 8080 [SYN]'],
+      ['cross host', '2', ...endpoint, ...far, '40003 -> 8080 [SYN]', 'DNAT + SNAT'],
       ['cross host', '3', ...far, ...endpoint, '8080 -> 40003 [SYN, ACK]'],
     ],
   );
   const columns = [...rows[1]!.matchAll(/ {2}-/g)].map(({ index }) => index);
-  for (const row of rows) for (const at of columns) assert.match(row.slice(at, at + 3), /^ {2}\S/);
+  for (const row of rows) for (const at of columns) assert.match(row.slice(at, at + 3), /^ {2}\S|^$/);
   assert.equal(
     renderTunnel(connections[1]!),
     'carried in VXLAN 4096 from 192.0.2.11 to 192.0.2.12, UDP port 4789',

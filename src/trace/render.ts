@@ -1,13 +1,6 @@
-/** Connections as the packet table of the reference capture: aligned text, raw values with names beside them. Pure. */
+/** Connections as rows of the packet table, and what stands beside it. Pure. */
 import type { Connection, Hop } from './join.ts';
-
-/** Names that people know, by address; what has none is shown bare. */
-export interface TraceNames {
-  readonly addresses: ReadonlyMap<string, string>;
-  readonly macs?: ReadonlyMap<string, string>;
-}
-
-const HEAD = ['case', 'hop', 'source IP', 'source MAC', 'destination IP', 'destination MAC', 'ports, flags'];
+import { type PathRow, renderRows, type TraceNames, translationOf } from './table.ts';
 
 /**
  * The hops that the reference capture shows: the way to the container, and across hosts the container's answer over
@@ -20,30 +13,28 @@ export function shownHops(connection: Connection, whole = false): readonly Hop[]
   );
 }
 
-const named = (value: string, names: ReadonlyMap<string, string> | undefined): string => {
-  const name = names?.get(value);
-  return name === undefined ? value : `${value} (${name})`;
-};
+export const rowsOf = (connection: Connection, whole = false): readonly PathRow[] =>
+  shownHops(connection, whole).map((hop, index, hops) => {
+    const before = hops[index - 1];
+    return {
+      kind: connection.kind,
+      hop: index + 1,
+      source: hop.source,
+      destination: hop.destination,
+      flags: hop.flags,
+      translation: before?.way === hop.way ? translationOf(before, hop) : undefined,
+    };
+  });
 
-export function renderHops(connection: Connection, names: TraceNames, whole = false): readonly string[][] {
-  return shownHops(connection, whole).map((hop, index) => [
-    connection.kind,
-    String(index + 1),
-    named(hop.source.ip, names.addresses),
-    named(hop.source.mac, names.macs),
-    named(hop.destination.ip, names.addresses),
-    named(hop.destination.mac, names.macs),
-    `${hop.source.port} -> ${hop.destination.port}${hop.flags.length > 0 ? ` [${hop.flags.join(', ')}]` : ''}`,
-  ]);
-}
-
-export function renderConnections(
+export const renderConnections = (
   connections: readonly Connection[],
   names: TraceNames,
   options: { readonly whole?: boolean } = {},
-): string {
-  return renderTable([HEAD, ...connections.flatMap((c) => renderHops(c, names, options.whole))]);
-}
+): string =>
+  renderRows(
+    connections.flatMap((connection) => rowsOf(connection, options.whole)),
+    names,
+  );
 
 /** Where a cross-host connection left the node: one line a tunnel. */
 export function renderTunnel(connection: Connection): string | undefined {
@@ -52,16 +43,4 @@ export function renderTunnel(connection: Connection): string | undefined {
     tunnel &&
     `carried in VXLAN ${tunnel.vni} from ${tunnel.source} to ${tunnel.destination}, UDP port ${tunnel.port}`
   );
-}
-
-/** Columns as wide as their widest cell, two spaces apart, a rule under the head. */
-export function renderTable(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column]!))
-      .join('  ')
-      .trimEnd();
-  const [head = [], ...body] = rows;
-  return [line(head), widths.map((width) => '-'.repeat(width)).join('  '), ...body.map(line)].join('\n');
 }

@@ -1,7 +1,7 @@
 /** Results for people: text for the terminal, Markdown for docs/benchmarks.md, with the machine they come from. */
 import { cpus, release, totalmem } from 'node:os';
 import type { RunProcess } from '../../kit/process.ts';
-import { renderTable } from '../../trace/render.ts';
+import { renderTable } from '../../trace/table.ts';
 import { type BenchResult, judge, tableOf } from './figures.ts';
 
 export interface Machine {

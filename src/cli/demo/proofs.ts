@@ -1,7 +1,7 @@
 /** The demo's proofs: each asks the running cluster, prints what it saw and adds to the check list. */
 import { runProcess } from '../../kit/process.ts';
 import type { Lab } from '../../lab/lab.ts';
-import { renderTable } from '../../trace/render.ts';
+import { renderTable } from '../../trace/table.ts';
 import type { CheckList } from './checks.ts';
 import { type Answer, ingressFact, type IngressFact, parseAnswer, type Replica, replicaOf } from './facts.ts';
 
