@@ -167,7 +167,7 @@ const scripts = {
     build();
     if (args.length > 0) return finish(await runTests(args, { concurrency: 1 }));
     const unit = await runTests(UNIT, { concurrency: 2 });
-    finish(sum(unit, await runTests(['test/*/**/*.test.ts'], { concurrency: 1 })));
+    finish(sum(unit, await runTests(['test/*/**/*.test.ts'], { concurrency: 2 })));
   },
   async demo() {
     needRoot('npm run demo');

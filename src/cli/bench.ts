@@ -96,6 +96,8 @@ async function runOne(
     signal,
     async lab(labOptions, tools) {
       const name = `bench-${benchmark.name}`;
+      // What a killed run left: nobody else uses this lab's name.
+      await downLab(name);
       undo.push(async () => void (await downLab(name)));
       return Lab.up({ ...labOptions, name }, { progress, ...tools }, signal);
     },

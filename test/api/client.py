@@ -30,8 +30,8 @@ container = client.containers.list()[0]
 assert container.status == "running" and container.logs() == b""
 assert "ingress" in [n.name for n in client.networks.list()]
 try:
-    client.containers.run("demo:1")
-    raise SystemExit("containers.run should have been refused")
+    container.commit("demo", "2")
+    raise SystemExit("commit should have been refused")
 except docker.errors.APIError as error:
     assert error.status_code == 501 and "skein does not serve" in error.explanation
 try:

@@ -214,9 +214,9 @@ describe('docker CLI', { skip: skipWithoutDocker }, () => {
   });
 
   test('what is not served is said, never faked', async () => {
-    assert.match(await fails('run', 'x'), /skein does not serve POST \/containers\/create yet/);
-    assert.match(await fails('exec', 'web', 'ls'), /skein does not serve|No such container/);
-    assert.match(await fails('volume', 'ls'), /skein does not serve GET \/volumes yet/);
+    assert.match(await fails('commit', 'web', 'mine:1'), /skein does not serve POST \/commit yet/);
+    assert.match(await fails('run', 'x'), /manifest for x:latest not found/);
+    assert.match(await fails('exec', 'web', 'ls'), /No such container/);
     assert.equal(await ok('plugin', 'ls', '-q'), '');
     assert.match(await ok('stack', 'ls'), /NAME/);
   });
