@@ -26,6 +26,10 @@ after(async () => {
 
 const shell = (script: string) => containerConfig(own.netns, { Command: ['/bin/sh', '-c', script] });
 
+const bundleOf = (id: ContainerId): string =>
+  join(own.root, 'run', 'containerd', 'state', 'io.containerd.runtime.v2.task', 'skein', id);
+const socketOf = (address: string): string => address.replace(/^unix:\/\//, '');
+
 async function output(id: ContainerId): Promise<string> {
   const query = {
     follow: true,
@@ -152,6 +156,7 @@ test('a killed shim takes its container along, and that is seen', async () => {
   const config = shell('sleep 1000');
   await runtime.create(config);
   const pid = await runtime.start(config.id);
+  const address = readFileSync(join(bundleOf(config.id), 'address'), 'utf8');
   process.kill(shimOf(pid), 'SIGKILL');
   const info = await eventually('the end is seen', async () => {
     const now = await runtime.get(config.id);
@@ -161,6 +166,7 @@ test('a killed shim takes its container along, and that is seen', async () => {
   assert.notEqual(info.status === 'stopped' ? info.exitCode : 1, 0);
   await runtime.remove(config.id);
   assert.equal(await runtime.get(config.id), undefined);
+  rmSync(socketOf(address), { force: true }); // containerd forgets the socket of a shim that was killed
 });
 
 test('after a reboot a container is known and does not run; it is removed and made again', async () => {
@@ -172,17 +178,10 @@ test('after a reboot a container is known and does not run; it is removed and ma
   await own.daemon.stop();
   for (const process_ of [shim, pid]) process.kill(process_, 'SIGKILL');
   await eventually('all is gone', async () => !existsSync(`/proc/${pid}`) && !existsSync(`/proc/${shim}`));
-  const state = join(
-    own.root,
-    'run',
-    'containerd',
-    'state',
-    'io.containerd.runtime.v2.task',
-    'skein',
-    config.id,
-  );
+  const state = bundleOf(config.id);
   const { runProcess } = await import('../../src/kit/process.ts');
   await runProcess(['umount', join(state, 'rootfs')]);
+  rmSync(socketOf(readFileSync(join(state, 'address'), 'utf8')));
   rmSync(join(own.root, 'run'), { recursive: true, force: true });
   const { ContainerdProcess } = await import('../../src/containerd/daemon-process.ts');
   const { systemClock } = await import('../../src/kit/clock.ts');

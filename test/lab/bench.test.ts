@@ -30,9 +30,6 @@ after(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-/** Without the sockets of shims, which do not say whose they are: other labs may come and go meanwhile. */
-const stateBut = async (name: string) => ({ ...(await machineState(`bench-${name}`)), shimSockets: [] });
-
 /** What a benchmark compares, by the peers that are installed. */
 const CONTENDERS: Readonly<Record<string, readonly string[]>> = {
   mesh: ['mesh', 'bare path', ...(hasProgram('haproxy') ? ['HAProxy'] : [])],
@@ -45,7 +42,7 @@ for (const [name, contenders] of Object.entries(CONTENDERS))
     `bench ${name}: every quantity of every contender, a judgement for each target, nothing left`,
     { skip },
     async () => {
-      const before = await stateBut(name);
+      const before = await machineState(`bench-${name}`);
       const file = join(folder, `${name}.md`);
       const argv = [process.execPath, MAIN, 'bench', name, '--quick', '--json', '--write', file];
       const { stdout } = await runProcess(argv, { timeoutMs: 120_000 });
@@ -68,6 +65,6 @@ for (const [name, contenders] of Object.entries(CONTENDERS))
       const page = readFileSync(file, 'utf8');
       for (const quantity of quantities)
         assert.ok(page.includes(`| ${quantity}`), `${quantity} is on the page`);
-      assert.deepEqual(await stateBut(name), before, 'nothing is left');
+      assert.deepEqual(await machineState(`bench-${name}`), before, 'nothing is left');
     },
   );

@@ -1,7 +1,6 @@
 /** What of a lab can be seen on the machine: compared before and after, so that nothing is left behind unseen. */
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { runProcess } from '../../src/kit/process.ts';
-import { Lab } from '../../src/lab/lab.ts';
 
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
 
@@ -30,7 +29,11 @@ export async function machineState(lab: string): Promise<Readonly<Record<string,
     tables: await lines(['nft', 'list', 'tables']),
     routes: await lines(['ip', 'route']),
     files: ['/var/lib/skein-lab', '/run/skein-lab'].map((f) => `${f}/${lab}`).filter((f) => existsSync(f)),
-    // Their names do not tell whose they are: beside other labs nothing can be said of them.
-    shimSockets: Lab.names().some((name) => name !== lab) ? [] : list('/run/containerd/s'),
   };
 }
+
+/** The sockets of a lab's shims lie outside its folders under names that do not tell whose they are; their bundles do. */
+export const shimSockets = (lab: string): string[] =>
+  globSync(`/run/skein-lab/${lab}/*/containerd/state/io.containerd.runtime.v2.task/skein/*/address`).map(
+    (file) => readFileSync(file, 'utf8').replace(/^unix:\/\//, ''),
+  );

@@ -4,12 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import type { ProcessName } from '../../src/lab/node-process.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
-import { machineState } from './machine.ts';
+import { machineState, shimSockets } from './machine.ts';
 import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'test-restart';
@@ -63,6 +64,7 @@ class Kept {
 describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   let stage: Stage;
   let machine: unknown;
+  const sockets: string[] = [];
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
 
   /** Containers by name with the pid of their first process: what must not change. */
@@ -128,8 +130,11 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () 
   });
   after(async () => {
     stage.close();
+    sockets.push(...shimSockets(NAME));
     await downLab(NAME);
     assert.deepEqual(await machineState(NAME), machine);
+    assert.ok(sockets.length > 3, 'the shims of all containers');
+    assert.deepEqual(sockets.filter(existsSync), [], 'sockets of shims are left');
   });
 
   test('every node answers a TCP port and goes round all tasks on all nodes', () => eventuallyWhole(3));
@@ -305,6 +310,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () 
   });
 
   test('a power cut of everything: the cluster comes back to what was wanted, by itself', async () => {
+    sockets.push(...shimSockets(NAME));
     for (const node of NODES) await stage.lab.powerOff(node);
     await Promise.all(NODES.map((node) => stage.lab.start(node)));
     await managerAnswers();
