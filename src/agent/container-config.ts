@@ -1,13 +1,14 @@
 /** From a task and this node's names to the container's config, sandbox and files. Pure. */
 import type { ContainerConfig, ImageInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { resourceEnv } from '../model/generic-resources.ts';
 import { containerName } from '../model/names.ts';
 import type { ContainerSpec, HealthSpec, MountSpec } from '../model/spec.ts';
 import { type NetworkView, RESOLVER } from '../model/network-view.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import { mergeHealth } from './health-plan.ts';
-import { expandTemplate, type NodeNames } from './template.ts';
+import { expandTemplate, type NodeNames } from '../model/template.ts';
 
 /** The label by which this agent knows its containers. */
 export const TASK_LABEL = 'com.docker.swarm.task.id';
@@ -60,9 +61,10 @@ export const hostnameOf = (task: TaskItem, node: NodeNames, id: ContainerId): st
 function expandSpec(task: TaskItem, node: NodeNames): ContainerSpec {
   const spec = task.spec.ContainerSpec;
   const expand = (text: string) => expandTemplate(text, task, node);
+  const env = [...(spec.Env ?? []).map(expand), ...resourceEnv(task.genericResources ?? [])];
   return {
     ...spec,
-    ...(spec.Env && { Env: spec.Env.map(expand) }),
+    ...(env.length > 0 && { Env: env }),
     ...(spec.Mounts && { Mounts: spec.Mounts.map((mount) => expandMount(mount, expand)) }),
   };
 }
@@ -71,7 +73,21 @@ const expandMount = (mount: MountSpec, expand: (text: string) => string): MountS
   ...mount,
   Target: expand(mount.Target),
   ...(mount.Source !== undefined && { Source: expand(mount.Source) }),
+  ...(mount.VolumeOptions && { VolumeOptions: expandVolume(mount.VolumeOptions, expand) }),
 });
+
+type VolumeOptions = NonNullable<MountSpec['VolumeOptions']>;
+
+function expandVolume(options: VolumeOptions, expand: (text: string) => string): VolumeOptions {
+  const { Labels, DriverConfig } = options;
+  const each = (values: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(values).map(([key, value]) => [key, expand(value)]));
+  return {
+    ...options,
+    ...(Labels && { Labels: each(Labels) }),
+    ...(DriverConfig?.Options && { DriverConfig: { ...DriverConfig, Options: each(DriverConfig.Options) } }),
+  };
+}
 
 export function sandboxSpec(task: TaskItem, id: ContainerId, view: NetworkView): SandboxSpec {
   const networks = task.attachments.map((a) => view.networks.get(a.networkId));

@@ -4,12 +4,13 @@ import * as os from 'node:os';
 import { join } from 'node:path';
 import type { Mac } from '../model/ids.ts';
 import type { NodeDescription } from '../model/objects.ts';
-import type { Labels } from '../model/spec.ts';
+import type { GenericResource, Labels } from '../model/spec.ts';
 
 export interface NodeSettings {
   readonly hostname: string;
   readonly engineVersion: string;
   readonly engineLabels: Labels;
+  readonly genericResources: readonly GenericResource[];
   readonly uplinkMac: Mac;
 }
 
@@ -28,7 +29,11 @@ export function describeNode(settings: NodeSettings): NodeDescription {
   return {
     hostname: settings.hostname,
     platform: { architecture: MACHINES[process.arch] ?? process.arch, os: 'linux' },
-    resources: { nanoCpus: os.availableParallelism() * 1e9, memoryBytes: os.totalmem() },
+    resources: {
+      nanoCpus: os.availableParallelism() * 1e9,
+      memoryBytes: os.totalmem(),
+      ...(settings.genericResources.length > 0 && { generic: settings.genericResources }),
+    },
     engine: { version: settings.engineVersion, labels: settings.engineLabels, plugins: PLUGINS },
     uplinkMac: settings.uplinkMac,
   };

@@ -6,7 +6,7 @@
 import { SkeinError } from '../model/errors.ts';
 import type { FileTarget } from '../model/spec.ts';
 import type { PayloadItem, TaskItem } from '../rpc/messages.ts';
-import { expandTemplate, type NodeNames, type TemplateFunctions } from './template.ts';
+import { expandTemplate, type NodeNames, type TemplateFunctions } from '../model/template.ts';
 
 /** Secrets and configs that this node was given, by id. */
 export interface PayloadItems {

@@ -29,7 +29,7 @@ import { payloadFiles } from './payloads.ts';
 import type { Reporter } from './reporter.ts';
 import type { TaskFiles } from './task-files.ts';
 import { type Notes, type Observed, planTask, type Step } from './task-plan.ts';
-import type { NodeNames } from './template.ts';
+import type { NodeNames } from '../model/template.ts';
 
 export interface WorkerOptions {
   readonly runtime: ContainerRuntime;

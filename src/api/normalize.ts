@@ -15,7 +15,10 @@ export function parseBody<T>(schema: z.ZodType<T>, body: string): T {
   }
   const result = schema.safeParse(normalize(schema, value));
   if (result.success) return result.data;
-  throw invalid(`invalid JSON: ${describe(result.error.issues[0]!, normalize(schema, value))}`);
+  const issue = result.error.issues[0]!;
+  // A word that is none of those known: the schema has said it as Docker does.
+  if (issue.code === 'invalid_value') throw invalid(issue.message);
+  throw invalid(`invalid JSON: ${describe(issue, normalize(schema, value))}`);
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

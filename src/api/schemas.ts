@@ -11,6 +11,14 @@ const texts = z.array(text);
 const textMap = z.record(text, text);
 const opt = <T extends z.ZodType>(type: T) => type.optional();
 
+/** One of a few words; any other is refused as Docker words it. */
+const word = <const T extends readonly string[]>(known: T, refusal: (given: string) => string) =>
+  z.enum(known, { error: ({ input }) => refusal(String(input)) });
+
+/** Of a node's words, in which Docker does not care for case. */
+const caseless = <T extends z.ZodType>(type: T) =>
+  z.preprocess((given) => (typeof given === 'string' ? given.toLowerCase() : given), type);
+
 const fileTarget = z.object({
   Name: text,
   UID: text.default('0'),
@@ -19,13 +27,23 @@ const fileTarget = z.object({
 });
 
 const mount = z.object({
-  Type: z.enum(['bind', 'volume', 'tmpfs']).default('volume'),
+  Type: word(['bind', 'volume', 'tmpfs'], (given) =>
+    ['npipe', 'cluster', 'image'].includes(given)
+      ? `mount type "${given}" is not served by Skein: bind, volume and tmpfs are`
+      : `invalid MountType: "${given}"`,
+  ).default('volume'),
   Source: opt(text),
   Target: text.default(''),
   ReadOnly: opt(z.boolean()),
   Consistency: opt(text),
   BindOptions: opt(
-    z.object({ Propagation: opt(text), NonRecursive: opt(z.boolean()), CreateMountpoint: opt(z.boolean()) }),
+    z.object({
+      Propagation: opt(text),
+      NonRecursive: opt(z.boolean()),
+      CreateMountpoint: opt(z.boolean()),
+      ReadOnlyNonRecursive: opt(z.boolean()),
+      ReadOnlyForceRecursive: opt(z.boolean()),
+    }),
   ),
   VolumeOptions: opt(
     z.object({
@@ -34,7 +52,7 @@ const mount = z.object({
       DriverConfig: opt(z.object({ Name: opt(text), Options: opt(textMap) })),
     }),
   ),
-  TmpfsOptions: opt(z.object({ SizeBytes: opt(int), Mode: opt(int) })),
+  TmpfsOptions: opt(z.object({ SizeBytes: opt(int), Mode: opt(int), Options: opt(z.array(texts)) })),
 });
 
 const health = z.object({
@@ -85,11 +103,7 @@ const genericResource = z.object({
   NamedResourceSpec: opt(z.object({ Kind: text, Value: text })),
   DiscreteResourceSpec: opt(z.object({ Kind: text, Value: int })),
 });
-const resources = {
-  NanoCPUs: opt(int),
-  MemoryBytes: opt(int),
-  GenericResources: opt(z.array(genericResource)),
-};
+const resources = { NanoCPUs: opt(int), MemoryBytes: opt(int) };
 
 const attachment = z.object({ Target: text.default(''), Aliases: opt(texts), DriverOpts: opt(textMap) });
 
@@ -98,12 +112,12 @@ const taskSpec = z.object({
   Resources: opt(
     z.object({
       Limits: opt(z.object({ ...resources, Pids: opt(int) })),
-      Reservations: opt(z.object(resources)),
+      Reservations: opt(z.object({ ...resources, GenericResources: opt(z.array(genericResource)) })),
     }),
   ),
   RestartPolicy: opt(
     z.object({
-      Condition: opt(z.enum(['none', 'on-failure', 'any'])),
+      Condition: opt(word(['none', 'on-failure', 'any'], (given) => `invalid RestartCondition: "${given}"`)),
       Delay: opt(int),
       MaxAttempts: opt(int),
       Window: opt(int),
@@ -126,18 +140,20 @@ const taskSpec = z.object({
 const updateConfig = z.object({
   Parallelism: int.min(0).default(0),
   Delay: opt(int),
-  FailureAction: opt(z.enum(['pause', 'continue', 'rollback'])),
+  FailureAction: opt(
+    word(['pause', 'continue', 'rollback'], (given) => `unrecognized update failure action ${given}`),
+  ),
   Monitor: opt(int),
   MaxFailureRatio: opt(z.number()),
-  Order: opt(z.enum(['stop-first', 'start-first'])),
+  Order: opt(word(['stop-first', 'start-first'], (given) => `unrecognized update order ${given}`)),
 });
 
 const port = z.object({
   Name: opt(text),
-  Protocol: z.enum(['tcp', 'udp', 'sctp']).default('tcp'),
+  Protocol: word(['tcp', 'udp', 'sctp'], (given) => `invalid protocol value: ${given}`).default('tcp'),
   TargetPort: int.min(0).max(65535).default(0),
   PublishedPort: opt(int.min(0).max(65535)),
-  PublishMode: z.enum(['ingress', 'host']).default('ingress'),
+  PublishMode: word(['ingress', 'host'], (given) => `invalid publish mode: ${given}`).default('ingress'),
 });
 
 export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
@@ -155,14 +171,19 @@ export const serviceSpec: z.ZodType<ServiceSpec> = z.object({
   UpdateConfig: opt(updateConfig),
   RollbackConfig: opt(updateConfig),
   Networks: opt(z.array(attachment)),
-  EndpointSpec: opt(z.object({ Mode: opt(z.enum(['vip', 'dnsrr'])), Ports: opt(z.array(port)) })),
+  EndpointSpec: opt(
+    z.object({
+      Mode: opt(word(['vip', 'dnsrr'], (given) => `invalid resolution mode: ${given}`)),
+      Ports: opt(z.array(port)),
+    }),
+  ),
 });
 
 export const nodeSpec: z.ZodType<NodeSpec> = z.object({
   Name: opt(text),
   Labels: textMap.default({}),
-  Role: z.enum(['manager', 'worker']),
-  Availability: z.enum(['active', 'pause', 'drain']),
+  Role: caseless(word(['manager', 'worker'], (given) => `invalid Role: "${given}"`)),
+  Availability: caseless(word(['active', 'pause', 'drain'], (given) => `invalid Availability: "${given}"`)),
 });
 
 const logDriver = z.object({ Name: opt(text), Options: opt(textMap) });

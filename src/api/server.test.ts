@@ -130,6 +130,15 @@ test('bad bodies are 400 and name the field; nothing is changed', async () => {
   const cases: [unknown, RegExp][] = [
     ['{"Name": ', /^invalid JSON: /],
     ['', /EOF/],
+    [{ ...WEB, UpdateConfig: { FailureAction: 'cry' } }, /^unrecognized update failure action cry$/],
+    [{ ...WEB, RollbackConfig: { Order: 'x' } }, /^unrecognized update order x$/],
+    [{ ...WEB, EndpointSpec: { Mode: 'x' } }, /^invalid resolution mode: x$/],
+    [{ ...WEB, TaskTemplate: { RestartPolicy: { Condition: 'x' } } }, /^invalid RestartCondition: "x"$/],
+    [{ ...WEB, TaskTemplate: { ContainerSpec: { Mounts: [{ Type: 'x' }] } } }, /^invalid MountType: "x"$/],
+    [
+      { ...WEB, TaskTemplate: { ContainerSpec: { Mounts: [{ Type: 'cluster' }] } } },
+      /^mount type "cluster" is not served by Skein: bind, volume and tmpfs are$/,
+    ],
     [
       { ...WEB, Mode: { Replicated: { Replicas: 'x' } } },
       /cannot unmarshal string into field Mode\.Replicated\.Replicas of type/,

@@ -18,6 +18,8 @@ function optionFor(name: keyof Settings): Option {
   const description = settingsSchema.shape[name].description ?? '';
   if (name === 'insecureRegistries')
     return new Option('--insecure-registries <host...>', description).argParser(collect);
+  if (name === 'nodeGenericResources')
+    return new Option('--node-generic-resources <kind=value...>', description).argParser(collect);
   if (name === 'labels') return new Option('--labels <key=value...>', description).argParser(collectLabel);
   return new Option(`--${kebab(name)} <value>`, description);
 }

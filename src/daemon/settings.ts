@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { SkeinError } from '../model/errors.ts';
+import { parseGenericResources } from '../model/generic-resources.ts';
 
 const absolute = z.string().startsWith('/', 'must be an absolute path');
 
@@ -29,6 +30,17 @@ export const settingsSchema = z.strictObject({
     .describe('registries spoken to without TLS, HOST:PORT or CIDR, besides 127.0.0.0/8'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('how much is logged'),
   labels: z.record(z.string(), z.string()).default({}).describe('engine labels, KEY=VALUE'),
+  nodeGenericResources: z
+    .array(z.string())
+    .default([])
+    .superRefine((terms, context) => {
+      try {
+        parseGenericResources(terms);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: SkeinError.from(error).message });
+      }
+    })
+    .describe('resources that services may reserve, KIND=COUNT or KIND=NAME, one each'),
 });
 
 export type Settings = z.infer<typeof settingsSchema>;

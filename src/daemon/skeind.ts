@@ -21,6 +21,7 @@ import { systemClock } from '../kit/clock.ts';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
+import { parseGenericResources } from '../model/generic-resources.ts';
 import { type ContainerId, type Mac, newId } from '../model/ids.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
 import { foldersOf } from './folders.ts';
@@ -89,7 +90,13 @@ class Skeind {
 
     const hostname = settings.hostname ?? systemHostname();
     const describe = (uplinkMac: Mac) =>
-      describeNode({ hostname, engineVersion: SKEIN_VERSION, engineLabels: settings.labels, uplinkMac });
+      describeNode({
+        hostname,
+        engineVersion: SKEIN_VERSION,
+        engineLabels: settings.labels,
+        genericResources: parseGenericResources(settings.nodeGenericResources),
+        uplinkMac,
+      });
     const standalone = await Standalone.open({
       runtime,
       files: new TaskFiles(dataRoot, 'standalone'),

@@ -12,7 +12,7 @@ export interface Constraint {
 }
 
 const KEY = /^[a-z_]{1}[a-z0-9\-_.]+$/i;
-const VALUE = /^[a-z0-9:\-_\s./]+$/i;
+const VALUE = /^[a-z0-9:\-_\s.*()?+[\]\\^$|/]+$/i;
 
 export function parseConstraint(text: string): Constraint {
   const operator = ['==', '!='].find((op) => text.includes(op));
@@ -63,6 +63,9 @@ export function matches(node: Node, constraint: Constraint): boolean {
     : value.toLowerCase() === constraint.value.toLowerCase();
   return same === constraint.equal;
 }
+
+export const satisfies = (node: Node, texts: readonly string[] | undefined): boolean =>
+  parseConstraints(texts).every((constraint) => matches(node, constraint));
 
 /** A constraint that cannot be read (stored by another version) matches nothing. */
 export function parseConstraints(texts: readonly string[] | undefined): readonly Constraint[] {

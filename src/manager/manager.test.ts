@@ -165,6 +165,126 @@ test('a paused update goes on when asked again, or back: what was not changed is
   assert.equal(state(), 'completed');
 });
 
+const badImage = (c: TestCluster) =>
+  c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });
+const images = (c: TestCluster) => c.running('web').map((task) => task.spec.ContainerSpec.Image);
+
+test('an update that is to continue goes over every slot, whatever fails, and completes', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  badImage(c);
+  const UpdateConfig = { Parallelism: 1, FailureAction: 'continue' as const };
+  await c.create(spec({ Mode: replicas(3), UpdateConfig }));
+  await c.run(2000);
+  await c.update('web', to('bad'));
+  await c.run(30_000);
+  assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+  assert.ok(
+    !c
+      .tasks('web')
+      .some((task) => task.spec.ContainerSpec.Image === 'web:1' && task.desiredState === 'running'),
+  );
+});
+
+for (const [MaxFailureRatio, outcome] of [
+  [0.4, 'paused'],
+  [0.6, 'completed'],
+] as const)
+  test(`one of two slots fails, ${MaxFailureRatio} of them may: ${outcome}`, async (t) => {
+    const c = await cluster(t, 'n1', 'n2');
+    const UpdateConfig = { Parallelism: 1, MaxFailureRatio, Monitor: 3 * SECOND };
+    const RestartPolicy = { Delay: SECOND };
+    await c.create(
+      spec({ Mode: replicas(2), UpdateConfig, TaskTemplate: { ...image('web:1'), RestartPolicy } }),
+    );
+    await c.run(2000);
+    badImage(c);
+    await c.update('web', to('bad'));
+    await c.run(600); // the first new task has failed
+    assert.equal(c.tasks('web').filter((task) => task.status.state === 'failed').length, 1);
+    c.agents.ends.delete('bad');
+    await c.run(30_000);
+    assert.equal(c.control.service('web').updateStatus?.state, outcome);
+  });
+
+test('a rollback goes by its own config, and pauses when it fails too', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const RollbackConfig = { Parallelism: 3, Monitor: SECOND };
+  const UpdateConfig = { Parallelism: 1, FailureAction: 'rollback' as const, Delay: SECOND };
+  await c.create(spec({ Mode: replicas(3), UpdateConfig, RollbackConfig }));
+  await c.run(2000);
+  badImage(c);
+  await c.update('web', to('bad'));
+  const state = () => c.control.service('web').updateStatus?.state;
+  for (let i = 0; state() !== 'rollback_started'; i++) {
+    assert.ok(i < 100, `the update is ${state()}`);
+    await c.run(100);
+  }
+  assert.match(c.control.service('web').updateStatus!.message, /^update rolled back due to failure or early/);
+  c.agents.ends.set('web:1', { state: 'failed', err: 'task: non-zero exit (2)' });
+  await c.run(30_000);
+  assert.equal(state(), 'rollback_paused');
+  assert.match(c.control.service('web').updateStatus!.message, /^rollback paused due to failure or early/);
+});
+
+test('an update during an update: the newer one replaces what both had changed, and the older is what it goes back to', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(4), UpdateConfig: { Parallelism: 1, Delay: 2 * SECOND } }));
+  await c.run(2000);
+  await c.update('web', to('web:2'));
+  await c.run(3000);
+  assert.ok(images(c).includes('web:2') && images(c).includes('web:1'));
+  await c.update('web', to('web:3'));
+  await c.run(1000);
+  assert.equal(c.control.service('web').updateStatus?.state, 'updating');
+  await c.run(30_000);
+  assert.deepEqual(images(c), Array(4).fill('web:3'));
+  assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+  assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ContainerSpec.Image, 'web:2');
+});
+
+test('--force replaces every task, though nothing else has changed', async (t) => {
+  const c = await cluster(t, 'n1');
+  await c.create(spec({ Mode: replicas(2), UpdateConfig: { Parallelism: 0 } }));
+  await c.run(2000);
+  const before = c.running('web').map((task) => task.id);
+  await c.update('web', (s) => ({ ...s, TaskTemplate: { ...s.TaskTemplate, ForceUpdate: 1 } }));
+  await c.run(10_000);
+  assert.equal(c.running('web').length, 2);
+  assert.ok(c.running('web').every((task) => !before.includes(task.id)));
+  assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+});
+
+test('a paused node keeps its tasks and is given none, of global services neither', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(2) }));
+  await c.create(spec({ Name: 'g', Mode: { Global: {} } }));
+  await c.run(2000);
+  await c.agents.setNode('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'pause' } });
+  await c.run(500);
+  await c.update('web', (s) => ({ ...s, Mode: replicas(5) }));
+  await c.create(spec({ Name: 'late', Mode: { Global: {} } }));
+  await c.run(3000);
+  const on = (name: string, node: string) => c.running(name).filter((task) => task.nodeId === node).length;
+  assert.deepEqual([on('web', 'n1'), on('web', 'n2')], [4, 1]);
+  assert.deepEqual([on('g', 'n1'), on('g', 'n2')], [1, 1]);
+  assert.deepEqual([on('late', 'n1'), on('late', 'n2')], [1, 0]);
+});
+
+test('a task leaves a node that lost the label it was placed by', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const label = (id: string, Labels: Record<string, string>) =>
+    c.agents.setNode(id, { spec: { Labels, Role: 'worker', Availability: 'active' } });
+  await label('n1', { zone: 'a' });
+  const Placement = { Constraints: ['node.labels.zone==a'] };
+  await c.create(spec({ Mode: replicas(2), TaskTemplate: { ...image('web:1'), Placement } }));
+  await c.run(2000);
+  assert.equal(c.on('n1'), 2);
+  await label('n2', { zone: 'a' });
+  await label('n1', {});
+  await c.run(3000);
+  assert.deepEqual([c.on('n1'), c.on('n2')], [0, 2]);
+});
+
 test('a failing task is replaced in its slot after the delay, with the reason kept and bounded history', async (t) => {
   const c = await cluster(t, 'n1');
   c.agents.ends.set('bad', { state: 'failed', err: 'task: non-zero exit (1)' });

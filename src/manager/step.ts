@@ -20,6 +20,7 @@ import type {
   TaskStatus,
   UpdateStatus,
 } from '../model/objects.ts';
+import type { GenericResource } from '../model/spec.ts';
 import { goalOf } from './task.ts';
 import type { Draft, Op } from '../store/store.ts';
 
@@ -41,7 +42,12 @@ export type Step =
   | { readonly kind: 'allocate-node'; readonly node: Node; readonly attachments: readonly Attachment[] }
   | { readonly kind: 'allocate-service'; readonly service: Service; readonly endpoint: ServiceEndpoint }
   | { readonly kind: 'allocate-task'; readonly task: Task; readonly attachments: readonly Attachment[] }
-  | { readonly kind: 'assign-task'; readonly task: Task; readonly nodeId: NodeId }
+  | {
+      readonly kind: 'assign-task';
+      readonly task: Task;
+      readonly nodeId: NodeId;
+      readonly genericResources: readonly GenericResource[];
+    }
   /** Why a task does not get on, shown in `service ps`. */
   | { readonly kind: 'explain-task'; readonly task: Task; readonly err: string };
 
@@ -100,9 +106,10 @@ const EXECUTORS: Executors = {
       ...status(task, { state: 'pending', message: 'pending task scheduling' }, now),
     }),
   ],
-  'assign-task': ({ task, nodeId }, now) => [
+  'assign-task': ({ task, nodeId, genericResources }, now) => [
     change('task', task, {
       nodeId,
+      ...(genericResources.length > 0 && { genericResources }),
       ...status(task, { state: 'assigned', message: 'scheduler assigned task to node' }, now),
     }),
   ],

@@ -7,6 +7,7 @@ import type { PortSpec, ServiceSpec, TaskSpec } from '../model/spec.ts';
 import { atLeast, isAfter, isTerminal, type TaskState } from '../model/task-state.ts';
 import type { Draft } from '../store/store.ts';
 import type { View } from '../store/view.ts';
+import { satisfies } from './constraint.ts';
 
 /** Where planners get new ids from; a counter in tests. */
 export interface Ids {
@@ -79,12 +80,16 @@ const relevantOfSpec = (spec: ServiceSpec) =>
 export const replacesTasks = (from: ServiceSpec, to: ServiceSpec): boolean =>
   !isDeepStrictEqual(relevantOfSpec(from), relevantOfSpec(to));
 
-/** A task of another version of its service's spec that also differs in what matters to a task. */
-export function isOutdated(task: Task, service: Service): boolean {
+/**
+ * A task of another version of its service's spec that also differs in what matters to a task. A change of placement
+ * alone does not, where the task's `node` satisfies the new constraints.
+ */
+export function isOutdated(task: Task, service: Service, node: Node | undefined): boolean {
   if (task.specVersion === service.specVersion) return false;
-  const networks = task.spec.Networks ?? [];
+  const { Placement } = service.spec.TaskTemplate;
+  const spec = node && satisfies(node, Placement?.Constraints) ? { ...task.spec, Placement } : task.spec;
   return !isDeepStrictEqual(
-    taskRelevant(task.spec, task.endpointSpec.Ports, networks),
+    taskRelevant(spec, task.endpointSpec.Ports, task.spec.Networks ?? []),
     relevantOfSpec(service.spec),
   );
 }

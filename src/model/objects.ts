@@ -26,6 +26,7 @@ import type {
 import type {
   ConfigSpec,
   EndpointSpec,
+  GenericResource,
   Labels,
   NetworkSpec,
   NodeRole,
@@ -71,7 +72,12 @@ export interface ClusterCa {
 export interface NodeDescription {
   readonly hostname: string;
   readonly platform: { readonly architecture: string; readonly os: string };
-  readonly resources: { readonly nanoCpus: number; readonly memoryBytes: number };
+  readonly resources: {
+    readonly nanoCpus: number;
+    readonly memoryBytes: number;
+    /** As the node's owner names them; absent: none. */
+    readonly generic?: readonly GenericResource[];
+  };
   readonly engine: {
     readonly version: string;
     readonly labels: Labels;
@@ -190,6 +196,8 @@ export interface Task extends Meta {
   readonly attachments: readonly Attachment[];
   readonly registryAuth: string | undefined;
   readonly jobIteration: number | undefined;
+  /** What it was given of its node's generic resources; written by the scheduler with the node. */
+  readonly genericResources?: readonly GenericResource[];
 }
 
 export interface Network extends Meta {

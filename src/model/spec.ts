@@ -38,13 +38,20 @@ export interface MountSpec {
   Target: string;
   ReadOnly?: boolean;
   Consistency?: string;
-  BindOptions?: { Propagation?: string; NonRecursive?: boolean; CreateMountpoint?: boolean };
+  BindOptions?: {
+    Propagation?: string;
+    NonRecursive?: boolean;
+    CreateMountpoint?: boolean;
+    /** What is mounted below keeps its own access; so it is here without being asked for. */
+    ReadOnlyNonRecursive?: boolean;
+    ReadOnlyForceRecursive?: boolean;
+  };
   VolumeOptions?: {
     NoCopy?: boolean;
     Labels?: Labels;
     DriverConfig?: { Name?: string; Options?: Record<string, string> };
   };
-  TmpfsOptions?: { SizeBytes?: number; Mode?: number };
+  TmpfsOptions?: { SizeBytes?: number; Mode?: number; Options?: string[][] };
 }
 
 export interface HealthSpec {
@@ -103,7 +110,6 @@ export interface GenericResource {
 export interface ResourceSpec {
   NanoCPUs?: number;
   MemoryBytes?: number;
-  GenericResources?: GenericResource[];
 }
 
 export interface RestartPolicy {
@@ -123,7 +129,11 @@ export interface PlacementSpec {
 
 export interface TaskSpec {
   ContainerSpec: ContainerSpec;
-  Resources?: { Limits?: ResourceSpec & { Pids?: number }; Reservations?: ResourceSpec };
+  Resources?: {
+    Limits?: ResourceSpec & { Pids?: number };
+    /** Generic ones are asked for as counts, whatever the node calls them. */
+    Reservations?: ResourceSpec & { GenericResources?: GenericResource[] };
+  };
   RestartPolicy?: RestartPolicy;
   Placement?: PlacementSpec;
   Networks?: NetworkAttachmentSpec[];

@@ -29,6 +29,7 @@ export type TaskItem = Pick<
   | 'attachments'
   | 'endpointSpec'
   | 'registryAuth'
+  | 'genericResources'
 > & {
   /** State the manager knows; an agent that lost its data goes on from here. */
   readonly status: TaskStatus;

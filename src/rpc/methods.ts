@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { ContainerId, Ipv4, Mac, NodeId, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
-import type { Availability, NodeRole, PortSpec } from '../model/spec.ts';
+import type { Availability, GenericResource, NodeRole, PortSpec } from '../model/spec.ts';
 import { TASK_STATES } from '../model/task-state.ts';
 import type { Item, LogRecord, LogRequest, ManagerAddress, ToAgent, ToManager } from './messages.ts';
 
@@ -29,10 +29,19 @@ const id = <T extends string>() => z.string().min(1).max(128) as unknown as z.Zo
 const text = z.string().max(64 * 1024);
 const labels = z.record(z.string(), z.string());
 
+const genericResource: z.ZodType<GenericResource> = z.union([
+  z.object({ NamedResourceSpec: z.object({ Kind: text, Value: text }) }),
+  z.object({ DiscreteResourceSpec: z.object({ Kind: text, Value: z.number().int().nonnegative() }) }),
+]);
+
 const description: z.ZodType<NodeDescription> = z.object({
   hostname: z.string().min(1).max(255),
   platform: z.object({ architecture: text, os: text }),
-  resources: z.object({ nanoCpus: z.number().nonnegative(), memoryBytes: z.number().nonnegative() }),
+  resources: z.object({
+    nanoCpus: z.number().nonnegative(),
+    memoryBytes: z.number().nonnegative(),
+    generic: z.array(genericResource).max(10_000).optional(),
+  }),
   engine: z.object({
     version: text,
     labels,

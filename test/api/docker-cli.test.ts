@@ -103,6 +103,14 @@ describe('docker CLI', { skip: skipWithoutDocker }, () => {
     assert.match(await ok('node', 'inspect', '--pretty', 'self'), /Raft Status:\s+Reachable\n Leader:\s+Yes/);
     assert.match(await ok('node', 'update', '--availability', 'drain', 'host2'), /host2/);
     assert.match(await ok('node', 'ls', '--filter', 'role=worker'), /Drain/);
+    assert.match(
+      await fails('node', 'update', '--availability', 'nonsense', 'host2'),
+      /^Error response from daemon: invalid Availability: "nonsense"$/m,
+    );
+    assert.match(
+      await fails('node', 'update', '--role', 'nonsense', 'host2'),
+      /^Error response from daemon: invalid Role: "nonsense"$/m,
+    );
   });
 
   test('service create reaches "converged" by the CLI\'s own progress display', async () => {

@@ -92,7 +92,7 @@ export function infoJson(info: EngineInfo, counts: InfoCounts, now: string, swar
     },
     NCPU: description.resources.nanoCpus / 1e9,
     MemTotal: description.resources.memoryBytes,
-    GenericResources: null,
+    GenericResources: description.resources.generic ?? null,
     DockerRootDir: info.dataRoot,
     HttpProxy: '',
     HttpsProxy: '',

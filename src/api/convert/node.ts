@@ -34,7 +34,11 @@ function descriptionJson({ hostname, platform, resources, engine }: NodeDescript
   return {
     Hostname: hostname,
     Platform: { Architecture: platform.architecture, OS: platform.os },
-    Resources: { NanoCPUs: resources.nanoCpus, MemoryBytes: resources.memoryBytes },
+    Resources: {
+      NanoCPUs: resources.nanoCpus,
+      MemoryBytes: resources.memoryBytes,
+      ...(resources.generic && { GenericResources: resources.generic }),
+    },
     Engine: {
       EngineVersion: engine.version,
       ...(Object.keys(engine.labels).length > 0 && { Labels: engine.labels }),

@@ -14,6 +14,7 @@ export function taskJson(task: Task, network: NetworkLookup): object {
     Spec: spec,
     ServiceID: task.serviceId,
     ...slotJson(task),
+    ...(task.genericResources?.length && { GenericResources: task.genericResources }),
     ...(task.nodeId && { NodeID: task.nodeId }),
     Status: statusJson(task),
     DesiredState: task.desiredState,

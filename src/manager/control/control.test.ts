@@ -29,7 +29,7 @@ const template = (patch: object): Partial<ServiceSpec> => ({
 const port = (patch: object) =>
   ({ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress', ...patch }) as never;
 
-const REFUSED: [string, Partial<ServiceSpec>][] = [
+const REFUSED: [string | RegExp, Partial<ServiceSpec>][] = [
   ['meta: name must be provided', { Name: '' }],
   ['name must be valid as a DNS name component', { Name: '-web' }],
   ['name must be 63 characters or fewer', { Name: 'w'.repeat(64) }],
@@ -65,14 +65,30 @@ const REFUSED: [string, Partial<ServiceSpec>][] = [
     { Mode: { ReplicatedJob: {} }, UpdateConfig: { Parallelism: 1 } },
   ],
   [
+    'invalid argument for resource GPU: how many are reserved must be a whole number',
+    template({
+      Resources: { Reservations: { GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }] } },
+    }),
+  ],
+  ...[
+    container({ Hostname: '{{.Task.Sort}}' }),
+    container({ Env: ['A={{.Task.Sort}}'] }),
+    mount({ Source: '/{{.Task.Sort}}' }),
+    mount({ Type: 'volume', Source: 'v', VolumeOptions: { Labels: { a: '{{.Task.Sort}}' } } }),
+  ].map((patch): [RegExp, Partial<ServiceSpec>] => [
+    /expanding template "[^"]*{{\.Task\.Sort}}" failed: "\.Task\.Sort" is none of \.Service\.ID, /,
+    patch,
+  ]),
+  [
     'EndpointSpec: duplicate published ports provided',
     { EndpointSpec: { Ports: [port({}), port({ TargetPort: 81 })] } },
   ],
 ];
 
 for (const [words, patch] of REFUSED)
-  test(`refused: ${words}`, () => {
-    assert.throws(() => checkServiceSpec(spec(patch)), code('InvalidArgument', words));
+  test(`refused: ${String(words)}`, () => {
+    const refusal = typeof words === 'string' ? code('InvalidArgument', words) : { message: words };
+    assert.throws(() => checkServiceSpec(spec(patch)), refusal);
   });
 
 const UNSERVED: [string, Partial<ServiceSpec>][] = [
@@ -85,6 +101,22 @@ const UNSERVED: [string, Partial<ServiceSpec>][] = [
     template({ LogDriver: { Name: 'json-file', Options: { 'max-size': '1m', 'max-file': '2' } } }),
   ],
   ['isolation "hyperv" is of Windows: Skein runs Linux containers', container({ Isolation: 'hyperv' })],
+  [
+    'volume driver "nfs" of mount /b is a plugin, and Skein has none: its volumes are local to a node',
+    mount({ Type: 'volume', Source: 'v', VolumeOptions: { DriverConfig: { Name: 'nfs' } } }),
+  ],
+  [
+    'bind-recursive=readonly of mount /b is not served by Skein: what is mounted below it keeps its own access',
+    mount({ ReadOnly: true, BindOptions: { ReadOnlyForceRecursive: true } }),
+  ],
+  [
+    'options of tmpfs mount /b other than size and mode are not served by Skein',
+    mount({ Type: 'tmpfs', Source: undefined, TmpfsOptions: { Options: [['exec']] } }),
+  ],
+  [
+    'driver options of network net are not served by Skein: a',
+    template({ Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] }),
+  ],
   [
     'Privileges.SELinuxContext is not served by Skein',
     container({ Privileges: { CredentialSpec: {}, SELinuxContext: { Disable: true } } }),

@@ -17,7 +17,7 @@ import type { LiveView } from '../../store/view.ts';
 import type { Sealer } from '../secrets/sealer.ts';
 import { isJob } from '../job.ts';
 import { draftOf, rolledBack } from '../step.ts';
-import { isOutdated, replacesTasks } from '../task.ts';
+import { isOutdated, nodeOf, replacesTasks } from '../task.ts';
 import { withSwarmDefaults } from './initial-objects.ts';
 import { findNetwork, findNode, findService, findTask } from './lookup.ts';
 import { checkNetworkSpec, checkUnused, standing, stillUsed } from './network-spec.ts';
@@ -74,7 +74,7 @@ export class Control {
 
   isUpToDate(task: Task): boolean {
     const service = this.view.get('service', task.serviceId);
-    return service !== undefined && !isOutdated(task, service);
+    return service !== undefined && !isOutdated(task, service, nodeOf(this.view, task));
   }
 
   node(ref: string): Node {
@@ -156,9 +156,6 @@ export class Control {
   async updateNode(ref: string, version: number, spec: NodeSpec): Promise<void> {
     const node = this.node(ref);
     if (version !== node.version) throw stale();
-    if (!['active', 'pause', 'drain'].includes(spec.Availability))
-      throw invalid(`invalid Availability: "${spec.Availability}"`);
-    if (!['manager', 'worker'].includes(spec.Role)) throw invalid(`invalid Role: "${spec.Role}"`);
     if (spec.Role !== node.spec.Role)
       throw unimplemented('changing the role of a node is not served by Skein yet');
     const object = { ...draftOf<'node'>(node), spec: { ...spec, Labels: spec.Labels ?? {} } };

@@ -3,9 +3,11 @@
  * What needs the rest of the cluster (names, networks, ports) is in service-context.ts.
  */
 import { SkeinError } from '../../model/errors.ts';
+import { kindOf } from '../../model/generic-resources.ts';
 import type {
   ContainerSpec,
   EndpointSpec,
+  GenericResource,
   MountSpec,
   PortSpec,
   ResourceSpec,
@@ -14,6 +16,7 @@ import type {
   TaskSpec,
   UpdateConfig,
 } from '../../model/spec.ts';
+import { checkTemplate } from '../../model/template.ts';
 import { parseConstraint } from '../constraint.ts';
 import { isJob } from '../job.ts';
 import { invalid, unimplemented } from './refusal.ts';
@@ -62,8 +65,9 @@ function checkTask(task: TaskSpec | undefined): void {
   if (!task?.ContainerSpec) throw invalid('TaskSpec: missing runtime');
   if (task.Runtime && task.Runtime !== 'container')
     throw unimplemented(`runtime ${task.Runtime} is not served by Skein`);
-  checkResources(task.Resources?.Limits, 'limits');
-  checkResources(task.Resources?.Reservations, 'reservations');
+  checkResources(task.Resources?.Limits);
+  checkResources(task.Resources?.Reservations);
+  checkGeneric(task.Resources?.Reservations?.GenericResources ?? []);
   checkRestart(task.RestartPolicy);
   for (const text of task.Placement?.Constraints ?? []) withPrefix(() => parseConstraint(text));
   if ((task.Placement?.MaxReplicas ?? 0) < 0) throw invalid('max replicas per node must be non-negative');
@@ -83,13 +87,19 @@ function withPrefix(check: () => void): void {
 const MIN_NANO_CPUS = 1e6;
 const MIN_MEMORY = 4 * 1024 * 1024;
 
-function checkResources(resources: ResourceSpec | undefined, what: string): void {
-  const { NanoCPUs: cpus = 0, MemoryBytes: memory = 0, GenericResources: generic = [] } = resources ?? {};
+function checkResources({ NanoCPUs: cpus = 0, MemoryBytes: memory = 0 }: ResourceSpec = {}): void {
   if (cpus !== 0 && cpus < MIN_NANO_CPUS)
     throw invalid(`invalid cpu value ${cpus / 1e9}: Must be at least ${MIN_NANO_CPUS / 1e9}`);
   if (memory !== 0 && memory < MIN_MEMORY)
     throw invalid(`invalid memory value ${memory}: Must be at least 4MiB`);
-  if (generic.length > 0) throw unimplemented(`generic resources (${what}) are not served by Skein yet`);
+}
+
+function checkGeneric(resources: readonly GenericResource[]): void {
+  for (const resource of resources) {
+    const { Kind, Value = -1 } = resource.DiscreteResourceSpec ?? { Kind: kindOf(resource) };
+    if (Kind === '' || !Number.isSafeInteger(Value) || Value < 0)
+      throw invalid(`invalid argument for resource ${Kind}: how many are reserved must be a whole number`);
+  }
 }
 
 function checkRestart(policy: RestartPolicy | undefined): void {
@@ -126,9 +136,22 @@ function checkContainer(container: ContainerSpec): void {
   if ((container.Env ?? []).reduce((size, env) => size + env.length, 0) > MAX_ENV)
     throw invalid('ContainerSpec: environment is too large');
   checkMounts(container.Mounts ?? []);
+  for (const text of templatesOf(container)) withPrefix(() => checkTemplate(text));
   checkHealth(container);
   checkTargets(container);
 }
+
+/** Every text in which placeholders are expanded on the node. */
+const templatesOf = ({ Hostname = '', Env = [], Mounts = [] }: ContainerSpec): string[] => [
+  Hostname,
+  ...Env,
+  ...Mounts.flatMap(({ Target, Source = '', VolumeOptions: volume }) => [
+    Target,
+    Source,
+    ...Object.values(volume?.Labels ?? {}),
+    ...Object.values(volume?.DriverConfig?.Options ?? {}),
+  ]),
+];
 
 function checkMounts(mounts: readonly MountSpec[]): void {
   const targets = new Set<string>();

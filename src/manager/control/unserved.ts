@@ -1,8 +1,12 @@
 /** What Docker takes in a service's spec and Skein cannot honour: refused in words, never ignored. */
-import type { ContainerSpec, TaskSpec } from '../../model/spec.ts';
+import type { ContainerSpec, MountSpec, NetworkAttachmentSpec, TaskSpec } from '../../model/spec.ts';
 import { unimplemented } from './refusal.ts';
 
-export function checkServed({ ContainerSpec: container, LogDriver: log }: TaskSpec): void {
+export function checkServed({
+  ContainerSpec: container,
+  LogDriver: log,
+  Networks: networks = [],
+}: TaskSpec): void {
   if (log?.Name && log.Name !== 'json-file')
     throw unimplemented(
       `log driver "${log.Name}" is not served by Skein: output is kept on the node (json-file)`,
@@ -11,6 +15,8 @@ export function checkServed({ ContainerSpec: container, LogDriver: log }: TaskSp
   if (options.length > 0)
     throw unimplemented(`log options are not served by Skein yet: ${options.sort().join(', ')}`);
   checkContainer(container);
+  for (const mount of container.Mounts ?? []) checkMount(mount);
+  for (const network of networks) checkAttachment(network);
 }
 
 function checkContainer({ Isolation: isolation, Configs: configs = [], Privileges }: ContainerSpec): void {
@@ -22,6 +28,32 @@ function checkContainer({ Isolation: isolation, Configs: configs = [], Privilege
   const privileges = (Privileges ?? {}) as Readonly<Record<string, unknown>>;
   for (const name of ['CredentialSpec', 'SELinuxContext', 'AppArmor'])
     if (isSet(privileges[name])) throw unimplemented(`Privileges.${name} is not served by Skein`);
+}
+
+/** Plugins: none can be installed on a node, so what only one of them could give is nowhere. */
+function checkMount({
+  Target,
+  BindOptions: bind,
+  VolumeOptions: volume,
+  TmpfsOptions: tmpfs,
+}: MountSpec): void {
+  const driver = volume?.DriverConfig?.Name;
+  if (driver && driver !== 'local')
+    throw unimplemented(
+      `volume driver "${driver}" of mount ${Target} is a plugin, and Skein has none: its volumes are local to a node`,
+    );
+  if (bind?.ReadOnlyForceRecursive)
+    throw unimplemented(
+      `bind-recursive=readonly of mount ${Target} is not served by Skein: what is mounted below it keeps its own access`,
+    );
+  if (tmpfs?.Options?.length)
+    throw unimplemented(`options of tmpfs mount ${Target} other than size and mode are not served by Skein`);
+}
+
+function checkAttachment({ Target, DriverOpts: options = {} }: NetworkAttachmentSpec): void {
+  const names = Object.keys(options).sort();
+  if (names.length > 0)
+    throw unimplemented(`driver options of network ${Target} are not served by Skein: ${names.join(', ')}`);
 }
 
 const isSet = (value: unknown): boolean =>

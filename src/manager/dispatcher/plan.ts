@@ -133,6 +133,7 @@ const taskItem = (task: Task, held: boolean): TaskItem => ({
   attachments: task.attachments,
   endpointSpec: task.endpointSpec,
   registryAuth: task.registryAuth,
+  genericResources: task.genericResources,
   status: task.status,
 });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
 import type { Node, Service, Task } from '../../model/objects.ts';
-import type { RestartPolicy, ServiceSpec } from '../../model/spec.ts';
+import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
 import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
 import type { Step } from '../step.ts';
 import { planServices } from './plan.ts';
@@ -49,6 +49,15 @@ const drained = node('n1', { spec: { Labels: {}, Role: 'worker', Availability: '
 const failed = (patch: Partial<Task> = {}) => task('a', { status: status('failed'), ...patch });
 const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
   spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], RestartPolicy },
+});
+const zone = (id: string, name: string, Availability: Availability = 'active'): Node =>
+  node(id, { spec: { Labels: { zone: name }, Role: 'worker', Availability } });
+const placement = (name: string) => ({ Constraints: [`node.labels.zone==${name}`] });
+const inZone = (name: string): Partial<ServiceSpec> => ({
+  TaskTemplate: { ContainerSpec: { Image: 'web:1' }, Placement: placement(name) },
+});
+const placed = (name: string): Partial<Task> => ({
+  spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], Placement: placement(name) },
 });
 const replicated = (Replicas: number): Partial<ServiceSpec> => ({ Mode: { Replicated: { Replicas } } });
 const v2: Partial<Service> = {
@@ -140,6 +149,34 @@ const CASES: [string, Case, string[]][] = [
       tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1) })],
     },
     ['shutdown a'],
+  ],
+  [
+    'the node lost the label that a constraint asks for: replaced when stopped',
+    { spec: inZone('a'), nodes: [zone('n1', 'b'), zone('n2', 'a')], tasks: [task('a', placed('a'))] },
+    ['shutdown a, start 1 ready v1'],
+  ],
+  [
+    'the same on a paused node: it keeps what it has',
+    { spec: inZone('a'), nodes: [zone('n1', 'b', 'pause'), node('n2')], tasks: [task('a', placed('a'))] },
+    [],
+  ],
+  [
+    'a change of placement alone leaves a task on a node that satisfies it',
+    {
+      service: { specVersion: 2, spec: spec({ ...replicated(2), ...inZone('a') }) },
+      nodes: [zone('n1', 'a'), zone('n2', 'b')],
+      tasks: [task('a'), task('b', { slot: 2, nodeId: 'n2' as never })],
+    },
+    ['shutdown b, start 2 ready v2', 'updating'],
+  ],
+  [
+    'nor does a label that such a task was once placed by, and that is gone, move it',
+    {
+      service: { specVersion: 2, spec: spec(inZone('a')) },
+      nodes: [zone('n1', 'a')],
+      tasks: [task('a', placed('old'))],
+    },
+    [],
   ],
   [
     'two in one slot: the one that is further stays',

@@ -6,6 +6,7 @@ import type { NodeId } from '../../model/ids.ts';
 import type { Service, Task } from '../../model/objects.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { View } from '../../store/view.ts';
+import { satisfies } from '../constraint.ts';
 import { releaseAt, shouldRestart } from '../restart/plan.ts';
 import type { Plan, Step } from '../step.ts';
 import {
@@ -62,16 +63,25 @@ export const startsFirst = (service: Service): boolean => {
   return config?.Order === 'start-first';
 };
 
-/** A global task has no other node to go to: a drained node is as good as a lost one there. */
-const mustLeave = (view: View, task: Task): boolean => {
+/**
+ * Its node is drained, or satisfies the constraints no more: somebody changed its labels. A paused node keeps what it
+ * has, as in Docker; an outdated task is the updater's, however many there are.
+ */
+function mustLeave({ view, service }: Context, task: Task): boolean {
   const node = nodeOf(view, task);
-  return node !== undefined && isDrained(node);
-};
+  if (node === undefined || node.spec.Availability === 'pause') return false;
+  if (isDrained(node)) return true;
+  return (
+    !satisfies(node, service.spec.TaskTemplate.Placement?.Constraints) && !isOutdated(task, service, node)
+  );
+}
 
-export function factsOf({ view, service }: Context, slot: Slot): SlotFacts {
+export function factsOf(context: Context, slot: Slot): SlotFacts {
+  const { view, service } = context;
   const live = slot.tasks.filter((task) => isWanted(task) && !hasEnded(task) && !isLost(view, task));
-  const staying = live.filter((task) => !mustLeave(view, task));
-  const ranked = staying.toSorted((a, b) => preference(a, b, service));
+  const staying = live.filter((task) => !mustLeave(context, task));
+  const outdated = (task: Task) => isOutdated(task, service, nodeOf(view, task));
+  const ranked = staying.toSorted((a, b) => Number(outdated(a)) - Number(outdated(b)) || furtherFirst(a, b));
   const best = ranked[0];
   const newest = slot.tasks.at(-1);
   const finished =
@@ -82,13 +92,12 @@ export function factsOf({ view, service }: Context, slot: Slot): SlotFacts {
     best,
     leaving: live.filter((task) => task !== best),
     finished,
-    outdated: shown !== undefined && isOutdated(shown, service),
+    outdated: shown !== undefined && outdated(shown),
   };
 }
 
-/** Up to date before outdated, then further before less far, then older before newer. */
-const preference = (a: Task, b: Task, service: Service): number =>
-  Number(isOutdated(a, service)) - Number(isOutdated(b, service)) ||
+/** Then older before newer. */
+const furtherFirst = (a: Task, b: Task): number =>
   Number(atLeast(b.status.state, a.status.state)) - Number(atLeast(a.status.state, b.status.state)) ||
   olderFirst(a, b);
 

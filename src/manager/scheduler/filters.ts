@@ -3,7 +3,9 @@
  * and explained, in swarmkit's words, so cheap and telling ones stand first.
  */
 import type { Node, Task } from '../../model/objects.ts';
+import type { GenericResource } from '../../model/spec.ts';
 import { architecture, type Constraint, matches, parseConstraints } from '../constraint.ts';
+import { claim } from './generic-claim.ts';
 import { type Load, reservations, wantedPorts } from './ledger.ts';
 
 export interface Candidate {
@@ -18,6 +20,10 @@ export interface Filter {
   prepare(task: Task): ((candidate: Candidate) => boolean) | undefined;
   explain(nodes: number): string;
 }
+
+/** The generic resources that the task gets on the node; undefined where they do not suffice. */
+export const claimOn = ({ node, load }: Candidate, task: Task): GenericResource[] | undefined =>
+  claim(node.description?.resources.generic ?? [], load.generic, reservations(task).generic);
 
 const on = (nodes: number): string => `on ${nodes} node${nodes === 1 ? '' : 's'}`;
 
@@ -34,11 +40,15 @@ const ready: Filter = {
 const resources: Filter = {
   name: 'resources',
   prepare(task) {
-    const { cpus, memory } = reservations(task);
-    if (cpus === 0 && memory === 0) return undefined;
+    const { cpus, memory, generic } = reservations(task);
+    if (cpus === 0 && memory === 0 && generic.length === 0) return undefined;
     return ({ node, load }) => {
       const { nanoCpus, memoryBytes } = node.description!.resources;
-      return load.cpus + cpus <= nanoCpus && load.memory + memory <= memoryBytes;
+      return (
+        load.cpus + cpus <= nanoCpus &&
+        load.memory + memory <= memoryBytes &&
+        claimOn({ node, load }, task) !== undefined
+      );
     };
   },
   explain: (nodes) => `insufficient resources ${on(nodes)}`,

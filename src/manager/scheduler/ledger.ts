@@ -5,7 +5,9 @@
 import type { NodeId, ServiceId } from '../../model/ids.ts';
 import type { Task } from '../../model/objects.ts';
 import type { Transition, View } from '../../store/view.ts';
+import type { GenericResource } from '../../model/spec.ts';
 import { hostPorts, occupiesNode, timeOf } from '../task.ts';
+import { takenOf } from './generic-claim.ts';
 
 export interface Load {
   cpus: number;
@@ -14,6 +16,8 @@ export interface Load {
   tasks: number;
   readonly byService: Map<ServiceId, number>;
   readonly ports: Map<string, number>;
+  /** Of the node's generic resources, by the keys of generic-claim.ts. */
+  readonly generic: Map<string, number>;
 }
 
 const FAILURE_WINDOW_MS = 300_000;
@@ -25,6 +29,7 @@ export const emptyLoad = (): Load => ({
   tasks: 0,
   byService: new Map(),
   ports: new Map(),
+  generic: new Map(),
 });
 
 /** Host ports that the task asks for by number. */
@@ -36,6 +41,7 @@ export const wantedPorts = (task: Pick<Task, 'endpointSpec'>): string[] =>
 export const reservations = (task: Pick<Task, 'spec'>) => ({
   cpus: task.spec.Resources?.Reservations?.NanoCPUs ?? 0,
   memory: task.spec.Resources?.Reservations?.MemoryBytes ?? 0,
+  generic: task.spec.Resources?.Reservations?.GenericResources ?? [],
 });
 
 /** Adds (sign 1) or takes away (-1) what the task costs its node. */
@@ -44,9 +50,15 @@ export function count(load: Load, task: Task, sign: 1 | -1): void {
   load.cpus += sign * cpus;
   load.memory += sign * memory;
   for (const port of wantedPorts(task)) bump(load.ports, port, sign);
+  countGeneric(load, task.genericResources ?? [], sign);
   if (task.desiredState === 'shutdown' || task.desiredState === 'remove') return;
   load.tasks += sign;
   bump(load.byService, task.serviceId, sign);
+}
+
+/** Counted apart for a task that is on its node already when it is given them. */
+export function countGeneric(load: Load, given: readonly GenericResource[], sign: 1 | -1): void {
+  for (const [key, amount] of takenOf(given)) bump(load.generic, key, sign * amount);
 }
 
 function bump<K>(map: Map<K, number>, key: K, by: number): void {

@@ -8,8 +8,8 @@ import type { Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import type { Plan, Step } from '../step.ts';
 import { isWanted } from '../task.ts';
-import { type Candidate, Pipeline } from './filters.ts';
-import { count, type Ledger, type Load } from './ledger.ts';
+import { type Candidate, claimOn, Pipeline } from './filters.ts';
+import { count, countGeneric, type Ledger } from './ledger.ts';
 import { Spread } from './spread.ts';
 
 export interface SchedulePlan extends Plan {
@@ -22,7 +22,7 @@ interface Draft {
   readonly ledger: Ledger;
   readonly now: number;
   /** What this plan has counted in the ledger's loads, to be taken back at its end: copying all would cost more. */
-  readonly counted: { readonly load: Load; readonly task: Task }[];
+  readonly undo: (() => void)[];
   readonly steps: Step[];
   readonly refused: Set<string>;
 }
@@ -31,7 +31,7 @@ export const isPending = (task: Task | undefined): task is Task =>
   task?.status.state === 'pending' && isWanted(task);
 
 export function planSchedule(view: View, ledger: Ledger, keys: Iterable<string>, now: number): SchedulePlan {
-  const draft: Draft = { view, ledger, now, counted: [], steps: [], refused: new Set() };
+  const draft: Draft = { view, ledger, now, undo: [], steps: [], refused: new Set() };
   const tasks = [...keys].map((key) => view.get('task', key as TaskId)).filter(isPending);
   const oldestFirst = tasks.sort((a, b) =>
     a.createdAt < b.createdAt
@@ -46,7 +46,7 @@ export function planSchedule(view: View, ledger: Ledger, keys: Iterable<string>,
     (t) => `${t.serviceId}/${t.specVersion}`,
   );
   for (const group of groups.values()) placeGroup(draft, group);
-  for (const { load, task } of draft.counted) count(load, task, -1);
+  for (const undo of draft.undo) undo();
   return { steps: draft.steps, wake: [], refused: draft.refused };
 }
 
@@ -59,8 +59,11 @@ function checkFixed(draft: Draft, task: Task): void {
   count(load, task, -1);
   const fits = pipeline.passes({ node, load });
   count(load, task, 1);
-  if (fits) draft.steps.push({ kind: 'assign-task', task, nodeId: node.id });
-  else refuse(draft, task, pipeline.explain());
+  if (!fits) return refuse(draft, task, pipeline.explain());
+  const given = claimOn({ node, load }, task)!;
+  countGeneric(load, given, 1);
+  draft.undo.push(() => countGeneric(load, given, -1));
+  draft.steps.push({ kind: 'assign-task', task, nodeId: node.id, genericResources: given });
 }
 
 function placeGroup(draft: Draft, group: readonly Task[]): void {
@@ -78,9 +81,12 @@ function placeGroup(draft: Draft, group: readonly Task[]): void {
     const found = spread.take((candidate) => pipeline.passes(candidate));
     if (!found) refuse(draft, task, pipeline.explain());
     else {
-      count(found.load, task, 1);
-      draft.counted.push({ load: found.load, task });
-      draft.steps.push({ kind: 'assign-task', task, nodeId: found.node.id });
+      const { node, load } = found;
+      const genericResources = claimOn(found, task)!;
+      const placed = { ...task, genericResources };
+      count(load, placed, 1);
+      draft.undo.push(() => count(load, placed, -1));
+      draft.steps.push({ kind: 'assign-task', task, nodeId: node.id, genericResources });
     }
   }
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { timestamp } from '../../kit/clock.ts';
+import { discrete, named } from '../../model/generic-resources.ts';
 import type { Node, Task } from '../../model/objects.ts';
 import type { TaskSpec } from '../../model/spec.ts';
 import { node, status, T0, task, viewOf } from '../testing/builders.ts';
@@ -59,6 +60,25 @@ test('preferences spread over label values level by level', () => {
   assert.deepEqual(outcome(nodes, many(4, { Placement })), { n1: 2, n2: 1, n3: 1 });
 });
 
+test('preferences of several levels: even over zones first, then over the racks of each, then over nodes', () => {
+  const Placement = {
+    Preferences: ['node.labels.zone', 'node.labels.rack'].map((SpreadDescriptor) => ({
+      Spread: { SpreadDescriptor },
+    })),
+  };
+  const at = (id: string, zone: string, rack: string, cpus = 100) =>
+    node(id, {
+      spec: { Labels: { zone, rack }, Role: 'worker', Availability: 'active' },
+      description: { ...node(id).description!, resources: { nanoCpus: cpus * 1e9, memoryBytes: 0 } },
+    });
+  const nodes = [at('n1', 'a', '1'), at('n2', 'b', '1'), at('n3', 'b', '2'), at('n4', 'b', '2')];
+  assert.deepEqual(outcome(nodes, many(8, { Placement })), { n1: 4, n2: 2, n3: 1, n4: 1 });
+  // What a full branch cannot take goes to the others.
+  const Resources = { Reservations: { NanoCPUs: 1e9 } };
+  const small = [at('n1', 'a', '1', 1), ...nodes.slice(1)];
+  assert.deepEqual(outcome(small, many(8, { Placement, Resources })), { n1: 1, n2: 4, n3: 2, n4: 1 });
+});
+
 test('every refusal is explained, the most frequent first', () => {
   const Placement = { Constraints: ['node.labels.zone == a'] };
   const Resources = { Reservations: { NanoCPUs: 3e9 } };
@@ -86,6 +106,106 @@ test('host ports and the maximum a node limit what fits', () => {
     n1: 1,
     t2: 'no suitable node (max replicas per node limit exceed)',
   });
+});
+
+const reserve = (Reservations: object) => ({ Resources: { Reservations } });
+const described = (id: string, patch: Partial<NonNullable<Node['description']>>): Node =>
+  node(id, { description: { ...node(id).description!, ...patch } });
+const place = (Placement: object) => ({ Placement });
+const hosted = (id: string, PublishedPort: number) =>
+  task(id, {
+    serviceId: 'other' as never,
+    nodeId: 'n1' as never,
+    endpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort, PublishMode: 'host' }] },
+  });
+
+/** What a task is told of two nodes that do not suit it, filter by filter. */
+const EXPLAINED: [string, Partial<TaskSpec>, Node[], Task[]?, Partial<Task>?][] = [
+  [
+    '2 nodes not available for new tasks',
+    {},
+    [
+      node('n1', { spec: { Labels: {}, Role: 'worker', Availability: 'pause' } }),
+      node('n2', { status: { ...node('n2').status, state: 'down' } }),
+    ],
+  ],
+  ['insufficient resources on 2 nodes', reserve({ NanoCPUs: 3e9 }), [node('n1'), node('n2')]],
+  ['insufficient resources on 2 nodes', reserve({ MemoryBytes: 5 * 2 ** 30 }), [node('n1'), node('n2')]],
+  [
+    'insufficient resources on 2 nodes',
+    reserve({ GenericResources: [discrete('GPU', 1)] }),
+    [
+      node('n1'),
+      described('n2', { resources: { nanoCpus: 1, memoryBytes: 1, generic: [discrete('SSD', 1)] } }),
+    ],
+  ],
+  [
+    'scheduling constraints not satisfied on 2 nodes',
+    place({ Constraints: ['node.role == manager'] }),
+    [node('n1'), node('n2')],
+  ],
+  [
+    'unsupported platform on 2 nodes',
+    place({ Platforms: [{ OS: 'windows', Architecture: 'amd64' }] }),
+    [node('n1'), node('n2')],
+  ],
+  [
+    '1 node not available for new tasks; host-mode port already in use on 1 node',
+    {},
+    [node('n1'), node('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } })],
+    [hosted('h', 8080)],
+    { endpointSpec: hosted('x', 8080).endpointSpec },
+  ],
+  [
+    'max replicas per node limit exceed',
+    place({ MaxReplicas: 1 }),
+    [node('n1'), node('n2')],
+    ['n1', 'n2'].map((n) => task(`on-${n}`, { nodeId: n as never })),
+  ],
+];
+for (const [why, spec, nodes, there = [], patch = {}] of EXPLAINED)
+  test(`no suitable node (${why})`, () => {
+    assert.deepEqual(outcome(nodes, [...there, pending('t1', spec, patch)]), {
+      t1: `no suitable node (${why})`,
+    });
+  });
+
+test('generic resources: given by name or number, never twice, and free again when their task has ended', () => {
+  const generic = [named('GPU', 'a'), named('GPU', 'b'), discrete('SSD', 3)];
+  const n1 = described('n1', { resources: { nanoCpus: 0, memoryBytes: 0, generic } });
+  const ask = (GPU: number, SSD: number) => ({
+    ...reserve({ GenericResources: [discrete('GPU', GPU), discrete('SSD', SSD)] }),
+  });
+  const given = (tasks: Task[]) =>
+    plan([n1], tasks).map((step) =>
+      step.kind === 'assign-task' ? step.genericResources : step.kind === 'explain-task' && step.err,
+    );
+  assert.deepEqual(given([pending('t1', ask(1, 1)), pending('t2', ask(1, 2))]), [
+    [named('GPU', 'a'), discrete('SSD', 1)],
+    [named('GPU', 'b'), discrete('SSD', 2)],
+  ]);
+  assert.deepEqual(
+    given([pending('t1', ask(2, 1)), pending('t2', ask(1, 1))])[1],
+    'no suitable node (insufficient resources on 1 node)',
+  );
+  const running = task('r', {
+    nodeId: 'n1' as never,
+    genericResources: [named('GPU', 'a'), discrete('SSD', 3)],
+  });
+  assert.deepEqual(given([running, pending('t1', ask(1, 0))]), [[named('GPU', 'b'), discrete('SSD', 0)]]);
+  assert.deepEqual(given([running, pending('t1', ask(1, 1))]), [
+    'no suitable node (insufficient resources on 1 node)',
+  ]);
+  const ended = { ...running, status: status('complete') };
+  assert.deepEqual(given([ended, pending('t1', ask(1, 3))]), [[named('GPU', 'a'), discrete('SSD', 3)]]);
+  // Tasks of global services stand on their node before they are given anything.
+  const fixed = (id: string) =>
+    pending(id, ask(1, 0), { nodeId: 'n1' as never, slot: 0, serviceId: `s-${id}` as never });
+  assert.deepEqual(given([fixed('t1'), fixed('t2'), pending('t3', ask(1, 0))]), [
+    [named('GPU', 'a'), discrete('SSD', 0)],
+    [named('GPU', 'b'), discrete('SSD', 0)],
+    'no suitable node (insufficient resources on 1 node)',
+  ]);
 });
 
 test('architecture names of kernel and registry mean the same', () => {

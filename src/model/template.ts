@@ -1,8 +1,10 @@
 /** `{{.Service.Name}}` and its like in hostname, environment and mounts: exactly the placeholders listed, no language. */
-import { SkeinError } from '../model/errors.ts';
-import { slotName } from '../model/names.ts';
-import type { NodeId } from '../model/ids.ts';
-import type { TaskItem } from '../rpc/messages.ts';
+import { SkeinError } from './errors.ts';
+import type { NodeId, ServiceId, TaskId } from './ids.ts';
+import { slotName } from './names.ts';
+import type { Task } from './objects.ts';
+
+type TemplateTask = Pick<Task, 'id' | 'serviceId' | 'serviceName' | 'serviceLabels' | 'slot' | 'nodeId'>;
 
 export interface NodeNames {
   readonly id: NodeId | undefined;
@@ -19,7 +21,7 @@ export type TemplateFunctions = Readonly<Record<string, (argument: string) => st
 /** Throws `invalid-argument` on a placeholder that is not one of ours. */
 export function expandTemplate(
   text: string,
-  task: TaskItem,
+  task: TemplateTask,
   node: NodeNames,
   functions: TemplateFunctions = {},
 ): string {
@@ -45,4 +47,18 @@ export function expandTemplate(
         '.Node.ID, .Node.Hostname, .Task.ID, .Task.Name, .Task.Slot',
     );
   });
+}
+
+const NOBODY = {
+  id: '' as TaskId,
+  serviceId: '' as ServiceId,
+  serviceName: '',
+  serviceLabels: {},
+  slot: 1,
+  nodeId: undefined,
+};
+
+/** Throws where `expandTemplate` would for any task: so a service is refused before it has one. */
+export function checkTemplate(text: string): void {
+  expandTemplate(text, NOBODY, { id: undefined, hostname: '' });
 }
