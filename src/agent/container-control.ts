@@ -78,7 +78,10 @@ export class ContainerControl {
     await this.#runtime.kill(info.id, signal);
   }
 
-  async remove(info: ContainerInfo, force: boolean): Promise<void> {
+  async remove(
+    info: ContainerInfo,
+    { force, keepVolumes }: { force: boolean; keepVolumes: boolean },
+  ): Promise<void> {
     if (isUp(info) && !force) {
       const how =
         info.status === 'paused'
@@ -89,8 +92,8 @@ export class ContainerControl {
         `cannot remove container "/${info.name}": container is ${how}`,
       );
     }
-    if (this.#standalone.owns(info.id)) await this.#standalone.remove(info.id);
-    else await this.#runtime.remove(info.id);
+    if (this.#standalone.owns(info.id)) await this.#standalone.remove(info.id, { keepVolumes });
+    else await this.#runtime.remove(info.id, { keepVolumes });
   }
 
   /** Its exit code, once the condition holds. */

@@ -10,6 +10,7 @@ import type {
   LogLine,
   LogQuery,
   RegistryAuth,
+  VolumeStore,
 } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -75,6 +76,10 @@ export class AgentEngine {
 
   get images(): ImageStore {
     return this.#options.runtime.images;
+  }
+
+  get volumes(): VolumeStore {
+    return this.#options.runtime.volumes;
   }
 
   login(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }> {

@@ -85,7 +85,7 @@ test('made, started, ended, started again, removed: on the network only while it
     await until('its stand was given back', async () => calls.at(-1) === 'leave');
     assert.deepEqual([(await info(id)).status, (await info(id)).exitCode], ['stopped', run]);
   }
-  await control.remove(await info(id), false);
+  await control.remove(await info(id), { force: false, keepVolumes: true });
   assert.equal(await runtime.get(id), undefined);
   assert.ok(!standalone.owns(id));
 });
@@ -156,7 +156,7 @@ test('stop: the signal, the grace, the kill; wait tells the code', async (t) => 
   await control.start(await info(id));
   const never = new AbortController().signal;
   const waiting = control.wait(id, 'next-exit', never);
-  await assert.rejects(control.remove(await info(id), false), {
+  await assert.rejects(control.remove(await info(id), { force: false, keepVolumes: true }), {
     message:
       'cannot remove container "/shell": container is running: stop the container before removing or force remove',
   });

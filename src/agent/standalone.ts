@@ -150,12 +150,12 @@ export class Standalone {
   }
 
   /** With what it runs. */
-  remove(id: ContainerId): Promise<void> {
-    return this.#locked(id, () => this.#remove(id));
+  remove(id: ContainerId, options: { readonly keepVolumes: boolean }): Promise<void> {
+    return this.#locked(id, () => this.#remove(id, options));
   }
 
-  async #remove(id: ContainerId): Promise<void> {
-    await this.#options.runtime.remove(id);
+  async #remove(id: ContainerId, options = { keepVolumes: false }): Promise<void> {
+    await this.#options.runtime.remove(id, options);
     await this.#disconnect(id);
     await this.#forget(id);
   }

@@ -9,7 +9,14 @@
  * `ClusterBackend` exists on managers only; without one the API itself answers 503 in Docker's two wordings.
  * One node or service more costs the lists one more entry; nothing here is kept between requests.
  */
-import type { ContainerInfo, ImageStore, LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
+import type {
+  ContainerInfo,
+  ImageStore,
+  LogLine,
+  LogQuery,
+  RegistryAuth,
+  VolumeStore,
+} from '../containerd/runtime.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { NetworkItem } from '../model/network-view.ts';
@@ -133,6 +140,7 @@ export interface HealthReport {
 /** Containers and images of this node. Implemented by agent/ over containerd. */
 export interface EngineBackend {
   readonly images: ImageStore;
+  readonly volumes: VolumeStore;
   containers(): Promise<readonly ContainerInfo[]>;
   /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
   container(ref: string): Promise<ContainerInfo>;

@@ -6,6 +6,13 @@ import type { Usage } from '../containerd/usage.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 
+export interface RemoveOptions {
+  /** Though it runs. */
+  readonly force: boolean;
+  /** Its anonymous volumes stay. */
+  readonly keepVolumes: boolean;
+}
+
 export interface ContainerControl {
   /** `not-found` where the image is not here, `already-exists` where the name is taken. */
   create(spec: StandaloneSpec): Promise<ContainerId>;
@@ -14,7 +21,7 @@ export interface ContainerControl {
   /** False: it did not run. */
   stop(container: ContainerInfo, options: { signal?: string; timeoutMs?: number }): Promise<boolean>;
   kill(container: ContainerInfo, signal: string): Promise<void>;
-  remove(container: ContainerInfo, force: boolean): Promise<void>;
+  remove(container: ContainerInfo, options: RemoveOptions): Promise<void>;
   wait(
     id: ContainerId,
     condition: 'not-running' | 'next-exit' | 'removed',

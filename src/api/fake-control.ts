@@ -5,7 +5,7 @@ import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
-import type { ContainerControl } from './container-control.ts';
+import type { ContainerControl, RemoveOptions } from './container-control.ts';
 
 const isUp = (info: ContainerInfo | undefined): boolean =>
   info?.status === 'running' || info?.status === 'paused';
@@ -57,13 +57,13 @@ export class FakeControl implements ContainerControl {
     await this.#runtime.kill(info.id, signal);
   }
 
-  async remove(info: ContainerInfo, force: boolean): Promise<void> {
+  async remove(info: ContainerInfo, { force, keepVolumes }: RemoveOptions): Promise<void> {
     if (isUp(info) && !force)
       throw new SkeinError(
         'failed-precondition',
         `cannot remove container "/${info.name}": container is running: stop the container before removing or force remove`,
       );
-    await this.#runtime.remove(info.id);
+    await this.#runtime.remove(info.id, { keepVolumes });
   }
 
   async wait(id: ContainerId, condition: 'not-running' | 'next-exit' | 'removed', signal: AbortSignal) {

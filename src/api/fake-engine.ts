@@ -11,6 +11,7 @@ import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
 
 export class FakeEngine implements EngineBackend {
   readonly images: FakeRuntime['images'];
+  readonly volumes: FakeRuntime['volumes'];
   readonly control: FakeControl;
   readonly #runtime: FakeRuntime;
   readonly #cluster: FakeCluster;
@@ -19,6 +20,7 @@ export class FakeEngine implements EngineBackend {
     this.#runtime = runtime;
     this.control = new FakeControl(runtime);
     this.images = runtime.images;
+    this.volumes = runtime.volumes;
     this.#cluster = cluster;
   }
 

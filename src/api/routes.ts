@@ -14,6 +14,7 @@ import { statsRoutes } from './routes/stats.ts';
 import { swarmRoutes } from './routes/swarm.ts';
 import { systemRoutes } from './routes/system.ts';
 import { taskRoutes } from './routes/tasks.ts';
+import { volumeRoutes } from './routes/volumes.ts';
 
 export const routes: readonly Route[] = [
   ...systemRoutes,
@@ -29,5 +30,6 @@ export const routes: readonly Route[] = [
   ...statsRoutes,
   ...execRoutes,
   ...imageRoutes,
+  ...volumeRoutes,
   ...refusedRoutes,
 ];

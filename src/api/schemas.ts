@@ -48,6 +48,7 @@ const mount = z.object({
   VolumeOptions: opt(
     z.object({
       NoCopy: opt(z.boolean()),
+      Subpath: opt(text),
       Labels: opt(textMap),
       DriverConfig: opt(z.object({ Name: opt(text), Options: opt(textMap) })),
     }),
@@ -307,6 +308,14 @@ export const execStartBody = z.object({
   ConsoleSize: consoleSize,
 });
 
+export const volumeCreateBody = z.object({
+  Name: text.default(''),
+  Driver: text.default(''),
+  DriverOpts: opt(textMap),
+  Labels: opt(textMap),
+  ClusterVolumeSpec: opt(z.looseObject({})),
+});
+
 const words = opt(z.union([text, texts]));
 
 export const containerCreateBody = z.object({
@@ -378,4 +387,5 @@ export const hostConfig = z.object({
   Sysctls: opt(textMap),
   Tmpfs: opt(textMap),
   Ulimits: opt(z.array(z.object({ Name: text, Soft: int, Hard: int }))),
+  VolumeDriver: opt(text),
 });

@@ -96,7 +96,7 @@ test('what is known but not served is 501 in words, whatever its body', async ()
     ['POST', '/commit'],
     ['POST', '/v1.41/build'],
     ['POST', '/session'],
-    ['GET', '/volumes'],
+    ['PUT', '/volumes/v'],
     ['POST', '/networks/ingress/connect'],
   ] as const) {
     const answer = await call(method, path, method === 'POST' ? {} : undefined);

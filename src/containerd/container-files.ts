@@ -1,5 +1,5 @@
 /**
- * A container's folder on this node, `<dataRoot>/containers/<id>`: its output, how it ended, what goes with it.
+ * A container's folder on this node, `<dataRoot>/containers/<id>`: its output and how it ended.
  * containerd forgets how a task ended when the task is deleted, and a task is deleted as soon as it has ended, so that
  * the containers kept for their logs hold no shim; hence `exit.json`, written before.
  */
@@ -28,10 +28,9 @@ export class ContainerFiles {
   }
 
   /** The folder with an empty file a stream: the shim appends, and must find them. */
-  async create(id: ContainerId, streams: readonly StreamName[], anonymous: readonly string[]): Promise<void> {
+  async create(id: ContainerId, streams: readonly StreamName[]): Promise<void> {
     const folder = this.folder(id);
     await mkdir(folder, { recursive: true, mode: 0o750 });
-    if (anonymous.length > 0) await this.#write(id, 'anonymous.json', anonymous);
     for (const stream of streams) await (await open(join(folder, stream), 'a', 0o640)).close();
   }
 
@@ -60,11 +59,6 @@ export class ContainerFiles {
   /** When it was last started; undefined: never. */
   async started(id: ContainerId): Promise<string | undefined> {
     return startedSchema.safeParse(await this.#read(id, 'started.json')).data?.startedAt;
-  }
-
-  /** Volumes that go with the container. */
-  async anonymous(id: ContainerId): Promise<readonly string[]> {
-    return z.array(z.string()).safeParse(await this.#read(id, 'anonymous.json')).data ?? [];
   }
 
   async list(): Promise<ContainerId[]> {

@@ -2,13 +2,15 @@
 import { SkeinError } from '../model/errors.ts';
 import { SNAPSHOTTER } from './api.ts';
 import type { Exit } from './container-files.ts';
+import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
 import type { LocalImage } from './images.ts';
 import { formatTime, type StreamName } from './log-record.ts';
-import type { ContainerConfig, ContainerInfo } from './runtime.ts';
+import type { ContainerConfig, ContainerInfo, MountPoint } from './runtime.ts';
 
 const RUNTIME = 'io.containerd.runc.v2';
-export const CONFIG_EXTENSION = 'skein.config';
+const CONFIG_EXTENSION = 'skein.config';
+const MOUNTS_EXTENSION = 'skein.mounts';
 
 export const streamsOf = (config: ContainerConfig): StreamName[] =>
   config.spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
@@ -16,13 +18,15 @@ export const streamsOf = (config: ContainerConfig): StreamName[] =>
 export const isoTime = (time: { seconds: bigint; nanos: number } | undefined): string =>
   time ? formatTime(time.seconds * 1_000_000_000n + BigInt(time.nanos)) : '';
 
+const json = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)));
+
 export function record(
   config: ContainerConfig,
   spec: object,
   image: LocalImage,
+  mounts: readonly MountPoint[],
   options: { typeUrl: string; value: Uint8Array },
 ) {
-  const json = (value: unknown) => new Uint8Array(Buffer.from(JSON.stringify(value)));
   return {
     id: config.id,
     image: image.id,
@@ -30,8 +34,23 @@ export function record(
     spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: json(spec) },
     snapshotter: SNAPSHOTTER,
     snapshotKey: config.id,
-    extensions: { [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) } },
+    extensions: {
+      [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) },
+      [MOUNTS_EXTENSION]: { typeUrl: 'skein.containerd.mounts', value: json(mounts) },
+    },
   };
+}
+
+/** What was said of the container when it was made; undefined: it is none of ours. */
+export function readRecord({
+  extensions,
+}: Container): { readonly config: ContainerConfig; readonly mounts: readonly MountPoint[] } | undefined {
+  const read = (name: string): unknown => {
+    const value = extensions[name]?.value;
+    return value && JSON.parse(Buffer.from(value).toString());
+  };
+  const config = read(CONFIG_EXTENSION) as ContainerConfig | undefined;
+  return config && { config, mounts: (read(MOUNTS_EXTENSION) ?? []) as readonly MountPoint[] };
 }
 
 export function statusOf(task: Process | undefined): ContainerInfo['status'] {

@@ -8,7 +8,9 @@ import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
+import { FakeVolumes } from './fake-volumes.ts';
 import { parseTime } from './log-record.ts';
+import { planMounts } from './mounts.ts';
 import type {
   ContainerConfig,
   ContainerEvent,
@@ -56,6 +58,7 @@ const SIGKILL = 9;
 
 export class FakeRuntime implements ContainerRuntime {
   readonly images: FakeImages;
+  readonly volumes: FakeVolumes;
   /** What was called, in order: `create <id>`, `kill <id> SIGTERM`. */
   readonly calls: string[] = [];
   /** What containers do when started; nothing: they run until killed. */
@@ -77,6 +80,7 @@ export class FakeRuntime implements ContainerRuntime {
   constructor(options: { clock: Clock }) {
     this.#clock = options.clock;
     this.images = new FakeImages((call, what) => this.#enter(call, what));
+    this.volumes = new FakeVolumes(options.clock, () => [...this.#entries.values()].map(({ info }) => info));
   }
 
   /** The next calls of this kind fail, one error each. */
@@ -157,8 +161,11 @@ export class FakeRuntime implements ContainerRuntime {
       throw new SkeinError('already-exists', `container ${config.id} exists already`);
     const { id, name, image, labels } = config;
     const createdAt = timestamp(this.#clock.now());
+    const plan = planMounts(id, config.spec.Mounts ?? [], [], (volume) => this.volumes.path(volume));
+    for (const mount of plan) this.volumes.ready(mount);
+    const mounts = plan.map(({ point }) => point);
     const info: ContainerInfo = {
-      ...{ id, name, image, labels, createdAt, config },
+      ...{ id, name, image, labels, createdAt, config, mounts },
       ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
@@ -192,11 +199,14 @@ export class FakeRuntime implements ContainerRuntime {
     if (number === SIGKILL || (number === SIGTERM && this.endsOnTerm)) this.exit(id, 128 + number);
   }
 
-  async remove(id: ContainerId): Promise<void> {
+  async remove(id: ContainerId, { keepVolumes = false }: { keepVolumes?: boolean } = {}): Promise<void> {
     await this.#enter('remove', id);
-    if (!this.#entries.has(id)) return;
+    const entry = this.#entries.get(id);
+    if (!entry) return;
     this.exit(id, 137);
     this.#entries.delete(id);
+    if (!keepVolumes)
+      for (const { name, anonymous } of entry.info.mounts) if (anonymous) await this.volumes.remove(name!);
     this.images.free(id);
     this.#send({ type: 'delete', id });
     this.#wake();

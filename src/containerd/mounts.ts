@@ -1,10 +1,10 @@
 /**
- * The mounts of a container: sources looked up, volumes of the local driver made where they are missing. A volume is
- * `<dataRoot>/volumes/NAME/_data`; anonymous ones (the image's VOLUME, a volume mount without a source) are named by
- * container and target, so that making them twice makes one, and go with the container.
+ * The mounts of a container: what it asks for and what its image declares, resolved to sources on this node (pure),
+ * then looked up and made where they are missing. Anonymous volumes (the image's VOLUME, a volume mount without a
+ * source) are named by container and target, so that making them twice makes one.
  */
 import { existsSync } from 'node:fs';
-import { chmod, lstat, mkdir, readdir, realpath, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -12,68 +12,115 @@ import type { ContainerId } from '../model/ids.ts';
 import type { MountSpec } from '../model/spec.ts';
 import { sha256 } from './image-format.ts';
 import type { OciMount } from './oci-defaults.ts';
+import type { MountPoint } from './runtime.ts';
+import { ANONYMOUS_LABEL, isVolumeName } from './volume-plan.ts';
+import type { LocalVolumes } from './volumes.ts';
 
-export interface ResolvedMounts {
-  readonly mounts: readonly OciMount[];
-  /** Volumes that are empty and take the image's content at their target, as Docker's do. */
-  readonly fill: readonly { readonly volume: string; readonly target: string }[];
-  /** Names of the volumes that go with the container. */
-  readonly anonymous: readonly string[];
+export interface PlannedMount {
+  readonly spec: MountSpec;
+  readonly point: MountPoint;
 }
 
-const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
+export interface Fill {
+  readonly volume: string;
+  readonly target: string;
+  /** Its options say what the folder is like: it is not made like the image's. */
+  readonly asMounted: boolean;
+}
+
+export interface ReadyMounts {
+  readonly mounts: readonly OciMount[];
+  /** Volumes that are empty and take the image's content at their target, as Docker's do. */
+  readonly fill: readonly Fill[];
+}
+
 const PROPAGATION = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
 
 const invalid = (type: string, why: string): SkeinError =>
   new SkeinError('invalid-argument', `invalid mount config for type "${type}": ${why}`);
 
-export async function resolveMounts(
+export function planMounts(
   id: ContainerId,
   specs: readonly MountSpec[],
   imageVolumes: readonly string[],
-  volumesRoot: string,
-): Promise<ResolvedMounts> {
+  volumePath: (name: string) => string,
+): readonly PlannedMount[] {
   const taken = new Set(specs.map((spec) => spec.Target));
   const implicit = imageVolumes
     .filter((target) => !taken.has(target))
     .map((Target): MountSpec => ({ Type: 'volume', Target }));
-  const result = {
-    mounts: [] as OciMount[],
-    fill: [] as ResolvedMounts['fill'][number][],
-    anonymous: [] as string[],
-  };
-  for (const spec of [...specs, ...implicit]) {
-    if (!spec.Target.startsWith('/'))
-      throw invalid(spec.Type, `invalid mount path: '${spec.Target}' mount path must be absolute`);
-    if (spec.Type === 'bind') result.mounts.push(await bind(spec));
-    else if (spec.Type === 'tmpfs') result.mounts.push(tmpfs(spec));
-    else {
-      const name = spec.Source || sha256(`${id} ${spec.Target}`).slice('sha256:'.length);
-      if (!spec.Source) result.anonymous.push(name);
-      const volume = await localVolume(name, spec, volumesRoot);
-      if (!spec.VolumeOptions?.NoCopy && (await readdir(volume)).length === 0)
-        result.fill.push({ volume, target: spec.Target });
-      result.mounts.push(bindMount(spec, volume));
+  return [...specs, ...implicit].map((spec) => ({ spec, point: mountPoint(id, spec, volumePath) }));
+}
+
+function mountPoint(id: ContainerId, spec: MountSpec, volumePath: (name: string) => string): MountPoint {
+  const { Type, Source = '', Target, ReadOnly = false } = spec;
+  if (!Target.startsWith('/'))
+    throw invalid(Type, `invalid mount path: '${Target}' mount path must be absolute`);
+  const point = { type: Type, target: Target, readOnly: ReadOnly };
+  if (Type === 'tmpfs') return { ...point, source: '', propagation: '' };
+  const propagation = spec.BindOptions?.Propagation || 'rprivate';
+  if (!PROPAGATION.includes(propagation)) throw invalid(Type, `invalid propagation: ${propagation}`);
+  if (Type === 'bind') {
+    if (!Source.startsWith('/'))
+      throw invalid('bind', `invalid mount path: '${Source}' mount path must be absolute`);
+    return { ...point, source: Source, propagation };
+  }
+  const name = Source || sha256(`${id} ${Target}`).slice('sha256:'.length);
+  if (!isVolumeName(name))
+    throw invalid(
+      'volume',
+      `"${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed`,
+    );
+  return { ...point, name, source: volumePath(name), propagation: '', ...(!Source && { anonymous: true }) };
+}
+
+/** Everything the plan names is there, its volumes held by the container, when this resolves. */
+export async function readyMounts(
+  id: ContainerId,
+  plan: readonly PlannedMount[],
+  volumes: LocalVolumes,
+): Promise<ReadyMounts> {
+  const result = { mounts: [] as OciMount[], fill: [] as Fill[] };
+  for (const { spec, point } of plan) {
+    if (spec.Type === 'tmpfs') result.mounts.push(tmpfs(spec));
+    else if (spec.Type === 'bind') {
+      await readyBind(spec, point.source);
+      result.mounts.push(bindMount(spec, point.source));
+    } else {
+      const { options } = await volumes.hold(volumeSpec(spec, point), id);
+      if (!spec.VolumeOptions?.NoCopy && (await readdir(point.source)).length === 0)
+        result.fill.push({ volume: point.source, target: spec.Target, asMounted: options !== null });
+      result.mounts.push(bindMount(spec, await volumeFolder(spec, point.source)));
     }
   }
   return result;
 }
 
-async function bind(spec: MountSpec): Promise<OciMount> {
-  const source = spec.Source ?? '';
-  if (!source.startsWith('/'))
-    throw invalid('bind', `invalid mount path: '${source}' mount path must be absolute`);
-  if (!existsSync(source)) {
-    if (!spec.BindOptions?.CreateMountpoint)
-      throw invalid('bind', `bind source path does not exist: ${source}`);
-    await mkdir(source, { recursive: true });
-  }
-  return bindMount(spec, source);
+export function volumeSpec({ VolumeOptions: options }: MountSpec, { name = '', anonymous }: MountPoint) {
+  const driver = options?.DriverConfig?.Name;
+  if (driver && driver !== 'local')
+    throw new SkeinError(
+      'unimplemented',
+      `volume driver "${driver}" is not there: volumes are local to a node`,
+    );
+  const labels = { ...options?.Labels, ...(anonymous && { [ANONYMOUS_LABEL]: '' }) };
+  const given = options?.DriverConfig?.Options ?? {};
+  return {
+    name,
+    labels: Object.keys(labels).length > 0 ? labels : null,
+    options: Object.keys(given).length > 0 ? given : null,
+  };
+}
+
+async function readyBind(spec: MountSpec, source: string): Promise<void> {
+  if (existsSync(source)) return;
+  if (!spec.BindOptions?.CreateMountpoint)
+    throw invalid('bind', `bind source path does not exist: ${source}`);
+  await mkdir(source, { recursive: true });
 }
 
 function bindMount(spec: MountSpec, source: string): OciMount {
   const propagation = spec.BindOptions?.Propagation || 'rprivate';
-  if (!PROPAGATION.includes(propagation)) throw invalid(spec.Type, `invalid propagation: ${propagation}`);
   const recursive = spec.BindOptions?.NonRecursive ? 'bind' : 'rbind';
   return {
     destination: spec.Target,
@@ -98,23 +145,15 @@ function tmpfs(spec: MountSpec): OciMount {
   };
 }
 
-async function localVolume(name: string, spec: MountSpec, root: string): Promise<string> {
-  const driver = spec.VolumeOptions?.DriverConfig?.Name;
-  if (driver && driver !== 'local')
-    throw new SkeinError(
-      'unimplemented',
-      `volume driver "${driver}" is not there: volumes are local to a node`,
-    );
-  if (Object.keys(spec.VolumeOptions?.DriverConfig?.Options ?? {}).length > 0)
-    throw new SkeinError('unimplemented', 'options of the local volume driver are not served yet');
-  if (!VOLUME_NAME.test(name))
-    throw invalid(
-      'volume',
-      `"${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed`,
-    );
-  const path = join(root, name, '_data');
-  await mkdir(path, { recursive: true, mode: 0o755 });
-  return path;
+/** The volume, or the part of it that was asked for; a link in it that leads out of it leads nowhere. */
+async function volumeFolder({ VolumeOptions }: MountSpec, volume: string): Promise<string> {
+  const { Subpath } = VolumeOptions ?? {};
+  if (!Subpath) return volume;
+  const root = await realpath(volume);
+  const found = await realpath(join(root, Subpath)).catch(() => undefined);
+  if (found === undefined || !`${found}/`.startsWith(`${root}/`))
+    throw invalid('volume', `cannot access path ${Subpath} of the volume: no such file or directory`);
+  return found;
 }
 
 /**
@@ -124,18 +163,15 @@ async function localVolume(name: string, spec: MountSpec, root: string): Promise
 export async function fillVolume(
   run: RunProcess,
   rootfs: string,
-  target: string,
-  volume: string,
+  { target, volume, asMounted }: Fill,
 ): Promise<void> {
   const root = await realpath(rootfs);
   const source = await realpath(join(root, target)).catch(() => undefined);
   if (source === undefined || !source.startsWith(`${root}/`)) return;
   const stat = await lstat(source);
   if (!stat.isDirectory()) return;
-  await run(['cp', '-a', '--', `${source}/.`, volume], { timeoutMs: 600_000 });
-  await chmod(volume, stat.mode & 0o7777);
-}
-
-export async function removeVolume(root: string, name: string): Promise<void> {
-  if (VOLUME_NAME.test(name)) await rm(join(root, name), { recursive: true, force: true });
+  // `.` takes the folder's own owner and mode along.
+  const from = asMounted ? (await readdir(source)).map((name) => join(source, name)) : [`${source}/.`];
+  if (from.length > 0) await run(['cp', '-a', '-t', volume, '--', ...from], { timeoutMs: 600_000 });
+  if (!asMounted) await chmod(volume, stat.mode & 0o7777);
 }

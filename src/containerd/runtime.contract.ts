@@ -254,6 +254,52 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await runtime.remove(closed.id);
     });
 
+    test('volumes: made by hand or with a container, kept while one refers to them, anonymous ones go with it', async () => {
+      const { runtime } = harness;
+      const { volumes } = runtime;
+      const made = await volumes.create({ name: 'kept', labels: { a: '1' }, options: null });
+      assert.deepEqual([made.labels, made.options], [{ a: '1' }, null]);
+      assert.deepEqual(await volumes.create({ ...made, labels: null }), made, 'it stays as it was made');
+      const wanted = config({
+        Mounts: [
+          { Type: 'volume', Source: 'kept', Target: '/kept', ReadOnly: true },
+          { Type: 'volume', Source: 'new', Target: '/new', VolumeOptions: { Labels: { b: '2' } } },
+          { Type: 'volume', Target: '/own' },
+        ],
+      });
+      await runtime.create(wanted);
+      const { mounts } = (await runtime.get(wanted.id))!;
+      const own = mounts.find(({ target }) => target === '/own')!;
+      assert.deepEqual(
+        mounts.slice(0, 3).map(({ name, target, readOnly }) => [name, target, readOnly]),
+        [
+          ['kept', '/kept', true],
+          ['new', '/new', false],
+          [own.name, '/own', false],
+        ],
+      );
+      assert.deepEqual([(await volumes.get('new'))?.labels, own.anonymous], [{ b: '2' }, true]);
+      assert.deepEqual((await volumes.get(own.name!))?.labels, { 'com.docker.volume.anonymous': '' });
+      await assert.rejects(volumes.remove('kept'), {
+        code: 'failed-precondition',
+        message: `remove kept: volume is in use - [${wanted.id}]`,
+      });
+      await runtime.remove(wanted.id, { keepVolumes: true });
+      assert.ok((await volumes.list()).some(({ name }) => name === own.name));
+      await volumes.remove(own.name!);
+      await runtime.create(wanted);
+      await runtime.remove(wanted.id);
+      assert.equal(await volumes.get(own.name!), undefined);
+      for (const name of ['kept', 'new']) await volumes.remove(name);
+      await assert.rejects(volumes.remove('kept'), {
+        code: 'not-found',
+        message: 'get kept: no such volume',
+      });
+      await assert.rejects(volumes.create({ name: 'a/b', labels: null, options: null }), {
+        code: 'invalid-argument',
+      });
+    });
+
     test('an image is found by name, id and prefix; removal follows the rules of Docker', async () => {
       const { runtime, image } = harness;
       const info = await runtime.images.get(image);

@@ -7,7 +7,7 @@
  */
 import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
-import type { ContainerSpec, ResourceSpec } from '../model/spec.ts';
+import type { ContainerSpec, Labels, MountSpec, ResourceSpec } from '../model/spec.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import type { Usage } from './usage.ts';
 
@@ -34,6 +34,20 @@ export interface ContainerConfig {
   readonly notes?: unknown;
 }
 
+/** A mount as it was resolved when its container was made. */
+export interface MountPoint {
+  readonly type: MountSpec['Type'];
+  /** Of a volume. */
+  readonly name?: string;
+  /** The volume goes with the container. */
+  readonly anonymous?: boolean;
+  /** Path on this node; empty for a tmpfs. */
+  readonly source: string;
+  readonly target: string;
+  readonly readOnly: boolean;
+  readonly propagation: string;
+}
+
 export interface ContainerInfo {
   readonly id: ContainerId;
   readonly name: string;
@@ -50,6 +64,7 @@ export interface ContainerInfo {
   readonly exitedAt: string | undefined;
   /** The config it was created from. */
   readonly config: ContainerConfig;
+  readonly mounts: readonly MountPoint[];
 }
 
 export type ContainerEvent =
@@ -123,6 +138,31 @@ export interface ImageStore {
   }>;
 }
 
+export interface VolumeSpec {
+  readonly name: string;
+  /** Null where nothing was said, as Docker shows it. */
+  readonly labels: Labels | null;
+  /** Of the local driver: `type`, `device` and `o`. */
+  readonly options: Labels | null;
+}
+
+export interface VolumeInfo extends VolumeSpec {
+  readonly createdAt: string;
+  readonly mountpoint: string;
+}
+
+/** Volumes of this node; all of the local driver. */
+export interface VolumeStore {
+  list(): Promise<readonly VolumeInfo[]>;
+  get(name: string): Promise<VolumeInfo | undefined>;
+  /** One that is there already stays as it is. */
+  create(spec: VolumeSpec): Promise<VolumeInfo>;
+  /** `not-found`; `failed-precondition` naming the containers that refer to it. */
+  remove(name: string): Promise<void>;
+  /** Bytes in it. */
+  size(name: string): Promise<number>;
+}
+
 export interface LogLine {
   readonly stream: 'stdout' | 'stderr';
   readonly time: string;
@@ -140,6 +180,7 @@ export interface LogQuery {
 
 export interface ContainerRuntime {
   readonly images: ImageStore;
+  readonly volumes: VolumeStore;
   version(): Promise<{ readonly containerd: string; readonly revision: string; readonly runc: string }>;
   list(): Promise<readonly ContainerInfo[]>;
   get(id: ContainerId): Promise<ContainerInfo | undefined>;
@@ -149,8 +190,8 @@ export interface ContainerRuntime {
   start(id: ContainerId): Promise<number>;
   /** Signal name ("SIGTERM") or number; no error when it has ended already. */
   kill(id: ContainerId, signal: string | number): Promise<void>;
-  /** Kills what runs, then removes task, container, snapshot and logs. */
-  remove(id: ContainerId): Promise<void>;
+  /** Kills what runs, then removes task, container, snapshot and logs; its anonymous volumes too, unless told to keep them. */
+  remove(id: ContainerId, options?: { readonly keepVolumes?: boolean }): Promise<void>;
   /** Endless; starts with `resync`, and again after each broken stream. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
   /** Output of the container from its record files; with `follow`, ends when the container has ended. */

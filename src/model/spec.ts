@@ -48,6 +48,7 @@ export interface MountSpec {
   };
   VolumeOptions?: {
     NoCopy?: boolean;
+    Subpath?: string;
     Labels?: Labels;
     DriverConfig?: { Name?: string; Options?: Record<string, string> };
   };

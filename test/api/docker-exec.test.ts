@@ -242,6 +242,55 @@ test('docker container prune takes a user’s own that do not run, by label and 
   await docker('rm', '-f', 'p3');
 });
 
+test('docker volume: made, found, inspected, in use, removed, pruned', { skip }, async () => {
+  const run = async (...args: string[]) => {
+    const { code, stdout, stderr } = await docker(...args);
+    return code === 0 ? stdout.trim() : stderr.trim();
+  };
+  assert.equal(await run('volume', 'create', '--label', 'a=1', 'v1'), 'v1');
+  assert.equal(await run('volume', 'create', '--label', 'a=2', 'v1'), 'v1', 'it is there already');
+  const options = ['-o', 'type=tmpfs', '-o', 'device=tmpfs', '-o', 'o=size=1m'];
+  assert.equal(await run('volume', 'create', ...options, 'v2'), 'v2');
+  const [volume] = JSON.parse(await run('volume', 'inspect', 'v1')) as [Record<string, unknown>];
+  assert.deepEqual(
+    [volume['Driver'], volume['Labels'], volume['Mountpoint'], volume['Options'], volume['Scope']],
+    ['local', { a: '1' }, '/var/lib/skein/volumes/v1/_data', null, 'local'],
+  );
+  await run('create', '--name', 'user', '-v', 'v1:/one:ro', '-v', '/two', 'app:1');
+  const mounts = '{{range .Mounts}}{{.Destination}} {{.RW}} {{.Driver}};{{end}}';
+  assert.equal(await run('inspect', '-f', mounts, 'user'), '/two true local;/one false local;');
+  const names = async (...args: string[]) =>
+    (await run('volume', 'ls', '--format', '{{.Name}}', ...args)).split('\n').filter((n) => n.length < 64);
+  assert.deepEqual(await names(), ['v1', 'v2']);
+  assert.deepEqual(await names('--filter', 'dangling=true'), ['v2']);
+  assert.deepEqual(await names('--filter', 'label=a=1'), ['v1']);
+  assert.deepEqual(await names('--filter', 'name=2', '--filter', 'driver=local'), ['v2']);
+  assert.match(await run('volume', 'ls', '--filter', 'x=1'), /invalid filter 'x'/);
+  const { id: user } = (await backends.runtime.list()).find(({ name }) => name === 'user')!;
+  assert.match(await run('volume', 'rm', 'v1'), new RegExp(`remove v1: volume is in use - \\[${user}\\]$`));
+  backends.runtime.volumes.sizes.set('v1', 3_000_000);
+  const row = /Local Volumes +3 +2 +3MB +0B/;
+  assert.match(await run('system', 'df'), row);
+  await run('rm', 'user');
+  assert.equal((await backends.runtime.volumes.list()).length, 3, 'rm without -v keeps them all');
+  assert.match(await run('volume', 'prune', '-f'), /^Deleted Volumes:\n[0-9a-f]{64}\n/);
+  assert.deepEqual(await names(), ['v1', 'v2'], 'those that have a name stay');
+  await run('run', '-d', '--name', 'user', '-v', '/two', 'app:1');
+  await run('rm', '-f', '-v', 'user');
+  assert.match(await run('volume', 'prune', '-f', '-a'), /v1\nv2\n\nTotal reclaimed space: 3MB$/);
+  assert.match(await run('volume', 'rm', 'v1'), /get v1: no such volume/);
+  assert.equal(await run('volume', 'rm', '-f', 'v1'), 'v1');
+  for (const [words, ...args] of [
+    [/plugin "nfs" not found/, '-d', 'nfs', 'x1'],
+    [/invalid option: "y"/, '-o', 'y=1', 'x1'],
+    [/missing required option: "device"/, '-o', 'type=nfs', 'x1'],
+    [/no quota support/, '-o', 'size=1g', 'x1'],
+    [/only "\[a-zA-Z0-9\]\[a-zA-Z0-9_.-\]" are allowed/, '.x'],
+    [/names should be at least two alphanumeric characters/, 'x'],
+  ] as const)
+    assert.match(await run('volume', 'create', ...args), words);
+});
+
 test('docker stats: shares, memory, network, pids', { skip }, async () => {
   const { runtime } = backends;
   const link = { rxBytes: 3000, rxPackets: 3, rxErrors: 0, rxDropped: 0 };
@@ -269,7 +318,8 @@ test('what docker run asks for and is not served is refused by name', { skip }, 
     [/does not restart containers that were started by hand \(--restart always\)/, '--restart', 'always'],
     [/log driver syslog/, '--log-driver', 'syslog'],
     [/health checks for services only/, '--health-cmd', 'true'],
-    [/name one: -v NAME:PATH/, '-v', '/anonymous'],
+    [/has no volume driver nfs/, '--volume-driver', 'nfs'],
+    [/mount option exec of -v/, '-v', 'v:/v:exec'],
     [/does not serve --publish-all/, '-P'],
     [/leave 127\.0\.0\.1 out/, '-p', '127.0.0.1:80:80'],
   ];

@@ -1,6 +1,6 @@
 /** The OCI spec as the kernel sees it: users, limits, mounts, terminals, capabilities. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Containerd } from '../../src/containerd/containerd.ts';
@@ -77,6 +77,45 @@ test('mounts: a missing source is refused; bind, tmpfs and volumes are as asked'
   assert.equal(await run('cat /data/seed; echo more > /data/new', { Mounts }), 'seed ');
   assert.equal(await run('cat /data/new', { Mounts }), 'more\n');
   assert.equal(readFileSync(join(own.root, 'data/volumes/db/_data/new'), 'utf8'), 'more\n');
+});
+
+test('a volume with driver options is mounted while a container with a process uses it, and no longer', async () => {
+  const mountpoint = join(own.root, 'data/volumes/ram/_data');
+  const isMounted = () => readFileSync('/proc/self/mountinfo', 'utf8').includes(` ${mountpoint} `);
+  const Options = { type: 'tmpfs', device: 'tmpfs', o: 'size=128k,mode=0750' };
+  const Mounts: ContainerSpec['Mounts'] = [
+    { Type: 'volume', Source: 'ram', Target: '/ram', VolumeOptions: { DriverConfig: { Options } } },
+  ];
+  const first = containerConfig(own.netns, { Mounts });
+  await runtime.create(first);
+  await runtime.start(first.id);
+  assert.ok(isMounted());
+  assert.match(await run('stat -c %a /ram; mount | grep " /ram "', { Mounts }), /^750\ntmpfs .*size=128k/);
+  assert.ok(isMounted(), 'another holds it');
+  await runtime.close();
+  runtime = await own.open();
+  assert.ok(isMounted(), 'it is held over a restart of skeind');
+  await runtime.remove(first.id);
+  assert.ok(!isMounted());
+  const options = { type: 'none', device: join(own.root, 'nowhere'), o: 'bind' };
+  await runtime.volumes.create({ name: 'lost', labels: null, options });
+  const lost = run('true', { Mounts: [{ Type: 'volume', Source: 'lost', Target: '/x' }] });
+  await assert.rejects(lost, { message: /^error while mounting volume .*: failed to mount local volume: / });
+  for (const name of ['ram', 'lost']) await runtime.volumes.remove(name);
+});
+
+test('a part of a volume is mounted, and no link leads out of it', async () => {
+  const { mountpoint } = await runtime.volumes.create({ name: 'parts', labels: null, options: null });
+  mkdirSync(join(mountpoint, 'in'));
+  writeFileSync(join(mountpoint, 'in/f'), 'part\n');
+  symlinkSync(own.root, join(mountpoint, 'out'));
+  const part = (Subpath: string): Partial<ContainerSpec> => ({
+    Mounts: [{ Type: 'volume', Source: 'parts', Target: '/p', VolumeOptions: { Subpath } }],
+  });
+  assert.equal(await run('cat /p/f', part('in')), 'part\n');
+  for (const away of ['out', '../..', 'none'])
+    await assert.rejects(run('true', part(away)), { message: /cannot access path/ });
+  await runtime.volumes.remove('parts');
 });
 
 test('limits reach the cgroup, ulimits are clipped to what the daemon has, ALL capabilities to those it has', async () => {

@@ -143,6 +143,36 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     await ok('node1', 'network', 'rm', 'closed');
   });
 
+  test('volumes: of a service’s mounts with labels and options, of docker run, in use, gone with rm -v', async () => {
+    const driver = 'volume-driver=local,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=1m';
+    await ok(
+      'node1',
+      ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'disk', '--mode', 'global'],
+      ...['--mount', 'type=volume,source=plain,target=/plain,volume-label=of=disk'],
+      ...['--mount', `type=volume,source=ram,target=/ram,${driver}`, IMAGE],
+    );
+    await stage.converged('disk', 2);
+    for (const node of ['node1', 'node2']) {
+      const inspect = (name: string, field: string) =>
+        ok(node, 'volume', 'inspect', '-f', `{{json .${field}}}`, name);
+      assert.equal((await inspect('plain', 'Labels')).trim(), '{"of":"disk"}');
+      assert.match(await inspect('ram', 'Options'), /"type":"tmpfs"/);
+      const task = (await ok(node, 'ps', '-q', '--filter', 'name=disk')).trim();
+      const inside = await ok(node, 'exec', task, 'sh', '-c', 'echo x > /plain/f; mount | grep " /ram "');
+      assert.match(inside, /^tmpfs .*size=1024k/);
+      assert.match((await on(node, 'volume', 'rm', 'plain')).stderr, new RegExp(`in use - \\[${task}`));
+      const shared = await shell(node, ['--network', 'none', '-v', 'plain:/p', '-v', '/own'], 'cat /p/f');
+      assert.deepEqual([shared.code, shared.stdout], [0, 'x\n'], shared.stderr);
+    }
+    await ok('node1', 'service', 'rm', 'disk');
+    const free = async () => {
+      const names = (await ok('node2', 'volume', 'ls', '-q', '-f', 'dangling=true')).trim().split('\n');
+      return names.length === 2 || names.join();
+    };
+    await until('both are free, and those without a name gone', free, { timeoutMs: 15_000 });
+    assert.match(await ok('node2', 'volume', 'prune', '-a', '-f'), /plain\nram\n/);
+  });
+
   test('a task’s container that is stopped or removed is replaced by its service', async () => {
     const task = await taskOn('node1');
     assert.match((await on('node1', 'rm', task)).stderr, /container is running: stop the container/);

@@ -1,7 +1,7 @@
 /** Container in Docker's JSON: the line of a list, and inspected. */
 import { createHash } from 'node:crypto';
-import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
-import type { MountSpec, PortSpec } from '../../model/spec.ts';
+import type { ContainerInfo, ImageInfo, MountPoint } from '../../containerd/runtime.ts';
+import type { PortSpec } from '../../model/spec.ts';
 import type { HealthReport } from '../backend.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 import { humanDuration } from './duration.ts';
@@ -76,7 +76,7 @@ export function containerSummary(
     Status: statusText(container, health, now),
     HostConfig: { NetworkMode: networkMode(ownSpec(container)) },
     NetworkSettings: { Networks: networksJson(networks) },
-    Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
+    Mounts: container.mounts.map(mountJson),
   };
 }
 
@@ -86,14 +86,15 @@ const exposedPorts = (image: ImageInfo | undefined): object[] =>
     return { PrivatePort: Number(number), Type: type };
   });
 
-const mountJson = (mount: MountSpec): object => ({
-  Type: mount.Type,
-  ...(mount.Type === 'volume' && mount.Source && { Name: mount.Source }),
-  Source: mount.Type === 'volume' ? '' : (mount.Source ?? ''),
-  Destination: mount.Target,
+const mountJson = ({ type, name, source, target, readOnly, propagation }: MountPoint): object => ({
+  Type: type,
+  ...(name !== undefined && { Name: name }),
+  Source: source,
+  Destination: target,
+  ...(name !== undefined && { Driver: 'local' }),
   Mode: '',
-  RW: !mount.ReadOnly,
-  Propagation: mount.BindOptions?.Propagation ?? '',
+  RW: !readOnly,
+  Propagation: propagation,
 });
 
 const networksJson = (networks: readonly ContainerNetwork[]): Record<string, object> =>
@@ -151,7 +152,7 @@ export function containerJson(
     ExecIDs: null,
     HostConfig: hostConfig(container),
     GraphDriver: { Data: null, Name: 'overlayfs' },
-    Mounts: (container.config.spec.Mounts ?? []).map(mountJson),
+    Mounts: container.mounts.map(mountJson),
     Config: configJson(container, image),
     NetworkSettings: {
       SandboxID: '',

@@ -50,7 +50,7 @@ export function newContainer(
       TTY: body.Tty ?? false,
       OpenStdin: body.OpenStdin ?? false,
       ReadOnly: host.ReadonlyRootfs ?? false,
-      Mounts: mountsOf(host),
+      Mounts: mountsOf(body, host),
       ...(body.StopSignal && { StopSignal: body.StopSignal }),
       ...(body.StopTimeout !== undefined && { StopGracePeriod: body.StopTimeout * 1e9 }),
       ...(host.ExtraHosts?.length && { Hosts: host.ExtraHosts.map(hostEntry) }),
@@ -104,14 +104,12 @@ function refuseUnknown(raw: Readonly<Record<string, unknown>>, known: readonly s
 }
 
 function refuseBody(body: Body): void {
-  const { Healthcheck, MacAddress, Domainname, Volumes, Shell } = body;
+  const { Healthcheck, MacAddress, Domainname, Shell } = body;
   const asked = { MacAddress, Domainname, Shell };
   for (const [key, value] of Object.entries(asked))
     if (says(key, value)) throw refused(`skein does not serve ${key} for containers`);
   if (Healthcheck?.Test?.length && Healthcheck.Test[0] !== 'NONE')
     throw refused('skein runs health checks for services only; leave --health-* out');
-  if (Volumes && Object.keys(Volumes).length > 0)
-    throw refused('skein does not serve anonymous volumes for containers; name one: -v NAME:PATH');
 }
 
 function refuseHost(host: Host): void {
@@ -177,8 +175,11 @@ function hostEntry(entry: string): string {
   return `${entry.slice(at + 1)} ${entry.slice(0, at)}`;
 }
 
-function mountsOf({ Binds, Mounts, Tmpfs }: Host): MountSpec[] {
+function mountsOf({ Volumes }: Body, { Binds, Mounts, Tmpfs, VolumeDriver }: Host): MountSpec[] {
+  if (VolumeDriver && VolumeDriver !== 'local')
+    throw refused(`skein has no volume driver ${VolumeDriver}: volumes are local to a node`);
   return [
+    ...Object.keys(Volumes ?? {}).map((Target): MountSpec => ({ Type: 'volume', Target })),
     ...(Binds ?? []).map(bindEntry),
     ...(Mounts ?? []),
     ...Object.entries(Tmpfs ?? {}).map(([Target, options]): MountSpec => {
@@ -190,15 +191,25 @@ function mountsOf({ Binds, Mounts, Tmpfs }: Host): MountSpec[] {
   ];
 }
 
-/** `SOURCE:TARGET[:ro|rw]`; a source without a slash is a volume, a folder that is not there is made. */
+const PROPAGATION = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
+/** Docker ignores these too: labels where there is no SELinux, consistency where there is no virtual machine. */
+const WITHOUT_EFFECT = ['z', 'Z', 'consistent', 'cached', 'delegated'];
+
+/** `SOURCE:TARGET[:OPTIONS]`; a source without a slash is a volume, a folder that is not there is made. */
 function bindEntry(bind: string): MountSpec {
   const [source = '', target = '', options = ''] = bind.split(':');
   const words = options.split(',').filter((word) => word !== '');
   if (!source || !target.startsWith('/')) throw invalid(`invalid volume specification: '${bind}'`);
-  const odd = words.find((word) => !['ro', 'rw'].includes(word));
+  const volume = !source.startsWith('/');
+  const known = ['ro', 'rw', ...WITHOUT_EFFECT, ...(volume ? ['nocopy'] : PROPAGATION)];
+  const odd = words.find((word) => !known.includes(word));
   if (odd !== undefined) throw refused(`skein does not serve the mount option ${odd} of -v ${bind}`);
-  const ReadOnly = words.includes('ro');
-  return source.startsWith('/')
-    ? { Type: 'bind', Source: source, Target: target, ReadOnly, BindOptions: { CreateMountpoint: true } }
-    : { Type: 'volume', Source: source, Target: target, ReadOnly };
+  const common = { Source: source, Target: target, ReadOnly: words.includes('ro') };
+  if (volume) {
+    const NoCopy = words.includes('nocopy');
+    return { Type: 'volume', ...common, ...(NoCopy && { VolumeOptions: { NoCopy } }) };
+  }
+  const Propagation = words.find((word) => PROPAGATION.includes(word));
+  const BindOptions = { CreateMountpoint: true, ...(Propagation && { Propagation }) };
+  return { Type: 'bind', ...common, BindOptions };
 }

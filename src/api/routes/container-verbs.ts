@@ -51,7 +51,8 @@ async function restart(container: ContainerInfo, request: ApiRequest): Promise<v
 
 async function remove(container: ContainerInfo, request: ApiRequest): Promise<void> {
   if (request.flag('link')) throw refused('skein does not serve links between containers');
-  await request.backends.engine.control.remove(container, request.flag('force'));
+  const options = { force: request.flag('force'), keepVolumes: !request.flag('v') };
+  await request.backends.engine.control.remove(container, options);
 }
 
 const CONDITIONS = ['not-running', 'next-exit', 'removed'] as const;
@@ -97,7 +98,7 @@ async function prune(request: ApiRequest): Promise<Answer> {
     if (!filters.labels('label', container.labels)) continue;
     if (filters.has('label!') && filters.labels('label!', container.labels)) continue;
     if (until.some((limit) => Date.parse(container.createdAt) > limit)) continue;
-    await engine.control.remove(container, false);
+    await engine.control.remove(container, { force: false, keepVolumes: true });
     gone.push(container.id);
   }
   return json({ ContainersDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: 0 });

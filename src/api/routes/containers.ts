@@ -4,7 +4,7 @@ import { type ContainerNetwork, containerJson, containerSummary, stateOf } from 
 import { familiarTag } from '../convert/image.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
-import { invalid, notFound } from '../http-error.ts';
+import { invalid } from '../http-error.ts';
 import { logQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import type { ContainerInfo, ImageInfo, LogLine } from '../../containerd/runtime.ts';
@@ -173,19 +173,8 @@ async function* plain(
   for await (const line of lines) yield { ...line, details };
 }
 
-/** What `docker inspect NAME` asks on its way to services and tasks: that there is no such volume is the truth. */
-function noVolume(request: ApiRequest): never {
-  throw notFound(`get ${request.param('name')}: no such volume`);
-}
-
 export const containerRoutes: readonly Route[] = [
   { method: 'GET', path: '/containers/json', handler: list, note: 'Sizes are not computed.' },
   { method: 'GET', path: '/containers/{id}/json', handler: inspect },
   { method: 'GET', path: '/containers/{id}/logs', handler: logs },
-  {
-    method: 'GET',
-    path: '/volumes/{name}',
-    handler: noVolume,
-    note: 'Not found: named volumes are not managed yet.',
-  },
 ];

@@ -4,7 +4,6 @@ import { notFound } from '../http-error.ts';
 import type { Route } from '../router.ts';
 
 const BUILD = 'images are not built here; build elsewhere and docker load or pull them';
-const VOLUMES = 'named volumes are not managed through the API';
 const PLUGINS = 'there are no plugins';
 
 const refuse = (method: Route['method'], words: string, ...paths: string[]): Route[] =>
@@ -22,11 +21,13 @@ export const refusedRoutes: readonly Route[] = [
   ),
   ...refuse('PUT', 'files are not copied into containers', '/containers/{id}/archive'),
   ...refuse('HEAD', 'files are not copied out of containers', '/containers/{id}/archive'),
-  ...refuse('POST', BUILD, '/build', '/build/prune', '/build/cancel', '/session', '/grpc'),
-  ...refuse('GET', VOLUMES, '/volumes'),
-  ...refuse('POST', VOLUMES, '/volumes/create', '/volumes/prune'),
-  ...refuse('PUT', VOLUMES, '/volumes/{name}'),
-  ...refuse('DELETE', VOLUMES, '/volumes/{name}'),
+  ...refuse('POST', BUILD, '/build', '/build/cancel', '/session', '/grpc'),
+  {
+    method: 'POST',
+    path: '/build/prune',
+    handler: () => json({ CachesDeleted: null, SpaceReclaimed: 0 }),
+    note: 'Removes nothing: there is no build cache.',
+  },
   { method: 'GET', path: '/plugins', handler: () => json([]), note: 'Always empty: there are no plugins.' },
   ...refuse('GET', PLUGINS, '/plugins/privileges'),
   {

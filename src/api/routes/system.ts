@@ -3,6 +3,7 @@ import { type Answer, json, text } from '../answer.ts';
 import { infoJson, versionJson } from '../convert/info.ts';
 import { imageSummary } from '../convert/image.ts';
 import { containerSummary } from '../convert/container.ts';
+import { volumeUsageJson } from '../convert/volume.ts';
 import { swarmInfoJson } from '../convert/swarm.ts';
 import { eventLines } from '../events.ts';
 import { parseFilters } from '../filters.ts';
@@ -12,6 +13,7 @@ import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { authConfig } from '../schemas.ts';
 import { timestamp } from '../../kit/clock.ts';
+import { volumeUsers } from './volumes.ts';
 
 async function info(request: ApiRequest): Promise<Answer> {
   const { engine, swarm } = request.backends;
@@ -33,7 +35,12 @@ async function info(request: ApiRequest): Promise<Answer> {
 
 async function diskUsage(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
-  const [containers, images] = await Promise.all([engine.containers(), engine.images.list()]);
+  const [containers, images, volumes, volumesOf] = await Promise.all([
+    engine.containers(),
+    engine.images.list(),
+    engine.volumes.list(),
+    volumeUsers(engine),
+  ]);
   const users = new Map<string, number>();
   for (const { image } of containers) users.set(image, (users.get(image) ?? 0) + 1);
   return json({
@@ -51,7 +58,12 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
       SizeRw: 0,
       SizeRootFs: 0,
     })),
-    Volumes: [],
+    Volumes: await Promise.all(
+      volumes.map(async (volume) => {
+        const bytes = await engine.volumes.size(volume.name);
+        return volumeUsageJson(volume, bytes, volumesOf.get(volume.name) ?? 0);
+      }),
+    ),
     BuildCache: [],
   });
 }
@@ -118,7 +130,7 @@ export const systemRoutes: readonly Route[] = [
     method: 'GET',
     path: '/system/df',
     handler: diskUsage,
-    note: 'Images and containers; sizes of shared layers count once per image.',
+    note: 'Images, containers and volumes; sizes of shared layers count once per image.',
   },
   {
     method: 'GET',

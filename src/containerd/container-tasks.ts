@@ -1,0 +1,145 @@
+/**
+ * The processes of containers: containerd's tasks, each with its shim. Made, found, and taken away; what a container
+ * is and keeps is containerd.ts's business.
+ */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { create as message, toBinary } from '@bufbuild/protobuf';
+import { isCode, SkeinError } from '../model/errors.ts';
+import type { ContainerId } from '../model/ids.ts';
+import { type ContainerdApi, NAMESPACE, SNAPSHOTTER, unless } from './api.ts';
+import { makeFifo } from './fifo.ts';
+import { OptionsSchema } from './gen/runc-options_pb.js';
+import { type Process, Status } from './gen/task-types_pb.js';
+import type { ContainerConfig } from './runtime.ts';
+
+/** An image's first container on a cold disk. */
+export const CREATE_TIMEOUT_MS = 60_000;
+const END_TIMEOUT_MS = 10_000;
+const SIGKILL = 9;
+
+export class ContainerTasks {
+  readonly #api: ContainerdApi;
+  readonly #runRoot: string;
+  readonly #deleting = new Map<ContainerId, Promise<void>>();
+
+  constructor(api: ContainerdApi, runRoot: string) {
+    this.#api = api;
+    this.#runRoot = runRoot;
+  }
+
+  async prepare(): Promise<void> {
+    await mkdir(join(this.#runRoot, 'runc'), { recursive: true, mode: 0o711 });
+    await mkdir(join(this.#runRoot, 'stdin'), { recursive: true, mode: 0o700 });
+  }
+
+  async get(id: ContainerId): Promise<Process | undefined> {
+    return (await unless('not-found', this.#api.tasks.get({ containerId: id })))?.process;
+  }
+
+  /** Running or paused; anything else is refused. */
+  async running(id: ContainerId): Promise<Process> {
+    const task = await this.get(id);
+    if (isUp(task)) return task;
+    throw new SkeinError('failed-precondition', `container ${id} is not running`);
+  }
+
+  /** Where the root file system of a container with a task is mounted. */
+  rootfs(id: ContainerId): string {
+    const state = join(this.#runRoot, 'containerd', 'state', 'io.containerd.runtime.v2.task');
+    return join(state, NAMESPACE, id, 'rootfs');
+  }
+
+  /** runc's own state is private too; its default is one folder for the whole machine. */
+  runcOptions() {
+    const root = join(this.#runRoot, 'runc');
+    return {
+      typeUrl: 'containerd.runc.v1.Options',
+      value: toBinary(OptionsSchema, message(OptionsSchema, { root })),
+    };
+  }
+
+  async create({ id, spec }: ContainerConfig, outputs: string): Promise<void> {
+    const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
+    await this.#api.tasks.create(
+      {
+        containerId: id,
+        rootfs: mounts,
+        terminal: spec.TTY ?? false,
+        stdin: spec.OpenStdin ? await this.#makeStdin(id) : '',
+        stdout: join(outputs, 'stdout'),
+        stderr: spec.TTY ? '' : join(outputs, 'stderr'),
+        options: this.runcOptions(),
+      },
+      { timeoutMs: CREATE_TIMEOUT_MS },
+    );
+  }
+
+  /** What has ended already is no error: containerd says not found, or runc's own words for a process that is gone. */
+  async kill(id: ContainerId, signal: number): Promise<void> {
+    try {
+      await this.#api.tasks.kill({ containerId: id, signal });
+    } catch (error) {
+      if (isCode(error, 'not-found')) return;
+      const task = await this.get(id);
+      if (task && task.status !== Status.STOPPED) throw error;
+    }
+  }
+
+  /** What runs is killed; its end may be dealt with by others at the same time (`settled` waits for them). */
+  async remove(id: ContainerId, settled: () => Promise<unknown>): Promise<void> {
+    const task = await this.get(id);
+    if (task) {
+      if (task.status !== Status.STOPPED) {
+        await this.kill(id, SIGKILL);
+        await this.#untilEnded(id);
+      }
+      await settled();
+      await this.delete(id);
+    }
+    await rm(this.#stdinPath(id), { force: true });
+  }
+
+  /** One deletion at a time: the shim ends with it, and a second one would find it gone in the middle of its work. */
+  delete(id: ContainerId): Promise<void> {
+    const running = this.#deleting.get(id);
+    if (running) return running;
+    const work = this.#delete(id).finally(() => this.#deleting.delete(id));
+    this.#deleting.set(id, work);
+    return work;
+  }
+
+  async #delete(id: ContainerId): Promise<void> {
+    try {
+      await unless(
+        'not-found',
+        this.#api.tasks.delete({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS }),
+      );
+    } catch (error) {
+      if (await this.get(id)) throw error;
+    }
+  }
+
+  /** Its end may be dealt with while we wait: the shim goes, and the call to it breaks off. */
+  async #untilEnded(id: ContainerId): Promise<void> {
+    try {
+      await this.#api.tasks.wait({ containerId: id }, { timeoutMs: END_TIMEOUT_MS });
+    } catch (error) {
+      if (await this.get(id)) throw error;
+    }
+  }
+
+  #stdinPath(id: ContainerId): string {
+    return join(this.#runRoot, 'stdin', id);
+  }
+
+  async #makeStdin(id: ContainerId): Promise<string> {
+    const path = this.#stdinPath(id);
+    await rm(path, { force: true });
+    makeFifo(path);
+    return path;
+  }
+}
+
+export const isUp = (task: Process | undefined): task is Process =>
+  task?.status === Status.RUNNING || task?.status === Status.PAUSED;
