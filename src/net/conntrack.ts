@@ -1,5 +1,15 @@
-/** Connection tracking, as far as the mesh must change it. */
-import { attr, attributes, ENOENT, type Message, type NetlinkSocket, readIp } from './netlink.ts';
+/** Connection tracking, as far as the mesh must change it and a trace asks it. */
+import {
+  attr,
+  attributes,
+  ENOENT,
+  ipBytes,
+  type Message,
+  type NetlinkSocket,
+  readIp,
+  u16be,
+  u8,
+} from './netlink.ts';
 import { head, NFPROTO_IPV4, protocolNumber } from './nfnetlink.ts';
 
 const SUBSYSTEM_CONNTRACK = 1;
@@ -10,8 +20,62 @@ const CTA_TUPLE_REPLY = 2;
 const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_IP_V4_SRC = 1;
+const CTA_IP_V4_DST = 2;
 const CTA_PROTO_NUM = 1;
 const CTA_PROTO_SRC_PORT = 2;
+const CTA_PROTO_DST_PORT = 3;
+
+/** One direction of a connection. */
+export interface Tuple {
+  readonly protocol: 'tcp' | 'udp';
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+}
+
+/**
+ * The tuple that a connection began with, from the one that its answers come by; undefined where the kernel knows
+ * none. One look-up in its hash table, however many connections there are.
+ */
+export function originalOf(socket: NetlinkSocket, reply: Tuple): Tuple | undefined {
+  const found = socket.find(
+    (SUBSYSTEM_CONNTRACK << 8) | CT_GET,
+    Buffer.concat([head(NFPROTO_IPV4), tupleAttribute(CTA_TUPLE_REPLY, reply)]),
+    'look up a connection',
+  );
+  const original = found && attributes(found.body, 4).get(CTA_TUPLE_ORIG);
+  return original && readTuple(original, reply.protocol);
+}
+
+const tupleAttribute = (kind: number, tuple: Tuple): Buffer =>
+  attr(kind, [
+    attr(CTA_TUPLE_IP, [
+      attr(CTA_IP_V4_SRC, ipBytes(tuple.source)),
+      attr(CTA_IP_V4_DST, ipBytes(tuple.destination)),
+    ]),
+    attr(CTA_TUPLE_PROTO, [
+      attr(CTA_PROTO_NUM, u8(protocolNumber[tuple.protocol])),
+      attr(CTA_PROTO_SRC_PORT, u16be(tuple.sourcePort)),
+      attr(CTA_PROTO_DST_PORT, u16be(tuple.destinationPort)),
+    ]),
+  ]);
+
+function readTuple(tuple: Buffer, protocol: Tuple['protocol']): Tuple | undefined {
+  const parts = attributes(tuple);
+  const ip = attributes(parts.get(CTA_TUPLE_IP) ?? Buffer.alloc(0));
+  const ports = attributes(parts.get(CTA_TUPLE_PROTO) ?? Buffer.alloc(0));
+  const [source, destination] = [ip.get(CTA_IP_V4_SRC), ip.get(CTA_IP_V4_DST)];
+  const [from, to] = [ports.get(CTA_PROTO_SRC_PORT), ports.get(CTA_PROTO_DST_PORT)];
+  if (!source || !destination || !from || !to) return undefined;
+  return {
+    protocol,
+    source: readIp(source),
+    sourcePort: from.readUInt16BE(),
+    destination: readIp(destination),
+    destinationPort: to.readUInt16BE(),
+  };
+}
 
 /**
  * Forgets the UDP flows that were translated to `address:port`, or to `address` whatever the port: without a handshake the kernel would send the rest

@@ -10,6 +10,7 @@ export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
 
 export const NLM_F_REQUEST = 0x1;
+export const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP = 0x300;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
@@ -155,6 +156,12 @@ export class NetlinkSocket {
       const { items, interrupted } = this.#dumpOnce({ type, flags: NLM_F_DUMP, body, what });
       if (!interrupted || attempt >= 5) return items;
     }
+  }
+
+  /** The one that is named; undefined where there is none. */
+  find(type: number, body: Buffer, what: string): Received | undefined {
+    const flags = NLM_F_ACK;
+    return this.#dumpOnce({ type, flags, body, what, ignore: [ENOENT] }).items[0];
   }
 
   close(): void {

@@ -1,52 +1,54 @@
 /**
- * The kernel's own record of each connection: the tuple as it came and the one that answers come by. Read from
- * /proc inside the namespace, which needs no program and no netlink; where the kernel does not offer that file, the
- * list is empty and `join` goes by TCP sequence numbers alone.
+ * What the kernel itself says of a connection: the tuple that it came with, where it is translated. Asked of one
+ * namespace, by the tuple that the packets have after translation: one look-up a connection, whatever else it tracks.
  */
-import { readFileSync } from 'node:fs';
 import { inNetns } from '../kit/netns.ts';
+import { originalOf, type Tuple } from '../net/conntrack.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../net/netlink.ts';
+import type { Packet } from './decode.ts';
 
-export interface Tuple {
-  readonly protocol: 'tcp' | 'udp';
-  readonly source: string;
-  readonly sourcePort: number;
-  readonly destination: string;
-  readonly destinationPort: number;
+export type { Tuple };
+
+/** Packets that come as `before` go on as `after`. */
+export interface Translation {
+  readonly before: Tuple;
+  readonly after: Tuple;
 }
 
-export interface ConntrackEntry {
-  readonly original: Tuple;
-  readonly reply: Tuple;
-  readonly state: string | undefined;
+export const tupleKey = (t: Tuple): string =>
+  `${t.protocol} ${t.source}:${t.sourcePort} ${t.destination}:${t.destinationPort}`;
+
+export const reversed = (t: Tuple): Tuple => ({
+  protocol: t.protocol,
+  source: t.destination,
+  sourcePort: t.destinationPort,
+  destination: t.source,
+  destinationPort: t.sourcePort,
+});
+
+export function tupleOf({ protocol, source, destination }: Packet): Tuple | undefined {
+  if (protocol !== 'tcp' && protocol !== 'udp') return undefined;
+  return {
+    protocol,
+    source: source.ip,
+    sourcePort: source.port,
+    destination: destination.ip,
+    destinationPort: destination.port,
+  };
 }
 
-const TUPLE = /src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g;
-
-/** Lines such as `ipv4 2 tcp 6 117 TIME_WAIT src=.. dst=.. sport=.. dport=.. src=.. ... [ASSURED] mark=0`. */
-export function parseConntrack(text: string): readonly ConntrackEntry[] {
-  return text.split('\n').flatMap((line) => {
-    const [family, , protocol, , , state] = line.trim().split(/\s+/);
-    if (family !== 'ipv4' || (protocol !== 'tcp' && protocol !== 'udp')) return [];
-    const [original, reply] = [...line.matchAll(TUPLE)].map(
-      (match): Tuple => ({
-        protocol,
-        source: match[1]!,
-        destination: match[2]!,
-        sourcePort: Number(match[3]),
-        destinationPort: Number(match[4]),
-      }),
-    );
-    if (!original || !reply) return [];
-    return [{ original, reply, state: state && /^[A-Z_]+$/.test(state) ? state : undefined }];
-  });
-}
-
-export function readConntrack(netns: string): readonly ConntrackEntry[] {
+/** Of those tuples that are what a translation in this namespace made. */
+export function translationsTo(netns: string, tuples: readonly Tuple[]): readonly Translation[] {
+  if (tuples.length === 0) return [];
   return inNetns(netns, () => {
+    const socket = new NetlinkSocket(NETLINK_NETFILTER);
     try {
-      return parseConntrack(readFileSync('/proc/thread-self/net/nf_conntrack', 'utf8'));
-    } catch {
-      return [];
+      return tuples.flatMap((after) => {
+        const before = originalOf(socket, reversed(after));
+        return before && tupleKey(before) !== tupleKey(after) ? [{ before, after }] : [];
+      });
+    } finally {
+      socket.close();
     }
   });
 }

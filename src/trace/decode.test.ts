@@ -20,8 +20,16 @@ test('a TCP frame to its headers', () => {
     destination: { mac: '52:54:00:00:02:0b', ip: '192.0.2.11', port: 80 },
     protocol: 'tcp',
     ttl: 64,
+    payload: 0,
     tcp: { flags: ['SYN', 'ACK'], sequence: 4_000_000_000, acknowledgement: 5, window: 64240 },
   });
+});
+
+test('payload is what the headers say, not what padding or the capture make of it', () => {
+  const frame = buildFrame({ ...SYN, payload: Buffer.alloc(300) });
+  assert.equal(decode(Buffer.concat([frame, Buffer.alloc(20)]))?.payload, 300);
+  assert.equal(decode(frame.subarray(0, 60))?.payload, 300);
+  assert.equal(decode(buildFrame({ ...SYN, protocol: 'udp', payload: Buffer.alloc(7) }))?.payload, 7);
 });
 
 test('IP options move the ports', () => {

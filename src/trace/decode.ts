@@ -6,6 +6,8 @@ export interface Packet {
   readonly destination: { readonly mac: string; readonly ip: string; readonly port: number };
   readonly protocol: 'tcp' | 'udp' | 'icmp' | 'other';
   readonly ttl: number;
+  /** Bytes that TCP or UDP carries. */
+  readonly payload: number;
   readonly tcp?: TcpHeader;
   readonly icmp?: {
     readonly type: number;
@@ -85,6 +87,7 @@ function decodeOne(bytes: Buffer): Packet | undefined {
     },
     protocol,
     ttl: bytes[ETHERNET + 8]!,
+    payload: payloadAt(bytes, at, protocol),
     ...(protocol === 'tcp' && { tcp: tcpAt(bytes, at) }),
     ...(protocol === 'icmp' && {
       icmp: {
@@ -95,6 +98,12 @@ function decodeOne(bytes: Buffer): Packet | undefined {
       },
     }),
   };
+}
+
+/** By the length that the IP header tells: short frames are padded, and long ones may be cut. */
+function payloadAt(bytes: Buffer, at: number, protocol: Packet['protocol']): number {
+  const header = protocol === 'tcp' ? (bytes[at + 12]! >> 4) * 4 : protocol === 'udp' ? 8 : 0;
+  return Math.max(0, bytes.readUInt16BE(ETHERNET + 2) - (at - ETHERNET) - header);
 }
 
 const tcpAt = (bytes: Buffer, at: number): TcpHeader => ({

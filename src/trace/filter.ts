@@ -2,6 +2,8 @@
  * The kernel's packet filter for a capture, as classic BPF: TCP and UDP over IPv4 by port, plain or inside VXLAN, so
  * that a busy node copies only what the trace asks for. Pure; the interpreter in the tests is what defines it.
  */
+import { maskOf, parseCidr, prefixLength, range } from '../kit/cidr.ts';
+
 export interface Instruction {
   readonly code: number;
   readonly jt: number;
@@ -9,13 +11,19 @@ export interface Instruction {
   readonly k: number;
 }
 
-export interface CaptureFilter {
-  /** Source or destination port, of the packet or of the one it carries; none: every port. */
-  readonly ports?: readonly number[];
-  /** Source or destination address of the packet itself (what VXLAN carries is not asked); none: every address. */
+/** All of what is given must hold; nothing given: any TCP or UDP packet. */
+export interface CaptureRule {
+  /** Source or destination lies in one of these: addresses, or subnets as `10.0.0.0/8`. */
   readonly hosts?: readonly string[];
+  /** Source or destination port. */
+  readonly ports?: readonly number[];
+}
+
+export interface CaptureFilter {
+  /** A packet is kept when one of these holds for it, or for the packet that it carries; none: every packet. */
+  readonly any?: readonly CaptureRule[];
   readonly vxlanPort?: number;
-  /** ICMP too. */
+  /** ICMP too, whatever the rules say. */
   readonly icmp?: boolean;
 }
 
@@ -30,80 +38,100 @@ const LD_H = 0x28;
 const LD_B = 0x30;
 const LD_H_X = 0x48;
 const LDX_IP_LENGTH = 0xb1;
+const AND = 0x54;
 const JEQ = 0x15;
 const JSET = 0x45;
 const JA = 0x05;
 const RET = 0x06;
 
-/** A jump names its target; offsets follow when all is laid out. `next` is the following instruction. */
-interface Line {
-  readonly label?: string;
-  readonly code: number;
-  readonly k: number;
-  readonly yes?: string;
-  readonly no?: string;
-}
+/** A conditional jump only skips the long jump behind it, so that no list is too long for its 8 bits. */
+type Line =
+  | { readonly label: string }
+  | { readonly jump: string }
+  | { readonly code: number; readonly k: number; readonly skip?: 'if true' | 'if false' };
+
+const load = (code: number, k: number): Line => ({ code, k });
+const ifEqual = (k: number, jump: string): Line[] => [{ code: JEQ, k, skip: 'if false' }, { jump }];
+const ifNotEqual = (k: number, jump: string): Line[] => [{ code: JEQ, k, skip: 'if true' }, { jump }];
+const ifSet = (k: number, jump: string): Line[] => [{ code: JSET, k, skip: 'if false' }, { jump }];
 
 export function compileFilter(filter: CaptureFilter): readonly Instruction[] {
-  const { ports = [], hosts = [], vxlanPort = VXLAN_PORT, icmp = false } = filter;
-  const afterHosts = 'protocol';
+  const { any = [{}], vxlanPort = VXLAN_PORT, icmp = false } = filter;
   return assemble([
-    ...ethernetIpv4(0, 'hosts', 'drop'),
-    ...matchHosts(hosts, afterHosts, vxlanPort > 0 ? 'protocol-vxlan' : 'drop'),
-    { label: 'protocol', code: LD_B, k: 23 },
-    { code: JEQ, k: 6, yes: 'transport' },
-    { code: JEQ, k: 17, yes: 'transport' },
-    { code: JEQ, k: 1, yes: icmp ? 'accept' : 'drop', no: 'drop' },
-    { label: 'transport', code: LD_H, k: 20 },
-    { code: JSET, k: 0x1fff, yes: 'drop' },
-    { code: LDX_IP_LENGTH, k: 14 },
-    ...(ports.length === 0 ? [jump('accept')] : matchPorts(LD_H_X, 14, ports)),
-    { label: 'protocol-vxlan', code: LD_B, k: 23 },
-    { code: JEQ, k: 17, no: 'drop' },
-    { code: LD_H, k: 36 },
-    { code: JEQ, k: vxlanPort, no: 'drop' },
-    ...ethernetIpv4(VXLAN_OFFSET, 'inner', 'drop'),
-    { label: 'inner', code: LD_B, k: VXLAN_OFFSET + 23 },
-    { code: JEQ, k: 1, yes: icmp ? 'accept' : 'drop' },
-    { code: JEQ, k: 6, yes: 'inner-ports' },
-    { code: JEQ, k: 17, no: 'drop' },
-    { label: 'inner-ports', code: LD_H, k: VXLAN_OFFSET + 20 },
-    { code: JSET, k: 0x1fff, yes: 'drop' },
-    ...(ports.length === 0 ? [jump('accept')] : matchPorts(LD_H, VXLAN_OFFSET + 34, ports)),
-    { label: 'drop', code: RET, k: 0 },
-    { label: 'accept', code: RET, k: SNAP_LENGTH },
+    load(LD_H, 12),
+    ...ifNotEqual(0x0800, 'drop'),
+    ...anyOf(any, 0, icmp),
+    load(LD_B, 23),
+    ...ifNotEqual(17, 'drop'),
+    load(LD_H, 20),
+    ...ifSet(0x1fff, 'drop'),
+    load(LD_H, 36),
+    ...ifNotEqual(vxlanPort, 'drop'),
+    load(LD_H, VXLAN_OFFSET + 12),
+    ...ifNotEqual(0x0800, 'drop'),
+    ...anyOf(any, VXLAN_OFFSET, icmp),
+    { label: 'drop' },
+    load(RET, 0),
+    { label: 'accept' },
+    load(RET, SNAP_LENGTH),
   ]);
 }
 
-const jump = (to: string): Line => ({ code: JA, k: 0, yes: to });
-
-const ethernetIpv4 = (offset: number, yes: string, no: string): Line[] => [
-  { code: LD_H, k: offset + 12 },
-  { code: JEQ, k: 0x0800, yes, no },
+/** The rules for the frame at `offset`; falls through when none holds. */
+const anyOf = (rules: readonly CaptureRule[], offset: number, icmp: boolean): Line[] => [
+  load(LD_B, offset + 23),
+  ...(icmp ? ifEqual(1, 'accept') : []),
+  ...ifEqual(6, `ported-${offset}`),
+  ...ifNotEqual(17, `none-${offset}`),
+  { label: `ported-${offset}` },
+  load(LD_H, offset + 20),
+  ...ifSet(0x1fff, `none-${offset}`),
+  ...rules.flatMap((rule, index) => matchRule(rule, offset, `rule-${offset}-${index}`)),
+  { label: `none-${offset}` },
 ];
 
-function matchHosts(hosts: readonly string[], yes: string, no: string): Line[] {
-  if (hosts.length === 0) return [{ label: 'hosts', ...jump(yes) }];
-  const numbers = hosts.map((host) => host.split('.').reduce((n, part) => n * 256 + Number(part), 0));
-  const compare = numbers.map((k): Line => ({ code: JEQ, k, yes }));
-  return [{ label: 'hosts', code: LD_W, k: 26 }, ...compare, { code: LD_W, k: 30 }, ...compare, jump(no)];
+function matchRule({ hosts, ports }: CaptureRule, offset: number, name: string): Line[] {
+  const [here, next] = [`${name}-hosts`, `${name}-next`];
+  return [
+    ...(hosts ? [...matchHosts(hosts, offset, here), { jump: next }, { label: here }] : []),
+    ...(ports ? [...matchPorts(ports, offset), { jump: next }] : [{ jump: 'accept' }]),
+    { label: next },
+  ];
 }
 
-/** Source port at `offset`, destination port behind it; falls through to what follows when neither matches. */
-function matchPorts(load: number, offset: number, ports: readonly number[]): Line[] {
-  const compare = ports.map((k): Line => ({ code: JEQ, k, yes: 'accept' }));
-  return [{ code: load, k: offset }, ...compare, { code: load, k: offset + 2 }, ...compare];
+function matchHosts(hosts: readonly string[], offset: number, yes: string): Line[] {
+  const subnets = hosts.map((host) => parseCidr(host.includes('/') ? host : `${host}/32`));
+  return [26, 30].flatMap((at) => [
+    load(LD_W, offset + at),
+    ...subnets.flatMap((subnet): Line[] => {
+      const { first } = range(subnet);
+      const length = prefixLength(subnet);
+      if (length === 32) return ifEqual(first, yes);
+      return [load(AND, maskOf(length)), ...ifEqual(first, yes), load(LD_W, offset + at)];
+    }),
+  ]);
+}
+
+function matchPorts(ports: readonly number[], offset: number): Line[] {
+  const compare = ports.flatMap((port) => ifEqual(port, 'accept'));
+  return [
+    load(LDX_IP_LENGTH, offset + 14),
+    ...[14, 16].flatMap((at) => [load(LD_H_X, offset + at), ...compare]),
+  ];
 }
 
 function assemble(lines: readonly Line[]): readonly Instruction[] {
-  const at = new Map(lines.flatMap((line, index) => (line.label ? [[line.label, index] as const] : [])));
-  const distance = (from: number, label: string | undefined): number =>
-    label === undefined ? 0 : at.get(label)! - from - 1;
-  return lines.map(({ code, k, yes, no }, index) =>
-    code === JA
-      ? { code, jt: 0, jf: 0, k: distance(index, yes) }
-      : { code, jt: distance(index, yes), jf: distance(index, no), k },
-  );
+  const at = new Map<string, number>();
+  const instructions: Exclude<Line, { readonly label: string }>[] = [];
+  for (const line of lines) {
+    if ('label' in line) at.set(line.label, instructions.length);
+    else instructions.push(line);
+  }
+  return instructions.map((line, index) => {
+    if ('jump' in line) return { code: JA, jt: 0, jf: 0, k: at.get(line.jump)! - index - 1 };
+    const { code, k, skip } = line;
+    return { code, jt: skip === 'if true' ? 1 : 0, jf: skip === 'if false' ? 1 : 0, k };
+  });
 }
 
 /** `struct sock_filter[]`, as setsockopt takes it. */

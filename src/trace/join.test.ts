@@ -1,189 +1,248 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseConntrack } from './conntrack.ts';
-import { decode } from './decode.ts';
-import { buildFrame, encapsulate, type FrameSpec } from './fake-frame.ts';
-import { joinConnections, type Observation } from './join.ts';
-import { renderConnections, renderTunnel } from './render.ts';
+import type { Translation, Tuple } from './conntrack.ts';
+import type { Connection } from './connection.ts';
+import * as fake from './fake-connection.ts';
+import { CLIENT, ENDPOINT, FAR, frame, NEAR, NODE, Seen } from './fake-connection.ts';
+import { encapsulate } from './fake-frame.ts';
+import { type Entrance, joinConnections } from './join.ts';
+import type { Observation } from './observe.ts';
+import { renderConnections, renderOutcome, rowsOf } from './render.ts';
 
-const CLIENT = { ip: '192.0.2.200', mac: '52:54:00:00:02:c8' };
-const NODE = { ip: '192.0.2.11', mac: '52:54:00:00:02:0b' };
-const ENDPOINT = { ip: '10.255.0.2', mac: NODE.mac };
-const NEAR = { ip: '10.255.0.4', mac: '02:aa:00:00:00:04' };
-const FAR = { ip: '10.255.0.5', mac: '02:aa:00:00:00:05' };
-const VTEPS = { source: '192.0.2.11', destination: '192.0.2.12' };
-
-interface Side {
-  readonly ip: string;
-  readonly mac: string;
-}
-
-const frame = (
-  from: Side,
-  to: Side,
-  ports: readonly [number, number],
-  rest: Partial<FrameSpec> = {},
-): Buffer =>
-  buildFrame({
-    source: from.ip,
-    sourceMac: from.mac,
-    destination: to.ip,
-    destinationMac: to.mac,
-    sourcePort: ports[0],
-    destinationPort: ports[1],
+const join = (
+  observations: readonly Observation[],
+  rest: { entrances?: readonly Entrance[]; translations?: readonly Translation[] } = {},
+): readonly Connection[] =>
+  joinConnections({
+    observations,
+    entrances: [fake.ENTRANCE],
+    backends: fake.BACKENDS,
+    translations: [],
     ...rest,
   });
 
-let clock = 0n;
-const seen = (point: string, bytes: Buffer, direction: Observation['direction'] = 'in'): Observation => ({
-  point,
-  time: clock++,
-  direction,
-  packet: decode(bytes)!,
-});
-
-/** One connection as the mesh carries it; the far container answers over the tunnel. */
-function handshake(port: number, backend: Side, sequence: number, far: boolean): Observation[] {
-  const synAck: Partial<FrameSpec> = {
-    flags: ['SYN', 'ACK'],
-    sequence: 9,
-    acknowledgement: (sequence + 1) >>> 0,
+const tuple = (text: string): Tuple => {
+  const [, protocol, source, from, destination, to] = /^(tcp|udp) (\S+):(\d+) > (\S+):(\d+)$/.exec(text)!;
+  return {
+    protocol: protocol as Tuple['protocol'],
+    source: source!,
+    sourcePort: Number(from),
+    destination: destination!,
+    destinationPort: Number(to),
   };
-  const inside = frame(ENDPOINT, backend, [port + 1, 8080], { sequence });
-  const back = frame(backend, ENDPOINT, [8080, port + 1], synAck);
-  const through = (bytes: Buffer) => (far ? encapsulate(VTEPS, 4096, bytes) : bytes);
-  return [
-    seen('node1', frame(CLIENT, NODE, [port, 80], { sequence })),
-    seen('node1', inside, 'out'),
-    seen('node1', through(inside), 'out'),
-    ...(far ? [seen('node2', through(inside))] : []),
-    seen('node1', through(back)),
-    seen('node1', back),
-    seen('node1', frame(NODE, CLIENT, [80, port], synAck), 'out'),
-  ];
-}
-
-const ENTRANCE = { point: 'node1', address: NODE.ip, port: 80, protocol: 'tcp' } as const;
-const NAMES = {
-  addresses: new Map([
-    [CLIENT.ip, 'client'],
-    [NODE.ip, 'node A'],
-    [ENDPOINT.ip, 'ingress endpoint of A'],
-    [FAR.ip, 'web.2'],
-  ]),
-  macs: new Map([[NODE.mac, 'node A uplink']]),
 };
 
-const client = ['192.0.2.200 (client)', CLIENT.mac];
-const node = ['192.0.2.11 (node A)', '52:54:00:00:02:0b (node A uplink)'];
-const endpoint = ['10.255.0.2 (ingress endpoint of A)', '52:54:00:00:02:0b (node A uplink)'];
-const near = [NEAR.ip, NEAR.mac];
-const far = ['10.255.0.5 (web.2)', FAR.mac];
+/** Case, ends, flags and translation of each row. */
+const short = (connection: Connection): string[] =>
+  rowsOf(connection).map(({ kind, source, destination, flags, translation }) =>
+    [kind, `${source.ip} > ${destination.ip}:${destination.port}`, flags.join('+'), translation ?? '']
+      .join(' ')
+      .trim(),
+  );
 
 test('the table of the reference capture, same host and cross host', () => {
-  const connections = joinConnections({
-    observations: [...handshake(40001, NEAR, 100, false), ...handshake(40002, FAR, 0xffffffff, true)],
-    entrances: [ENTRANCE],
-    conntrack: new Map(),
-  });
+  const seen = new Seen();
+  const connections = join([...seen.handshake(40001, NEAR, 100), ...seen.handshake(40002, FAR, 0xffffffff)]);
   assert.deepEqual(
-    connections.map((c) => [c.kind, c.backend.ip, c.joinedBy]),
+    connections.map((c) => [c.kind, c.backend?.ip, c.joinedBy, c.outcome]),
     [
-      ['same host', NEAR.ip, 'sequence number'],
-      ['cross host', FAR.ip, 'sequence number'],
+      ['same host', NEAR.ip, 'sequence number', 'open'],
+      ['cross host', FAR.ip, 'sequence number', 'open'],
     ],
   );
-  const rows = renderConnections(connections, NAMES).split('\n');
+  const cells = (text: string) => text.split('\n').map((row) => row.split(/ {2,}/));
+  const expected = `
+case        hop  source IP                           source MAC                         destination IP        destination MAC                    ports, flags                translated   took
+same host   1    192.0.2.200 (client)                52:54:00:00:02:c8                  192.0.2.11 (node A)   52:54:00:00:02:0b (node A uplink)  40001 -> 80 [SYN]           0.010 ms
+same host   2    10.255.0.2 (ingress endpoint of A)  52:54:00:00:02:0b (node A uplink)  10.255.0.4            02:aa:00:00:00:04                  40002 -> 8080 [SYN]         DNAT + SNAT  0.010 ms
+cross host  1    192.0.2.200 (client)                52:54:00:00:02:c8                  192.0.2.11 (node A)   52:54:00:00:02:0b (node A uplink)  40002 -> 80 [SYN]           0.010 ms
+cross host  2    10.255.0.2 (ingress endpoint of A)  52:54:00:00:02:0b (node A uplink)  10.255.0.5 (web.2)    02:aa:00:00:00:05                  40003 -> 8080 [SYN]         DNAT + SNAT  0.030 ms
+cross host  3    10.255.0.5 (web.2)                  02:aa:00:00:00:05                  10.255.0.2 (ingress endpoint of A)  52:54:00:00:02:0b (node A uplink)  8080 -> 40003 [SYN, ACK]  0.020 ms`.trim();
+  const table = renderConnections(connections, fake.NAMES);
   assert.deepEqual(
-    rows.map((row) => row.split(/ {2,}/)),
-    [
-      [
-        ...['case', 'hop', 'source IP', 'source MAC', 'destination IP', 'destination MAC', 'ports, flags'],
-        'translated',
-      ],
-      rows[1]!.split('  '),
-      ['same host', '1', ...client, ...node, '40001 -> 80 [SYN]'],
-      ['same host', '2', ...endpoint, ...near, '40002 -> 8080 [SYN]', 'DNAT + SNAT'],
-      ['cross host', '1', ...client, ...node, '40002 -> 80 [SYN]'],
-      ['cross host', '2', ...endpoint, ...far, '40003 -> 8080 [SYN]', 'DNAT + SNAT'],
-      ['cross host', '3', ...far, ...endpoint, '8080 -> 40003 [SYN, ACK]'],
-    ],
+    cells(table).filter((_, line) => line !== 1),
+    cells(expected),
   );
-  const columns = [...rows[1]!.matchAll(/ {2}-/g)].map(({ index }) => index);
-  for (const row of rows) for (const at of columns) assert.match(row.slice(at, at + 3), /^ {2}\S|^$/);
   assert.equal(
-    renderTunnel(connections[1]!),
-    'carried in VXLAN 4096 from 192.0.2.11 to 192.0.2.12, UDP port 4789',
+    renderOutcome(connections[1]!),
+    'open, seen for 0.130 ms; first answer after 0.080 ms; carried in VXLAN 4096 from 192.0.2.11 to 192.0.2.12, ' +
+      'UDP port 4789; hops joined by sequence number',
   );
-  assert.equal(renderTunnel(connections[0]!), undefined);
 });
 
-test('conntrack joins what sequence numbers can not: UDP', () => {
-  const udp = { protocol: 'udp' } as const;
-  const connections = joinConnections({
-    observations: [
-      seen('node1', frame(CLIENT, NODE, [40001, 53], udp)),
-      seen('node1', encapsulate(VTEPS, 4096, frame(ENDPOINT, FAR, [40001, 5353], udp)), 'out'),
-      seen('node1', encapsulate(VTEPS, 4096, frame(FAR, ENDPOINT, [5353, 40001], udp))),
-    ],
-    entrances: [{ point: 'node1', address: NODE.ip, port: 53, protocol: 'udp' }],
-    conntrack: new Map([
-      [
-        'node1',
-        parseConntrack(
-          'ipv4     2 udp      17 25 src=192.0.2.200 dst=192.0.2.11 sport=40001 dport=53 ' +
-            'src=10.255.0.5 dst=10.255.0.2 sport=5353 dport=40001 mark=0 zone=0 use=2',
-        ),
-      ],
-    ]),
-  });
+test('times between two nodes bear what their clocks may be off; on one node they are exact', () => {
+  const seen = new Seen();
+  const [connection] = join(seen.handshake(40002, FAR, 5));
+  const clocks = new Map([['node2', 50_000]]);
   assert.deepEqual(
-    connections.map((c) => [c.kind, c.joinedBy, c.hops.map((h) => h.way)]),
-    [['cross host', 'conntrack', ['forward', 'forward', 'back']]],
-  );
-});
-
-test('a retransmitted SYN is no second connection, a connection never translated is none', () => {
-  const first = handshake(40001, NEAR, 7, false);
-  const connections = joinConnections({
-    observations: [
-      ...first,
-      { ...first[0]!, time: clock++ },
-      seen('node1', frame(CLIENT, NODE, [40009, 80], { sequence: 1234 })),
-      seen('node1', frame(CLIENT, NODE, [40010, 22], { sequence: 7 })),
-    ],
-    entrances: [ENTRANCE],
-    conntrack: new Map(),
-  });
-  assert.equal(connections.length, 1);
-});
-
-test('conntrack lines of other protocols and of nonsense are passed over', () => {
-  const entries = parseConntrack(
+    rowsOf(connection!, clocks).map(({ took, uncertainty }) => [took, uncertainty]),
     [
-      'ipv4     2 tcp      6 117 SYN_SENT src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 [UNREPLIED] src=3.3.3.3 dst=4.4.4.4 sport=5 dport=6 mark=0 use=2',
-      'ipv6     10 tcp      6 117 TIME_WAIT src=::1 dst=::1 sport=1 dport=2 src=::1 dst=::1 sport=2 dport=1 use=2',
-      'nonsense',
-      '',
-    ].join('\n'),
+      [10_000, 0],
+      [30_000, 50_000],
+      [20_000, 50_000],
+    ],
   );
-  assert.deepEqual(entries, [
+  assert.match(renderConnections([connection!], fake.NAMES, clocks), /0\.030 ms ± 0\.050 ms$/m);
+});
+
+test('UDP is joined by what connection tracking says', () => {
+  const seen = new Seen();
+  const udp = { protocol: 'udp' } as const;
+  const observations = [
+    seen.at('node1 eth0 in', frame(CLIENT, NODE, [40001, 53], udp)),
+    seen.at('node1 eth0 out', encapsulate(fake.VTEPS, 4096, frame(ENDPOINT, FAR, [40001, 5353], udp))),
+    seen.at('node1 eth0 in', encapsulate(fake.VTEPS, 4096, frame(FAR, ENDPOINT, [5353, 40001], udp))),
+  ];
+  const entrances = [{ address: NODE.ip, port: 53, protocol: 'udp' }] as const;
+  const translations = [
     {
-      original: {
-        protocol: 'tcp',
-        source: '1.1.1.1',
-        destination: '2.2.2.2',
-        sourcePort: 1,
-        destinationPort: 2,
-      },
-      reply: {
-        protocol: 'tcp',
-        source: '3.3.3.3',
-        destination: '4.4.4.4',
-        sourcePort: 5,
-        destinationPort: 6,
-      },
-      state: 'SYN_SENT',
+      before: tuple('udp 192.0.2.200:40001 > 192.0.2.11:53'),
+      after: tuple('udp 10.255.0.2:40001 > 10.255.0.5:5353'),
     },
+  ];
+  const [connection, ...others] = join(observations, { entrances, translations });
+  assert.equal(others.length, 0);
+  assert.equal(connection!.joinedBy, 'conntrack');
+  assert.deepEqual(short(connection!), [
+    'cross host 192.0.2.200 > 192.0.2.11:53',
+    'cross host 10.255.0.2 > 10.255.0.5:5353  DNAT + SNAT',
+    'cross host 10.255.0.5 > 10.255.0.2:40001',
   ]);
+  // Joined in the middle of the flow: the first packet seen is an answer.
+  const [late] = join(
+    observations.toReversed().map((o, i) => ({ ...o, time: BigInt(i) })),
+    {
+      entrances,
+      translations,
+    },
+  );
+  assert.equal(late!.client.ip, CLIENT.ip);
+});
+
+test('a virtual IP is translated before the packet is on any wire', () => {
+  const seen = new Seen();
+  const caller = { ip: '10.50.0.9', mac: '02:bb:00:00:00:09' };
+  const sequence = 77;
+  const observations = [
+    seen.at('node1 fabric/ska-1 in', frame(caller, NEAR, [41000, 8080], { sequence })),
+    seen.at('node1 fabric/skc-1 out', frame(caller, NEAR, [41000, 8080], { sequence })),
+  ];
+  const translations = [
+    {
+      before: tuple('tcp 10.50.0.9:41000 > 10.50.0.2:8080'),
+      after: tuple('tcp 10.50.0.9:41000 > 10.255.0.4:8080'),
+    },
+  ];
+  const [connection] = join(observations, { translations });
+  assert.deepEqual(short(connection!), [
+    'same host 10.50.0.9 > 10.50.0.2:8080 SYN',
+    'same host 10.50.0.9 > 10.255.0.4:8080 SYN DNAT',
+  ]);
+  assert.deepEqual(connection!.target, { ip: '10.50.0.2', port: 8080 });
+  assert.equal(connection!.outcome, 'unanswered');
+  assert.match(renderOutcome(connection!), /^unanswered, last seen on node1, fabric\/skc-1 out; hops/);
+  const [row] = renderConnections([connection!], fake.NAMES).split('\n').slice(2);
+  assert.match(row!, /10\.50\.0\.9 +- +10\.50\.0\.2 +- +41000 -> 8080 \[SYN\]$/);
+});
+
+test('a client that keeps its address; a container that is asked at its own', () => {
+  const seen = new Seen();
+  const kept = (to: fake.Side, port: number, sequence: number) => [
+    seen.at('node1 eth0 in', frame(CLIENT, NODE, [port, 80], { sequence })),
+    seen.at('node1 sk-ingress out', frame({ ...CLIENT, mac: NODE.mac }, to, [port, 8080], { sequence })),
+  ];
+  const direct = seen.at('node1 fabric/skc-0 out', frame(ENDPOINT, NEAR, [5, 8080], { sequence: 3 }));
+  const [straight, preserved] = join([...kept(NEAR, 40001, 1), direct]);
+  assert.deepEqual(short(preserved!), [
+    'same host 192.0.2.200 > 192.0.2.11:80 SYN',
+    'same host 192.0.2.200 > 10.255.0.4:8080 SYN DNAT',
+  ]);
+  assert.deepEqual([straight!.joinedBy, straight!.hops.length], ['address', 1]);
+  assert.match(renderOutcome(straight!), /; not translated$/);
+});
+
+test('retransmissions are counted where a segment passes twice, by who sends it again', () => {
+  const seen = new Seen();
+  const syn = { sequence: 50 };
+  const lost = seen.pass('forward', 40001, FAR, syn).slice(0, 3);
+  seen.wait(1_000);
+  const data = { flags: ['PSH', 'ACK'], sequence: 10, payload: Buffer.alloc(20) } as const;
+  const [connection] = join([
+    ...lost,
+    ...seen.handshake(40001, FAR, 50),
+    ...seen.pass('back', 40001, FAR, data),
+    ...seen.pass('back', 40001, FAR, data),
+    ...seen.pass('back', 40001, FAR, { ...data, sequence: 30 }),
+    ...seen.pass('back', 40001, FAR, { flags: ['ACK'], sequence: 50 }),
+    ...seen.pass('back', 40001, FAR, { flags: ['ACK'], sequence: 50 }),
+  ]);
+  assert.deepEqual(connection!.retransmissions, { forward: 1, back: 1 });
+  assert.match(
+    renderOutcome(connection!),
+    /; 1 retransmission by the client; 1 retransmission by the container; carried/,
+  );
+  assert.equal(shortHops(connection!), 3, 'what is sent again is no further hop');
+});
+const shortHops = (connection: Connection) => rowsOf(connection).length;
+
+test('who resets: the container, the client, or the node that has nobody to give it to', () => {
+  const seen = new Seen();
+  const reset = { flags: ['RST', 'ACK'], sequence: 0 } as const;
+  const [refused, broken, nobody] = join([
+    ...seen.pass('forward', 40001, NEAR, { sequence: 1 }),
+    ...seen.pass('back', 40001, NEAR, { ...reset, acknowledgement: 2 }),
+    ...seen.handshake(40003, NEAR, 2),
+    ...seen.pass('forward', 40003, NEAR, reset),
+    seen.at('node1 eth0 in', frame(CLIENT, NODE, [40005, 80], { sequence: 3 })),
+    seen.at('node1 eth0 out', frame(NODE, CLIENT, [80, 40005], { ...reset, acknowledgement: 4 })),
+  ]);
+  assert.deepEqual(
+    [refused, broken, nobody].map((c) => [c!.kind, c!.outcome, c!.resetBy]),
+    [
+      ['same host', 'reset', 'container'],
+      ['same host', 'reset', 'client'],
+      ['lost', 'reset', 'node'],
+    ],
+  );
+  assert.deepEqual(short(nobody!), [
+    'lost 192.0.2.200 > 192.0.2.11:80 SYN',
+    'lost 192.0.2.11 > 192.0.2.200:40005 RST+ACK',
+  ]);
+  assert.match(renderOutcome(nobody!), /^reset by the node after 0\.010 ms/);
+});
+
+test('a container that asks the published port of another node is translated on both', () => {
+  const seen = new Seen();
+  const caller = { ip: '172.18.0.3', mac: '02:cc:00:00:00:03' };
+  const gateway = { ip: NODE.ip, mac: '02:cc:00:00:00:01' };
+  const sequence = 9;
+  const other = { ip: '192.0.2.12', mac: '52:54:00:00:02:0c' };
+  const [connection, ...rest] = join(
+    [
+      seen.at('node1 fabric/ska-g in', frame(caller, { ...gateway, ip: other.ip }, [5000, 80], { sequence })),
+      seen.at('node1 eth0 out', frame(NODE, other, [6000, 80], { sequence })),
+      seen.at('node2 eth0 in', frame(NODE, other, [6000, 80], { sequence })),
+      seen.at('node2 sk-ingress out', frame(ENDPOINT, FAR, [7000, 8080], { sequence })),
+    ],
+    { entrances: [{ ...fake.ENTRANCE, address: other.ip }] },
+  );
+  assert.equal(rest.length, 0);
+  assert.deepEqual(short(connection!), [
+    'same host 172.18.0.3 > 192.0.2.12:80 SYN',
+    'same host 192.0.2.11 > 192.0.2.12:80 SYN SNAT',
+    'same host 10.255.0.2 > 10.255.0.5:8080 SYN DNAT + SNAT',
+  ]);
+});
+
+test('what neither comes in here nor goes to a container of the service is nobody’s', () => {
+  const seen = new Seen();
+  const elsewhere = { ip: '198.51.100.1', mac: '52:54:00:00:02:01' };
+  assert.deepEqual(
+    join([
+      seen.at('node1 eth0 out', frame(NODE, elsewhere, [40001, 80], { sequence: 1 })),
+      seen.at('node1 fabric/skc-0 in', frame(NEAR, elsewhere, [40002, 443], { sequence: 2 })),
+      seen.at('node1 eth0 in', frame(CLIENT, NODE, [40003, 22], { sequence: 3 })),
+    ]),
+    [],
+  );
 });

@@ -19,13 +19,21 @@ export interface CapturePoint {
 
 export interface CapturedFrame {
   readonly point: string;
-  readonly interfaceIndex: number;
+  /** Name of the interface. */
+  readonly link: string;
   readonly direction: 'in' | 'out' | 'other';
   /** Nanoseconds since the epoch. */
   readonly time: bigint;
   /** On the wire; `bytes` holds the first SNAP_LENGTH of it. */
   readonly length: number;
   readonly bytes: Buffer;
+}
+
+interface PointSocket {
+  readonly point: string;
+  readonly fd: number;
+  /** Names by index, as they were when first seen. */
+  readonly links: Map<number, string>;
 }
 
 export interface CaptureLimits {
@@ -50,8 +58,9 @@ const PACKET_OUTGOING = 4;
 
 /** A capture at several points at once, on one clock. Frames come in the order the kernel stamped them. */
 export class Capture {
-  readonly #sockets: { readonly point: string; readonly fd: number }[] = [];
-  readonly #frames: CapturedFrame[] = [];
+  readonly #sockets: PointSocket[] = [];
+  #frames: CapturedFrame[] = [];
+  #taken = 0;
   readonly #maxPackets: number;
   readonly #buffer = Buffer.alloc(SNAP_LENGTH);
   readonly #address = Buffer.alloc(20);
@@ -68,7 +77,11 @@ export class Capture {
     const program = encodeFilter(compileFilter(filter));
     try {
       for (const { name, netns } of points)
-        capture.#sockets.push({ point: name, fd: inNetns(netns, () => openPacketSocket(program)) });
+        capture.#sockets.push({
+          point: name,
+          fd: inNetns(netns, () => openPacketSocket(program)),
+          links: new Map(),
+        });
     } catch (error) {
       capture.#close();
       throw error;
@@ -89,6 +102,25 @@ export class Capture {
     return this.#frames.toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
   }
 
+  /** What was captured since it was taken last; it is kept here no longer. */
+  take(): readonly CapturedFrame[] {
+    const frames = this.frames();
+    this.#taken += frames.length;
+    this.#frames = [];
+    return frames;
+  }
+
+  /** As much is captured as the bound allows, or the time is over. */
+  get full(): boolean {
+    return this.#taken + this.#frames.length >= this.#maxPackets || this.#sockets.length === 0;
+  }
+
+  /** From now on; no packet is missed or seen twice in between. */
+  setFilter(filter: CaptureFilter): void {
+    const program = encodeFilter(compileFilter(filter));
+    for (const { fd } of this.#sockets) packetSyscalls().attachFilter(fd, program);
+  }
+
   /** Ends the capture; repeatable. */
   stop(): readonly CapturedFrame[] {
     const frames = this.frames();
@@ -97,15 +129,15 @@ export class Capture {
   }
 
   #poll(): void {
-    for (const { point, fd } of this.#sockets)
-      for (let n = 0; n < POLL_PACKETS && this.#receive(point, fd); n++);
+    for (const socket of this.#sockets) for (let n = 0; n < POLL_PACKETS && this.#receive(socket); n++);
   }
 
-  #receive(point: string, fd: number): boolean {
+  #receive(socket: PointSocket): boolean {
+    const { point, fd } = socket;
     const calls = packetSyscalls();
     const length = calls.receive(fd, this.#buffer, this.#address);
     if (length === undefined) return false;
-    if (this.#frames.length >= this.#maxPackets) {
+    if (this.full) {
       this.#dropped++;
       return true;
     }
@@ -113,7 +145,7 @@ export class Capture {
     const type = this.#address.readUInt8(10);
     this.#frames.push({
       point,
-      interfaceIndex: this.#address.readInt32LE(4),
+      link: linkOf(socket, this.#address.readInt32LE(4)),
       direction: type === PACKET_OUTGOING ? 'out' : type === PACKET_HOST ? 'in' : 'other',
       time: calls.timestamp(fd),
       length,
@@ -127,6 +159,12 @@ export class Capture {
     clearTimeout(this.#end);
     for (const { fd } of this.#sockets.splice(0)) packetSyscalls().close(fd);
   }
+}
+
+function linkOf({ fd, links }: PointSocket, index: number): string {
+  let name = links.get(index);
+  if (name === undefined) links.set(index, (name = packetSyscalls().linkName(fd, index) ?? `link ${index}`));
+  return name;
 }
 
 /** Deaf (protocol 0) until the filter is in place: nothing unasked for is ever queued. */

@@ -11,6 +11,8 @@ export interface PacketSyscalls {
   receive(fd: number, into: Uint8Array, address: Uint8Array): number | undefined;
   /** When the packet received last was seen, in nanoseconds since the epoch. */
   timestamp(fd: number): bigint;
+  /** Name of an interface of the socket's own namespace; undefined when it is gone. */
+  linkName(fd: number, index: number): string | undefined;
   close(fd: number): void;
 }
 
@@ -19,6 +21,10 @@ const EINTR = 4;
 const ENETDOWN = 100;
 const MSG_TRUNC = 0x20;
 const SIOCGSTAMPNS = 0x8907;
+const SIOCGIFNAME = 0x8910;
+/** Bytes of a `struct ifreq`, and of the name in it. */
+const IFREQ = 40;
+const IFNAMSIZ = 16;
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 /** Bytes of a `struct sock_filter`. */
@@ -74,6 +80,12 @@ function bindSyscalls(): PacketSyscalls {
     timestamp(fd) {
       if ((ioctl(fd, SIOCGSTAMPNS, time) as number) < 0) return BigInt(Date.now()) * 1_000_000n;
       return time[0]! * 1_000_000_000n + time[1]!;
+    },
+    linkName(fd, index) {
+      const request = Buffer.alloc(IFREQ);
+      request.writeInt32LE(index, IFNAMSIZ);
+      if ((ioctl(fd, SIOCGIFNAME, request) as number) < 0) return undefined;
+      return request.toString('latin1', 0, request.indexOf(0));
     },
     close: (fd) => void close(fd),
   };

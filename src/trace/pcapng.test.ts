@@ -19,7 +19,7 @@ function blocks(bytes: Buffer): { type: number; body: Buffer }[] {
 test('a reader finds every frame with its time, interface and direction', () => {
   const bytes = buildFrame({ source: '10.0.0.1', destination: '10.0.0.2', payload: Buffer.from('x') });
   const time = 1_767_225_600_123_456_789n;
-  const frame = { interfaceIndex: 2, time, length: 1500, bytes };
+  const frame = { link: 'eth0', time, length: 1500, bytes };
   const file = encodePcapng([
     { ...frame, point: 'node1', direction: 'in' },
     { ...frame, point: 'node2', direction: 'out' },
@@ -28,7 +28,7 @@ test('a reader finds every frame with its time, interface and direction', () => 
   const [section, first, second, ...packets] = blocks(file);
   assert.equal(section!.type, 0x0a0d0d0a);
   assert.deepEqual([first!.type, second!.type], [1, 1]);
-  assert.ok(first!.body.includes('node1 interface 2') && second!.body.includes('node2 interface 2'));
+  assert.ok(first!.body.includes('node1/eth0') && second!.body.includes('node2/eth0'));
   assert.deepEqual(
     packets.map(({ body }) => body.readUInt32LE(0)),
     [0, 1, 0],

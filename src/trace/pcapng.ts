@@ -67,7 +67,7 @@ function packetBlock(frame: CapturedFrame, interfaceId: number): Buffer {
 }
 
 export function encodePcapng(frames: readonly CapturedFrame[]): Buffer {
-  const name = (frame: CapturedFrame) => `${frame.point} interface ${frame.interfaceIndex}`;
+  const name = ({ point, link }: CapturedFrame) => `${point}/${link}`;
   const interfaces = [...new Set(frames.map(name))];
   const ids = new Map(interfaces.map((text, index) => [text, index]));
   return Buffer.concat([

@@ -7,7 +7,8 @@ import { after, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { SERVER } from '../../src/lab/image-server.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
-import { readConntrack } from '../../src/trace/conntrack.ts';
+import { translationsTo } from '../../src/trace/conntrack.ts';
+import { openingTuples } from '../../src/trace/flow.ts';
 import { joinConnections } from '../../src/trace/join.ts';
 import { observe } from '../../src/trace/observe.ts';
 import { Capture } from '../../src/trace/packet-socket.ts';
@@ -55,17 +56,19 @@ test('a connection through translation and tunnel is seen hop by hop', async () 
     await until('the server', async () => (await get('http://192.0.2.12:8080/')).code === 0 || 'refused', {
       timeoutMs: 10_000,
     });
-    const capture = Capture.start(points, { ports: [80, 8080] });
+    const capture = Capture.start(points, { any: [{ ports: [80, 8080] }] });
     for (let i = 0; i < 3; i++) assert.match((await get('http://192.0.2.11/')).stdout, /^container /);
-    const conntrack = readConntrack(lab.node('node1').netns);
     const frames = capture.stop();
     const observations = observe(frames);
-    const entrances = [{ point: 'node1', address: '192.0.2.11', port: 80, protocol: 'tcp' }] as const;
-    for (const tuples of [new Map([['node1', conntrack]]), new Map<string, never[]>()]) {
-      const connections = joinConnections({ observations, entrances, conntrack: tuples });
+    const known = translationsTo(lab.node('node1').netns, openingTuples(observations));
+    assert.equal(known.length, 3);
+    const backends = new Set(['10.255.0.12']);
+    const entrances = [{ address: '192.0.2.11', port: 80, protocol: 'tcp' }] as const;
+    for (const translations of [known, []]) {
+      const connections = joinConnections({ observations, entrances, backends, translations });
       assert.equal(connections.length, 3);
       for (const connection of connections) {
-        assert.equal(connection.joinedBy, tuples.size > 0 ? 'conntrack' : 'sequence number');
+        assert.equal(connection.joinedBy, translations.length > 0 ? 'conntrack' : 'sequence number');
         assert.equal(connection.kind, 'cross host');
         assert.deepEqual(connection.backend, { ip: '10.255.0.12', port: 8080 });
         assert.deepEqual(
@@ -77,7 +80,12 @@ test('a connection through translation and tunnel is seen hop by hop', async () 
             ['back', true, 'SYN,ACK', undefined],
           ],
         );
-        assert.deepEqual(connection.hops[1]!.points, ['node1', 'node2']);
+        assert.deepEqual(
+          [...new Set(connection.hops[1]!.sightings.map((s) => `${s.point} ${s.link} ${s.direction}`))],
+          ['node1 vx0 out', 'node1 eth0 out', 'node2 eth0 in', 'node2 vx0 in'],
+        );
+        assert.equal(connection.outcome, 'closed');
+        assert.ok(connection.answeredIn! > 0);
         assert.equal(connection.hops[0]!.source.mac, lab.plan.client.mac);
       }
       const table = renderConnections(connections, { addresses: new Map([['192.0.2.200', 'client']]) });
@@ -101,8 +109,8 @@ test('the filter lets nothing else in, and the bound holds', async () => {
   );
   const points = [{ name: 'node1', netns: lab.node('node1').netns }];
   const [silent, bounded] = [
-    Capture.start(points, { ports: [80] }),
-    Capture.start(points, { ports: [9], icmp: true }, { maxPackets: 2 }),
+    Capture.start(points, { any: [{ ports: [80] }] }),
+    Capture.start(points, { any: [{ ports: [9] }], icmp: true }, { maxPackets: 2 }),
   ];
   try {
     await lab.exec('client', ['busybox', 'ping', '-c', '3', '-i', '0.2', '192.0.2.11']);

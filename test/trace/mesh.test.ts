@@ -3,8 +3,10 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { ServiceId } from '../../src/model/ids.ts';
 import { endpoint, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
-import { readConntrack } from '../../src/trace/conntrack.ts';
-import { type Connection, type Entrance, joinConnections } from '../../src/trace/join.ts';
+import { translationsTo } from '../../src/trace/conntrack.ts';
+import type { Connection } from '../../src/trace/connection.ts';
+import { openingTuples } from '../../src/trace/flow.ts';
+import { type Entrance, joinConnections } from '../../src/trace/join.ts';
 import { observe } from '../../src/trace/observe.ts';
 import { Capture } from '../../src/trace/packet-socket.ts';
 import { shownHops } from '../../src/trace/render.ts';
@@ -46,11 +48,15 @@ after(() => nodes.close());
 
 async function capture(entrance: Entrance, conntrack: boolean): Promise<readonly Connection[]> {
   const points = (['a', 'b'] as const).map((name) => ({ name, netns: nodes.host(name) }));
-  const running = Capture.start(points, { ports: [entrance.port, 8080] });
+  const running = Capture.start(points, { any: [{ ports: [entrance.port, 8080] }] });
   await nodes.dial(nodes.host('client'), entrance.protocol, ADDRESS.a, entrance.port, 4);
-  const tuples = conntrack ? readConntrack(nodes.host('a')) : [];
   const observations = observe(running.stop());
-  return joinConnections({ observations, entrances: [entrance], conntrack: new Map([['a', tuples]]) });
+  return joinConnections({
+    observations,
+    entrances: [entrance],
+    backends: new Set(TASKS.map(([, , address]) => address)),
+    translations: conntrack ? translationsTo(nodes.host('a'), openingTuples(observations)) : [],
+  });
 }
 
 const linkMac = (netns: string, link: string): string =>
@@ -58,7 +64,7 @@ const linkMac = (netns: string, link: string): string =>
 
 for (const conntrack of [true, false])
   test(`TCP, joined by ${conntrack ? 'conntrack' : 'sequence number'}`, async () => {
-    const entrance = { point: 'a', address: ADDRESS.a, port: 80, protocol: 'tcp' } as const;
+    const entrance = { address: ADDRESS.a, port: 80, protocol: 'tcp' } as const;
     const connections = await capture(entrance, conntrack);
     assert.equal(connections.length, 4);
     const [client, node] = [linkMac(nodes.host('client'), 'eth0'), linkMac(nodes.host('a'), 'eth0')];
@@ -86,7 +92,7 @@ for (const conntrack of [true, false])
   });
 
 test('UDP, joined by conntrack', async () => {
-  const entrance = { point: 'a', address: ADDRESS.a, port: 53, protocol: 'udp' } as const;
+  const entrance = { address: ADDRESS.a, port: 53, protocol: 'udp' } as const;
   const connections = await capture(entrance, true);
   assert.deepEqual(new Set(connections.map(({ kind }) => kind)), new Set(['same host', 'cross host']));
   for (const { joinedBy, hops } of connections) {

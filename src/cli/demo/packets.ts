@@ -1,9 +1,11 @@
 /** The demo's last proof: the packets of real connections, captured on both nodes, beside the reference capture. */
-import { readConntrack } from '../../trace/conntrack.ts';
-import { type Connection, joinConnections } from '../../trace/join.ts';
+import { translationsTo } from '../../trace/conntrack.ts';
+import type { Connection } from '../../trace/connection.ts';
+import { openingTuples } from '../../trace/flow.ts';
+import { joinConnections } from '../../trace/join.ts';
 import { observe } from '../../trace/observe.ts';
 import { Capture, type CapturedFrame } from '../../trace/packet-socket.ts';
-import { renderConnections, renderTunnel, shownHops } from '../../trace/render.ts';
+import { renderConnections, renderOutcome, shownHops } from '../../trace/render.ts';
 import type { TraceNames } from '../../trace/table.ts';
 import type { NodePlan } from '../../lab/plan.ts';
 import type { IngressFact, Replica } from './facts.ts';
@@ -11,20 +13,26 @@ import { ask, PUBLISHED, type Stage, TARGET } from './proofs.ts';
 
 const CONNECTIONS = 9;
 
-async function capture(stage: Stage, node: NodePlan): Promise<readonly Connection[]> {
+async function capture(
+  stage: Stage,
+  node: NodePlan,
+  replicas: readonly Replica[],
+): Promise<readonly Connection[]> {
   const { lab } = stage;
   const points = lab.plan.nodes.map(({ name, netns }) => ({ name, netns }));
-  const running = Capture.start(points, { ports: [...new Set([PUBLISHED, TARGET])] });
+  const running = Capture.start(points, { any: [{ ports: [...new Set([PUBLISHED, TARGET])] }] });
   let frames: readonly CapturedFrame[] = [];
   try {
     for (let i = 0; i < CONNECTIONS; i++) await ask(stage, 'client', node.address, PUBLISHED);
   } finally {
     frames = running.stop();
   }
+  const observations = observe(frames);
   return joinConnections({
-    observations: observe(frames),
-    entrances: [{ point: node.name, address: node.address, port: PUBLISHED, protocol: 'tcp' }],
-    conntrack: new Map([[node.name, readConntrack(node.netns)]]),
+    observations,
+    entrances: [{ address: node.address, port: PUBLISHED, protocol: 'tcp' }],
+    backends: new Set(replicas.map(({ address }) => address)),
+    translations: translationsTo(node.netns, openingTuples(observations)),
   });
 }
 
@@ -57,7 +65,7 @@ function expectedHops(
   ingress: readonly IngressFact[],
 ): readonly (readonly [source: string, sourceMac: string, destination: string, destinationMac: string])[] {
   const { client } = stage.lab.plan;
-  const { ip } = connection.backend;
+  const ip = connection.backend?.ip ?? '';
   const endpoint = ingress.find((fact) => fact.node === node.name)?.endpoint ?? { address: '', mac: '' };
   const mac = ingress.flatMap((fact) => fact.containers).find((c) => c.address === ip)?.mac ?? '';
   const forward = [
@@ -73,7 +81,7 @@ export async function provePackets(
   replicas: readonly Replica[],
 ): Promise<void> {
   const node = stage.lab.plan.nodes[0]!;
-  const connections = await capture(stage, node);
+  const connections = await capture(stage, node, replicas);
   const names = namesFor(stage, ingress, replicas);
   for (const kind of ['same host', 'cross host'] as const) {
     const connection = connections.find((c) => c.kind === kind);
@@ -83,9 +91,8 @@ export async function provePackets(
       continue;
     }
     stage.print(renderConnections([connection], names));
-    const tunnel = renderTunnel(connection);
-    stage.print(`${tunnel ? `${tunnel}; ` : ''}hops joined by ${connection.joinedBy}\n`);
-    const owner = replicas.find(({ address }) => address === connection.backend.ip)?.node;
+    stage.print(`${renderOutcome(connection)}\n`);
+    const owner = replicas.find(({ address }) => address === connection.backend?.ip)?.node;
     const problems = [
       ...mismatches(connection, expectedHops(stage, connection, node, ingress)),
       ...((owner === node.name) === (kind === 'same host') ? [] : [`the container is on ${owner}`]),
