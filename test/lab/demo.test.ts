@@ -61,7 +61,7 @@ test('the demo proves everything and leaves nothing', { timeout: 180_000 }, asyn
     /^ok +a connection to node2 reaches a container on node1/m,
     /^ok +all containers ping each other over the overlay: 6 of 6/m,
     /^same host +2 +10\.255\.\S+ \(ingress endpoint of node1\)/m,
-    /^cross host +3 .*\[SYN, ACK\]$/m,
+    /^cross host +3 .*\[SYN, ACK\] +\d+\.\d{3} ms$/m,
   ])
     assert.match(output, fact);
   assert.deepEqual(await machineState(NAME), before);
