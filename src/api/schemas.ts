@@ -65,6 +65,22 @@ const health = z.object({
   StartInterval: opt(int),
 });
 
+const privileges = z.object({
+  CredentialSpec: opt(z.object({ Config: opt(text), File: opt(text), Registry: opt(text) })),
+  SELinuxContext: opt(
+    z.object({
+      Disable: opt(z.boolean()),
+      User: opt(text),
+      Role: opt(text),
+      Type: opt(text),
+      Level: opt(text),
+    }),
+  ),
+  Seccomp: opt(z.object({ Mode: opt(text), Profile: opt(text) })),
+  AppArmor: opt(z.object({ Mode: opt(text) })),
+  NoNewPrivileges: opt(z.boolean()),
+});
+
 const containerSpec = z.object({
   Image: text.default(''),
   Labels: opt(textMap),
@@ -97,7 +113,7 @@ const containerSpec = z.object({
   CapabilityDrop: opt(texts),
   Ulimits: opt(z.array(z.object({ Name: text, Soft: int.default(0), Hard: int.default(0) }))),
   OomScoreAdj: opt(int),
-  Privileges: opt(z.looseObject({})),
+  Privileges: opt(privileges),
 });
 
 const genericResource = z.object({

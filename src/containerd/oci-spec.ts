@@ -63,7 +63,7 @@ export function ociSpec(input: SpecInput): object {
   const { config, image, host } = input;
   const spec = config.spec;
   const capabilities = capabilitiesOf(spec, host);
-  const privileges = (spec.Privileges ?? {}) as { NoNewPrivileges?: boolean; Seccomp?: { Mode?: string } };
+  const privileges = spec.Privileges ?? {};
   return {
     ociVersion: '1.0.2',
     process: {

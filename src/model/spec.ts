@@ -100,7 +100,13 @@ export interface ContainerSpec {
   CapabilityDrop?: string[];
   Ulimits?: { Name: string; Soft: number; Hard: number }[];
   OomScoreAdj?: number;
-  Privileges?: object;
+  Privileges?: {
+    CredentialSpec?: object;
+    SELinuxContext?: object;
+    Seccomp?: { Mode?: string; Profile?: string };
+    AppArmor?: { Mode?: string };
+    NoNewPrivileges?: boolean;
+  };
 }
 
 export interface GenericResource {

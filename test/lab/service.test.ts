@@ -11,6 +11,63 @@ import { delay, IMAGE, Stage } from './stage.ts';
 
 const NAME = 'test-service';
 
+/** What the CLI shows of such a service on Docker Swarm, but for its id, its image and a shorter monitor. */
+const PRETTY = `
+ID:\t\t
+Name:\t\tweb
+Service Mode:\tReplicated
+ Replicas:\t3
+Placement:
+UpdateConfig:
+ Parallelism:\t1
+ On failure:\tpause
+ Monitoring Period: 1s
+ Max failure ratio: 0
+ Update order:      stop-first
+RollbackConfig:
+ Parallelism:\t1
+ On failure:\tpause
+ Monitoring Period: 5s
+ Max failure ratio: 0
+ Rollback order:    stop-first
+ContainerSpec:
+ Image:\t\t${IMAGE}
+ Init:\t\tfalse
+Resources:
+Endpoint Mode:\tvip
+Ports:
+ PublishedPort = 80
+  Protocol = tcp
+  TargetPort = 80
+  PublishMode = ingress 
+
+`;
+
+/** The CLI's own lines for a node, each value replaced by what it must look like. */
+const PRETTY_NODE = [
+  /^ID:\t\t\t[0-9a-z]{25}$/,
+  /^Labels:$/,
+  /^ - zone=moon$/,
+  /^Hostname: {14}\tnode2$/,
+  /^Joined at: {13}\t\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* \+0000 utc$/,
+  /^Status:$/,
+  /^ State:\t\t\tReady$/,
+  /^ Availability: {9}\tActive$/,
+  /^ Address:\t\t192\.0\.2\.12$/,
+  /^Platform:$/,
+  /^ Operating System:\tlinux$/,
+  /^ Architecture:\t\t(x86_64|aarch64)$/,
+  /^Resources:$/,
+  /^ CPUs:\t\t\t\d+$/,
+  /^ Memory:\t\t[\d.]+[GM]iB$/,
+  /^Plugins:$/,
+  /^ Log:\t\tjson-file/,
+  /^ Network:\t\tbridge, host, null, overlay$/,
+  /^ Volume:\t\tlocal$/,
+  /^Engine Version:\t\t\d+\.\d+\.\d+$/,
+  /^TLS Info:$/,
+];
+
 describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   let stage: Stage;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
@@ -49,10 +106,19 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
       /web\s+replicated\s+3\/3\s+skein\/web:latest\s+\*:80->80\/tcp/,
     );
     const pretty = await docker('service', 'inspect', '--pretty', 'web');
-    assert.match(pretty, /Service Mode:\s+Replicated\n Replicas:\s+3[^]*PublishedPort = 80/);
+    const [id] = /[0-9a-z]{25}/.exec(pretty)!;
+    assert.equal(pretty, PRETTY.replace('ID:\t\t', `ID:\t\t${id}`));
     assert.match(await docker('node', 'ps', 'node2'), /web\.\d/);
     const task = JSON.parse(await docker('inspect', tasks[0]!.id)) as { Status: { State: string } }[];
     assert.equal(task[0]!.Status.State, 'running');
+  });
+
+  test('labels and published ports are changed under running tasks', async () => {
+    const ids = async () => (await stage.running('web')).map((t) => t.id).sort();
+    const before = await ids();
+    await docker('service', 'update', '--label-add', 'tier=front', '--publish-add', '8082:80', 'web');
+    assert.deepEqual(await ids(), before);
+    assert.ok(await stage.ask('client', '192.0.2.12', 8082));
   });
 
   test('each node shows its own containers, with their labels and logs', async () => {
@@ -169,7 +235,8 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   });
 
   test('an update that pauses is rolled back: what it had not reached runs on, and the CLI sees the end', async () => {
-    await create('back', '--replicas', '3', IMAGE);
+    // The delay keeps the second slot out of it: its turn comes when the first task runs, which is before that fails.
+    await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '500ms', IMAGE);
     const before = await stage.running('back');
     await docker('service', 'update', '--detach', '--args', 'exit=3', 'back');
     await until(
@@ -188,6 +255,10 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     const after = await stage.running('back');
     assert.equal(after.length, 3);
     assert.equal(after.filter(({ id }) => before.some((t) => t.id === id)).length, 2);
+    assert.match(
+      await docker('service', 'inspect', '--pretty', 'back'),
+      /UpdateStatus:\n State:\s+rollback_completed\n Started:\s+\S.*\n Message:\s+rollback completed\n/,
+    );
     await docker('service', 'rm', 'back');
   });
 
@@ -250,6 +321,19 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     await docker('node', 'update', '--label-add', 'zone=moon', 'node2');
     await stage.converged('nowhere', 1);
     assert.equal((await stage.running('nowhere'))[0]!.node, 'node2');
+    const lines = (await docker('node', 'inspect', '--pretty', 'node2')).split('\n');
+    for (const [i, line] of PRETTY_NODE.entries()) assert.match(lines[i]!, line);
+    await docker('node', 'update', '--label-add', 'zone=moon', 'node1');
+    await docker('node', 'update', '--label-rm', 'zone', 'node2');
+    await until(
+      'the task to leave the node that is labelled so no more',
+      async () => {
+        const [now] = await stage.running('nowhere');
+        return now?.node === 'node1' || String(now?.node);
+      },
+      { timeoutMs: 20_000 },
+    );
+    await docker('node', 'update', '--label-rm', 'zone', 'node1');
     await docker('service', 'rm', 'nowhere');
   });
 
@@ -344,6 +428,57 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
       ['an image that is not there', ['rmi', 'nosuch:1'], /No such image: nosuch:1/],
       ['a container that is not there', ['logs', 'nosuch'], /No such container: nosuch/],
     ];
+    /** Flags of `service create` that ask for what is wrong, or for what no node can give; with what is said. */
+    const flags: [string, RegExp][] = [
+      ['--restart-condition sometimes', /invalid RestartCondition: "sometimes"/],
+      ['--update-failure-action cry', /unrecognized update failure action cry/],
+      ['--update-order random', /unrecognized update order random/],
+      ['--rollback-order random', /unrecognized update order random/],
+      ['--update-max-failure-ratio 2', /update-maxfailureratio cannot be less than 0 or bigger than 1/],
+      ['--endpoint-mode nat', /invalid resolution mode: nat/],
+      ['--endpoint-mode dnsrr -p 81:81', /port published with ingress mode can't be used with dnsrr mode/],
+      ['--mode global --replicas 2', /replicas can only be used with replicated or replicated-job mode/],
+      ['--mode global --max-concurrent 2', /max-concurrent can only be used with replicated-job mode/],
+      ['--mode replicated-job --restart-condition any', /restart condition "any" is not supported for jobs/],
+      [
+        '--mode global-job --update-parallelism 2',
+        /update config(uration)? .*not supported|not supported for jobs/,
+      ],
+      [
+        '--hostname {{.Task.Sort}}',
+        /expanding template "{{\.Task\.Sort}}" failed: "\.Task\.Sort" is none of/,
+      ],
+      ['--limit-cpu 0.0001', /invalid cpu value 0\.0001: Must be at least 0\.001/],
+      ['--reserve-memory 1M', /invalid memory value 1048576: Must be at least 4MiB/],
+      ['--generic-resource GPU=one', /Named Generic Resources is not supported for service create/],
+      ['--log-driver syslog', /log driver "syslog" is not served by Skein/],
+      ['--isolation hyperv', /isolation "hyperv" is of Windows: Skein runs Linux containers/],
+      ['--credential-spec file://spec.json', /Privileges\.CredentialSpec is not served by Skein/],
+      ['--network name=ingress,driver-opt=a=b', /driver options of network \S+ are not served by Skein: a$/m],
+      ['--mount type=pipe,target=/a', /invalid MountType: "pipe"/],
+      ['--mount type=cluster,source=v,target=/a', /mount type "cluster" is not served by Skein/],
+      ['--mount type=npipe,source=v,target=/a', /mount type "npipe" is not served by Skein/],
+      ['--mount type=image,source=v,target=/a', /mount type "image" is not served by Skein/],
+      ['--mount source=v,target=/a,volume-driver=nfs', /volume driver "nfs" of mount \/a is a plugin/],
+      [
+        '--mount type=bind,source=/tmp,target=/a,readonly,bind-propagation=rprivate,bind-recursive=readonly',
+        /bind-recursive=readonly of mount \/a is not served by Skein/,
+      ],
+    ];
+    for (const [args, words] of flags)
+      test(`service create ${args}`, async () => {
+        const create = ['service', 'create', '--detach', '--no-resolve-image', '--name', 'x'];
+        assert.match(await fails(...create, ...args.split(' '), IMAGE), words);
+      });
+
+    for (const [words, args] of [
+      [/invalid Availability: "nonsense"/, ['--availability', 'nonsense']],
+      [/invalid Role: "nonsense"/, ['--role', 'nonsense']],
+    ] as const)
+      test(`node update ${args.join(' ')}`, async () => {
+        assert.match(await fails('node', 'update', ...args, 'node2'), words);
+      });
+
     for (const [what, args, words] of refused)
       test(what, async () => {
         assert.match(await fails(...args), words);

@@ -1,15 +1,18 @@
-/** What a service may say of its tasks, in real containers: health checks, secrets and configs, jobs. One cluster. */
+/** What a service may say of its tasks, in real containers: every flag, health checks, secrets and configs, jobs. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
-import { skipWithoutDocker } from '../docker.ts';
+import { type DockerCli, skipWithoutDocker } from '../docker.ts';
+import { type Flag, first, SCRIPT, second } from './flags.ts';
 import { IMAGE, Stage, type TaskLine } from './stage.ts';
 
 const NAME = 'svc-a';
+/** Where the daemon looks for one first. */
+const hasInit = existsSync('/usr/bin/docker-init');
 
 interface Inspected {
   readonly State: {
@@ -44,7 +47,8 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     eventually(`a task of ${service}`, async () => (await stage.tasks(service)).find(is));
 
   before(async () => {
-    stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
+    const settings = { nodeGenericResources: ['GPU=one', 'GPU=two', 'SSD=3'] };
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2, settings }));
     await stage.loadImage();
   });
   after(async () => {
@@ -145,6 +149,80 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     await docker('service', 'rm', 'keyed');
     await docker('secret', 'rm', id);
     await docker('config', 'rm', 'conf', 'filled');
+  });
+
+  describe('every flag of service create', () => {
+    let lookAt: (service: string, flag: Flag) => Promise<string>;
+    const places = new Map<
+      string,
+      { readonly cli: DockerCli; readonly container: string; readonly task: string }
+    >();
+
+    before(async () => {
+      writeFileSync(join(folder, 'env'), 'FILED=yes\n');
+      chmodSync(folder, 0o755); // a container's user is to read it
+      for (const [kind, data] of Object.entries({ secret: 'xyzzy', config: 'plover' })) {
+        writeFileSync(join(folder, kind), data);
+        await docker(kind, 'create', kind === 'secret' ? 'flag-key' : 'flag-conf', join(folder, kind));
+      }
+      await docker('network', 'create', '-d', 'overlay', '--subnet', '10.66.0.0/24', 'flag-net');
+      const make = (name: string, flags: readonly Flag[], ...command: string[]) =>
+        docker(
+          'service',
+          'create',
+          '--detach',
+          '--name',
+          name,
+          ...flags.flatMap(({ args }) => args),
+          IMAGE,
+          ...command,
+        );
+      await make('flags', first(folder), SCRIPT);
+      await make('plain', second(hasInit));
+      for (const name of ['flags', 'plain']) {
+        const { id, node } = await task(name, (t) => t.node === 'node2' && t.state.startsWith('Running'));
+        const cli = stage.docker(node);
+        const container = (
+          await cli.ok('ps', '-q', '--filter', `label=com.docker.swarm.task.id=${id}`)
+        ).trim();
+        places.set(name, { cli, container, task: id });
+      }
+      lookAt = async (service, { in: where, ask }) => {
+        const place = places.get(service)!;
+        if (where === 'container') return place.cli.ok('exec', place.container, 'sh', '-c', ask);
+        if (where === 'inspect') return place.cli.ok('inspect', '--format', ask, place.container);
+        return where === 'task'
+          ? docker('inspect', '--format', ask, place.task)
+          : docker('service', 'inspect', '--format', ask, service);
+      };
+    });
+
+    for (const [service, flags] of [
+      ['flags', first(folder)],
+      ['plain', second(hasInit)],
+    ] as const)
+      for (const flag of flags)
+        test(flag.args.join(' ').replace(folder, ''), async () => {
+          assert.match((await lookAt(service, flag)).trim(), flag.answer);
+        });
+
+    test('--stop-signal, and what was given is free again when the service is gone', async () => {
+      const { cli, container } = places.get('flags')!;
+      const ended = cli.ok('wait', container);
+      await docker('service', 'scale', '--detach', 'flags=0');
+      assert.equal((await ended).trim(), '42');
+      await docker('service', 'rm', 'flags', 'plain');
+      await docker('network', 'rm', 'flag-net');
+      await docker('secret', 'rm', 'flag-key');
+      await docker('config', 'rm', 'flag-conf');
+      await create('gpus', '--replicas', '2', '--generic-resource', 'GPU=2', IMAGE);
+      const given = (await stage.running('gpus')).map((t) => t.node).sort();
+      assert.deepEqual(given, ['node1', 'node2']);
+      await docker('service', 'scale', '--detach', 'gpus=3');
+      const waiting = await task('gpus', (t) => t.error !== '');
+      assert.match(waiting.error, /no suitable node \(insufficient resources on 2 nodes\)/);
+      await docker('service', 'rm', 'gpus');
+    });
   });
 
   test('jobs: to their end, so many at once, again when updated; and no service changes its mode', async () => {

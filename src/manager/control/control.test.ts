@@ -118,6 +118,10 @@ const UNSERVED: [string, Partial<ServiceSpec>][] = [
     template({ Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] }),
   ],
   [
+    'seccomp mode "custom" is not served by Skein: default and unconfined are',
+    container({ Privileges: { Seccomp: { Mode: 'custom', Profile: 'e30=' } } }),
+  ],
+  [
     'Privileges.SELinuxContext is not served by Skein',
     container({ Privileges: { CredentialSpec: {}, SELinuxContext: { Disable: true } } }),
   ],

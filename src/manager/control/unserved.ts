@@ -25,9 +25,11 @@ function checkContainer({ Isolation: isolation, Configs: configs = [], Privilege
   const runtime = configs.find((config) => config.Runtime);
   if (runtime)
     throw unimplemented(`config ${runtime.ConfigName} is for a credential spec, which is of Windows`);
-  const privileges = (Privileges ?? {}) as Readonly<Record<string, unknown>>;
-  for (const name of ['CredentialSpec', 'SELinuxContext', 'AppArmor'])
-    if (isSet(privileges[name])) throw unimplemented(`Privileges.${name} is not served by Skein`);
+  for (const name of ['CredentialSpec', 'SELinuxContext', 'AppArmor'] as const)
+    if (isSet(Privileges?.[name])) throw unimplemented(`Privileges.${name} is not served by Skein`);
+  const seccomp = Privileges?.Seccomp?.Mode;
+  if (seccomp && !['default', 'unconfined'].includes(seccomp))
+    throw unimplemented(`seccomp mode "${seccomp}" is not served by Skein: default and unconfined are`);
 }
 
 /** Plugins: none can be installed on a node, so what only one of them could give is nowhere. */
