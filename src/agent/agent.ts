@@ -8,8 +8,10 @@
  * One task more on this node costs its own steps and an entry of the full pass; a task elsewhere costs one endpoint.
  */
 import { readFile } from 'node:fs/promises';
+import { isNews } from '../containerd/container-event.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
+import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { HashText } from '../model/names.ts';
@@ -47,6 +49,8 @@ export interface AgentOptions {
   readonly hash: HashText;
   readonly clock: Clock;
   readonly log: Log;
+  /** Hears what happens on this node. */
+  readonly tell?: Tell;
   readonly resolvConf?: () => Promise<string>;
   readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
@@ -108,6 +112,7 @@ export class Agent {
       resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
       clock,
       log,
+      ...(options.tell && { tell: options.tell }),
       ...(options.isStandalone && { isStandalone: options.isStandalone }),
       ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
     });
@@ -165,8 +170,7 @@ export class Agent {
       try {
         for await (const event of runtime.events(signal)) {
           if (event.type === 'resync') this.#markAll();
-          // Only the worker starts a task's container, and it looks by itself afterwards.
-          else if (event.type !== 'start') this.#worker.mark(event.id);
+          else if (isNews(event)) this.#worker.mark(event.id);
         }
       } catch (error) {
         if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });

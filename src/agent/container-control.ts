@@ -150,6 +150,10 @@ export class ContainerControl {
     return running ? this.#runtime.stdin(info.id) : undefined;
   }
 
+  announce(id: ContainerId, action: string): void {
+    this.#runtime.announce(id, action);
+  }
+
   resize(id: ContainerId, size: TerminalSize): Promise<void> {
     return this.#runtime.resize(id, size);
   }

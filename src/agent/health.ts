@@ -35,10 +35,11 @@ export interface HealthChecksOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** The status of the container is another than it was. */
-  changed(id: ContainerId): void;
+  changed(container: ContainerInfo, status: Health['status']): void;
 }
 
 interface Watched {
+  readonly container: ContainerInfo;
   readonly check: HealthCheck;
   health: Health;
 }
@@ -80,7 +81,7 @@ export class HealthChecks {
     const health = kept ?? newHealth(this.#options.clock.now(), known === 'healthy' ? known : 'starting');
     if (container.status !== 'running') this.#watched.delete(id);
     else {
-      this.#watched.set(id, { check, health });
+      this.#watched.set(id, { container, check, health });
       this.#loop.mark(id);
     }
     return health.status;
@@ -98,7 +99,7 @@ export class HealthChecks {
     const health = afterProbe(watched.check, watched.health, probe);
     await files.writeHealth(id, health);
     watched.health = health;
-    if (health.status !== before) changed(id);
+    if (health.status !== before) changed(watched.container, health.status);
     return { after: Math.max(0, nextProbeAt(watched.check, health) - clock.now()) };
   }
 

@@ -8,6 +8,7 @@
  * - It has a sandbox and attachments only from a start until the end of that run; one reconcile a container brings
  *   that about, whatever was killed in between. Starts, removals and reconciles of one container never overlap.
  */
+import { isNews } from '../containerd/container-event.ts';
 import type { ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
@@ -239,7 +240,7 @@ export class Standalone {
       try {
         for await (const event of runtime.events(signal)) {
           if (event.type === 'resync') for (const id of this.#ids) this.#loop.mark(id);
-          else if (event.type !== 'start' && this.#ids.has(event.id)) this.#loop.mark(event.id);
+          else if (isNews(event) && this.#ids.has(event.id)) this.#loop.mark(event.id);
         }
       } catch (error) {
         if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });

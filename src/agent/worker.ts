@@ -9,8 +9,10 @@
  * One task more costs its own steps and one entry of each full pass.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { containerEvent, imageEvent } from '../containerd/container-event.ts';
 import type { ContainerInfo, ContainerRuntime, RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
+import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
@@ -47,6 +49,8 @@ export interface WorkerOptions {
   readonly log: Log;
   /** A container of a user's own: neither it nor its sandbox is a task's. */
   readonly isStandalone?: (id: ContainerId) => boolean;
+  /** Hears of pulls and of health. */
+  readonly tell?: Tell;
   readonly concurrency?: number;
   readonly fullPassMs?: number;
 }
@@ -100,7 +104,13 @@ export class Worker {
     this.#options = options;
     const { clock, log } = options;
     const { runtime, files } = options;
-    this.#health = new HealthChecks({ runtime, files, clock, log, changed: (id) => this.mark(id) });
+    this.#health = new HealthChecks({
+      ...{ runtime, files, clock, log },
+      changed: (container, status) => {
+        options.tell?.(containerEvent(container, `health_status: ${status}`));
+        this.mark(container.id);
+      },
+    });
     this.#loop = new Loop<ContainerId>({
       name: 'worker',
       clock,
@@ -301,7 +311,9 @@ export class Worker {
     const auth = decodeAuth(item!.registryAuth);
     const work = (async () => {
       try {
-        await this.#options.runtime.images.pull(reference, { ...(auth && { auth }), signal: pull.signal });
+        const { runtime, tell } = this.#options;
+        await runtime.images.pull(reference, { ...(auth && { auth }), signal: pull.signal });
+        tell?.(imageEvent('pull', reference));
       } catch (error) {
         if (!pull.signal.aborted) local.failure = { state: 'rejected', err: pullError(error, reference) };
       } finally {

@@ -39,6 +39,7 @@ import type {
   ServiceSpec,
   SwarmSpec,
 } from '../model/spec.ts';
+import type { EventLog } from '../kit/event-log.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { LiveView } from '../store/view.ts';
 import type { ContainerControl } from './container-control.ts';
@@ -196,6 +197,8 @@ export interface Backends {
   readonly swarm: SwarmBackend;
   readonly engine: EngineBackend;
   readonly execs: ExecInstances;
+  /** What happened here; whoever does something that no loop sees tells it. */
+  readonly events: EventLog;
   /** Undefined on a worker and outside a cluster. */
   cluster(): ClusterBackend | undefined;
   readonly role: () => NodeRole | undefined;

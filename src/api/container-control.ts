@@ -22,6 +22,8 @@ export interface ContainerControl {
   stop(container: ContainerInfo, options: { signal?: string; timeoutMs?: number }): Promise<boolean>;
   kill(container: ContainerInfo, signal: string): Promise<void>;
   remove(container: ContainerInfo, options: RemoveOptions): Promise<void>;
+  /** Tells `docker events` of it, behind what was done. */
+  announce(id: ContainerId, action: string): void;
   wait(
     id: ContainerId,
     condition: 'not-running' | 'next-exit' | 'removed',

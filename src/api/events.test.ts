@@ -1,18 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../kit/clock.ts';
-import { MAX_WAITING, eventLines } from './events.ts';
+import { type EngineEvent, EventLog } from '../kit/event-log.ts';
+import { EVENT_FILTERS, MAX_WAITING, eventLines, wanted } from './events.ts';
 import { FakeBackends } from './fake-backends.ts';
 import { parseFilters } from './filters.ts';
 
-async function setup(filters: object = {}, until?: string) {
+async function setup(filters: object = {}, times: { since?: number; until?: number } = {}) {
   const clock = new VirtualClock();
   const backends = new FakeBackends(clock);
   const stop = new AbortController();
   const lines = eventLines({
-    view: backends.view,
-    filters: parseFilters(JSON.stringify(filters), ['type', 'event']),
-    until,
+    log: backends.events,
+    filters: parseFilters(JSON.stringify(filters), EVENT_FILTERS),
+    since: times.since,
+    until: times.until,
     clock,
     signal: stop.signal,
   });
@@ -37,7 +39,10 @@ test('changes come in order, filtered, and end with the client', async () => {
 });
 
 test('until ends the stream', async () => {
-  const { clock, lines, next } = await setup({ type: ['service'] }, '2026-01-01T00:00:10Z');
+  const { clock, lines, next } = await setup(
+    { type: ['service'] },
+    { until: new VirtualClock().now() + 10_000 },
+  );
   await clock.advance(11_000);
   assert.equal((await next).done, true);
   assert.equal((await lines.next()).done, true);
@@ -51,4 +56,56 @@ test('a client that does not read is cut off, and costs a bounded memory', async
     backends.control.put('node', node!);
   }
   await assert.rejects(lines.next(), { code: 'resource-exhausted' });
+});
+
+test('what is remembered comes first, and alone where the end is past', async () => {
+  const clock = new VirtualClock();
+  const log = new EventLog(clock);
+  const start = clock.now();
+  for (let second = 0; second < 5; second++) {
+    log.tell({ type: 'volume', action: 'create', id: `v${second}`, attributes: {}, scope: 'local' });
+    await clock.advance(1000);
+  }
+  const read = async (since: number, until: number) => {
+    const { signal } = new AbortController();
+    const filters = parseFilters('', EVENT_FILTERS);
+    const ids: string[] = [];
+    const times = { since: start + since, until: start + until };
+    for await (const line of eventLines({ log, filters, ...times, clock, signal }))
+      ids.push((JSON.parse(Buffer.from(line).toString()) as { Actor: { ID: string } }).Actor.ID);
+    return ids;
+  };
+  assert.deepEqual(await read(1000, 3000), ['v1', 'v2', 'v3']);
+  const live = read(4000, 6000);
+  log.tell({ type: 'volume', action: 'create', id: 'v5', attributes: {}, scope: 'local' });
+  await clock.advance(2000);
+  assert.deepEqual(await live, ['v4', 'v5']);
+});
+
+test('filters as Docker’s: details may be left out, an image is also its containers’', () => {
+  const base = { type: 'container', action: 'start', id: 'abc1', scope: 'local' } as const;
+  const event: EngineEvent = { ...base, attributes: { name: 'web', image: 'app:1@sha256:00', l: '1' } };
+  const exec: EngineEvent = { ...event, action: 'exec_create: sh -c x' };
+  const volume: EngineEvent = { ...base, type: 'volume', id: 'abc1', attributes: { driver: 'local' } };
+  const cases: readonly (readonly [boolean, EngineEvent, Record<string, string[]>])[] = [
+    [true, event, { container: ['web'] }],
+    [true, event, { container: ['abc'], type: ['container', 'image'] }],
+    [false, volume, { container: ['abc'] }],
+    [true, event, { label: ['l'] }],
+    [false, event, { label: ['l=2'] }],
+    [true, event, { image: ['app'] }],
+    [true, event, { image: ['app:1'] }],
+    [false, event, { image: ['app:2'] }],
+    [true, exec, { event: ['exec_create'] }],
+    [false, exec, { event: ['exec'] }],
+    [true, volume, { volume: ['abc1'], scope: ['local'] }],
+    [false, volume, { scope: ['swarm'] }],
+    [false, event, { plugin: ['x'] }],
+  ];
+  for (const [expected, seen, filters] of cases)
+    assert.equal(
+      wanted(seen, parseFilters(JSON.stringify(filters), EVENT_FILTERS)),
+      expected,
+      JSON.stringify(filters),
+    );
 });

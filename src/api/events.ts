@@ -1,29 +1,33 @@
 /**
- * The event stream: changes of cluster objects in Docker's words. A client that does not read is cut off when more
- * than MAX_WAITING events wait for it; a slow watcher must not cost the manager memory.
+ * The event stream: what happened on this node and, on managers, to cluster objects, in Docker's words. A client that
+ * does not read is cut off when more than MAX_WAITING events wait for it; a slow watcher must not cost memory.
  */
 import type { Clock } from '../kit/clock.ts';
+import type { EngineEvent, EventLog, LoggedEvent, Tell } from '../kit/event-log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { LiveView, Transition } from '../store/view.ts';
 import type { Filters } from './filters.ts';
 
 export const MAX_WAITING = 1000;
 
-export interface DockerEvent {
-  readonly Type: string;
-  readonly Action: 'create' | 'update' | 'remove';
-  readonly Actor: { readonly ID: string; readonly Attributes: Readonly<Record<string, string>> };
-}
-
 /** Docker has no events of tasks, nor of the cluster object. */
-export function toEvent(transition: Transition): DockerEvent | undefined {
+export function toEvent(transition: Transition): EngineEvent | undefined {
   const { kind, id, before, after } = transition;
   if (kind === 'task' || kind === 'cluster') return undefined;
   return {
-    Type: kind,
-    Action: before === undefined ? 'create' : after === undefined ? 'remove' : 'update',
-    Actor: { ID: id, Attributes: { name: nameOf(transition) } },
+    type: kind,
+    action: before === undefined ? 'create' : after === undefined ? 'remove' : 'update',
+    id,
+    attributes: { name: nameOf(transition) },
+    scope: 'swarm',
   };
+}
+
+/** From now on the changes of the cluster that a manager sees are told too. */
+export function followCluster(view: LiveView, tell: Tell): () => void {
+  return view.onChange((transitions) => {
+    for (const event of transitions.map(toEvent)) if (event) tell(event);
+  });
 }
 
 function nameOf(transition: Transition): string {
@@ -33,60 +37,68 @@ function nameOf(transition: Transition): string {
   return (transition.after ?? transition.before)?.spec.Name ?? '';
 }
 
-export function wanted(event: DockerEvent, filters: Filters): boolean {
-  const { ID, Attributes } = event.Actor;
-  const kinds = [
-    'service',
-    'node',
-    'network',
-    'secret',
-    'config',
-    'container',
-    'image',
-    'volume',
-    'daemon',
-    'plugin',
-  ];
+/** Filters that name a thing of their own type, by name or by the beginning of its id. */
+const BY_TYPE = ['service', 'node', 'network', 'secret', 'config', 'container', 'volume'] as const;
+/** Actions that carry something behind a colon, which a filter may leave out. */
+const WITH_DETAIL = ['health_status', 'exec_create', 'exec_start'];
+
+export const EVENT_FILTERS = ['type', 'event', 'scope', 'label', 'image', 'daemon', 'plugin', ...BY_TYPE];
+
+export function wanted({ type, action, id, attributes, scope }: EngineEvent, filters: Filters): boolean {
+  const isAction = (word: string) =>
+    word === action || (WITH_DETAIL.includes(word) && action.startsWith(`${word}:`));
   return (
-    filters.any('type', (type) => type === event.Type) &&
-    filters.any('event', (action) => action === event.Action) &&
-    filters.any('scope', (scope) => scope === 'swarm') &&
-    filters.get('label').length === 0 &&
-    kinds.every((kind) =>
-      filters.any(kind, (ref) => kind === event.Type && (ref === Attributes['name'] || ID.startsWith(ref))),
+    filters.any('type', (word) => word === type) &&
+    filters.any('event', isAction) &&
+    filters.any('scope', (word) => word === scope) &&
+    filters.labels('label', attributes) &&
+    filters.any('image', (ref) => isImage(ref, type, id, attributes)) &&
+    filters.any('daemon', () => false) &&
+    filters.any('plugin', () => false) &&
+    BY_TYPE.every((kind) =>
+      filters.any(kind, (ref) => kind === type && (ref === attributes['name'] || id.startsWith(ref))),
     )
   );
 }
 
+/** An image's own events, and those of its containers; with or without the tag. */
+function isImage(ref: string, type: string, id: string, attributes: EngineEvent['attributes']): boolean {
+  const name = type === 'image' ? attributes['name'] : type === 'container' ? attributes['image'] : undefined;
+  if (name === undefined) return false;
+  const bare = name.split('@')[0]!;
+  return [name, bare, bare.replace(/:[^:/]*$/, ''), ...(type === 'image' ? [id] : [])].includes(ref);
+}
+
 export interface EventOptions {
-  readonly view: LiveView;
+  readonly log: EventLog;
   readonly filters: Filters;
-  readonly until: string | undefined;
+  /** ms; what is remembered from here on comes first. Without: nothing that is past. */
+  readonly since: number | undefined;
+  readonly until: number | undefined;
   readonly clock: Clock;
   readonly signal: AbortSignal;
 }
 
 export async function* eventLines(options: EventOptions): AsyncGenerator<Uint8Array, void, undefined> {
-  const { view, filters, clock, signal, until } = options;
-  const waiting: Uint8Array[] = [];
+  const { log, filters, clock, signal, since = Infinity, until = Infinity } = options;
+  const waiting = log.past.filter((e) => e.time >= since && e.time <= until && wanted(e, filters)).map(line);
   let wake = () => {};
-  let ended = signal.aborted;
+  let ended = signal.aborted || until <= clock.now();
   const end = () => {
     ended = true;
     wake();
   };
-  const unsubscribe = view.onChange((transitions) => {
-    const now = clock.now();
-    for (const event of transitions.map(toEvent))
-      if (event && wanted(event, filters) && waiting.length <= MAX_WAITING) waiting.push(line(event, now));
+  const past = waiting.length;
+  const unsubscribe = log.onEvent((event) => {
+    if (ended || !wanted(event, filters) || waiting.length > MAX_WAITING + past) return;
+    waiting.push(line(event));
     wake();
   });
-  const cancelTimer =
-    until === undefined ? () => {} : clock.after(Math.max(0, Date.parse(until) - clock.now()), end);
+  const cancelTimer = until === Infinity ? () => {} : clock.after(Math.max(0, until - clock.now()), end);
   signal.addEventListener('abort', end, { once: true });
   try {
     for (;;) {
-      if (waiting.length > MAX_WAITING)
+      if (waiting.length > MAX_WAITING + past)
         throw new SkeinError('resource-exhausted', 'the client reads events too slowly');
       const next = waiting.shift();
       if (next) yield next;
@@ -100,7 +112,21 @@ export async function* eventLines(options: EventOptions): AsyncGenerator<Uint8Ar
   }
 }
 
-const line = (event: DockerEvent, now: number): Uint8Array =>
-  Buffer.from(
-    `${JSON.stringify({ ...event, scope: 'swarm', time: Math.floor(now / 1000), timeNano: now * 1_000_000 })}\n`,
-  );
+/** Older clients read `status`, `id` and `from`, which Docker still sends of containers and images. */
+function line({ type, action, id, attributes, scope, time }: LoggedEvent): Uint8Array {
+  const old = {
+    status: action,
+    id,
+    ...(type === 'container' && { from: attributes['image'] }),
+  };
+  const event = {
+    ...((type === 'container' || type === 'image') && old),
+    Type: type,
+    Action: action,
+    Actor: { ID: id, Attributes: attributes },
+    scope,
+    time: Math.floor(time / 1000),
+    timeNano: time * 1_000_000,
+  };
+  return Buffer.from(`${JSON.stringify(event)}\n`);
+}

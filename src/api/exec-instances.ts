@@ -4,7 +4,10 @@
  *
  * INVARIANT: at most MAX_ENDED instances that do not run are kept; the oldest are forgotten first.
  */
+import { containerEvent } from '../containerd/container-event.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from '../containerd/process.ts';
+import type { ContainerInfo } from '../containerd/runtime.ts';
+import type { Tell } from '../kit/event-log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { EngineBackend } from './backend.ts';
@@ -27,6 +30,7 @@ export interface ExecInstance {
 }
 
 interface Entry extends ExecInstance {
+  readonly container: ContainerInfo;
   state: ExecInstance['state'];
   pid: number;
   exitCode: number | undefined;
@@ -41,17 +45,21 @@ const NOT_RUNNABLE = 126;
 export class ExecInstances {
   readonly #engine: Pick<EngineBackend, 'exec'>;
   readonly #newId: () => string;
+  readonly #tell: Tell;
   readonly #entries = new Map<string, Entry>();
 
-  constructor(engine: Pick<EngineBackend, 'exec'>, newId: () => string) {
+  constructor(engine: Pick<EngineBackend, 'exec'>, newId: () => string, tell: Tell) {
     this.#engine = engine;
+    this.#tell = tell;
     this.#newId = newId;
   }
 
-  create(containerId: ContainerId, request: ExecRequest, size: TerminalSize | undefined): string {
+  create(container: ContainerInfo, request: ExecRequest, size: TerminalSize | undefined): string {
     const id = this.#newId();
     const fresh = { state: 'created', pid: 0, exitCode: undefined, process: undefined } as const;
-    this.#entries.set(id, { id, containerId, request, size, ...fresh });
+    const entry = { id, container, containerId: container.id, request, size, ...fresh };
+    this.#entries.set(id, entry);
+    this.#say(entry, `exec_create: ${request.args.join(' ')}`);
     this.#forget();
     return id;
   }
@@ -76,6 +84,7 @@ export class ExecInstances {
     const entry = this.#entry(id);
     entry.state = 'running';
     const { request } = entry;
+    this.#say(entry, `exec_start: ${request.args.join(' ')}`);
     try {
       const process = await this.#engine.exec(entry.containerId, {
         ...request,
@@ -116,6 +125,11 @@ export class ExecInstances {
     entry.state = 'ended';
     entry.exitCode = code;
     entry.process = undefined;
+    this.#say(entry, 'exec_die', { exitCode: String(code) });
+  }
+
+  #say({ id, container }: Entry, action: string, more: Readonly<Record<string, string>> = {}): void {
+    this.#tell(containerEvent(container, action, { execID: id, ...more }));
   }
 
   #forget(): void {

@@ -4,12 +4,14 @@
  */
 import { FakeRuntime } from '../containerd/fake.ts';
 import { type Clock, timestamp } from '../kit/clock.ts';
+import { EventLog } from '../kit/event-log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { NodeRole } from '../model/spec.ts';
 import { Cache } from '../store/cache.ts';
 import type { Backends, ClusterBackend, LocalSwarmState, SwarmBackend, SwarmInitRequest } from './backend.ts';
 import { ExecInstances } from './exec-instances.ts';
+import { followCluster } from './events.ts';
 import { FakeCluster } from './fake-cluster.ts';
 import { FakeEngine } from './fake-engine.ts';
 
@@ -19,6 +21,7 @@ export class FakeBackends implements Backends, SwarmBackend {
   readonly swarm: SwarmBackend = this;
   readonly engine: FakeEngine;
   readonly execs: ExecInstances;
+  readonly events: EventLog;
   readonly #clock: Clock;
   readonly control: FakeCluster;
   /** What this node is. */
@@ -26,11 +29,17 @@ export class FakeBackends implements Backends, SwarmBackend {
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.events = new EventLog(clock);
+    followCluster(this.view, this.events.tell);
     this.runtime = new FakeRuntime({ clock });
     this.control = new FakeCluster(clock, this.view, this.runtime);
     this.engine = new FakeEngine(this.runtime, this.control);
     let execs = 0;
-    this.execs = new ExecInstances(this.engine, () => (++execs).toString(16).padStart(64, 'e'));
+    this.execs = new ExecInstances(
+      this.engine,
+      () => (++execs).toString(16).padStart(64, 'e'),
+      this.events.tell,
+    );
   }
 
   cluster(): ClusterBackend | undefined {

@@ -93,6 +93,7 @@ export class FakeControl implements ContainerControl {
     return this.#runtime.stdin(info.id);
   }
 
+  announce: ContainerControl['announce'] = (id, action) => this.#runtime.announce(id, action);
   resize: ContainerControl['resize'] = (id, size) => this.#runtime.resize(id, size);
   usage: ContainerControl['usage'] = (id) => this.#runtime.usage(id);
   pause = (info: ContainerInfo): Promise<void> => this.#runtime.pause(info.id);

@@ -75,14 +75,16 @@ export class ContainerTasks {
     );
   }
 
-  /** What has ended already is no error: containerd says not found, or runc's own words for a process that is gone. */
-  async kill(id: ContainerId, signal: number): Promise<void> {
+  /** False where it has ended already: containerd says not found, or runc's own words for a process that is gone. */
+  async kill(id: ContainerId, signal: number): Promise<boolean> {
     try {
       await this.#api.tasks.kill({ containerId: id, signal });
+      return true;
     } catch (error) {
-      if (isCode(error, 'not-found')) return;
+      if (isCode(error, 'not-found')) return false;
       const task = await this.get(id);
       if (task && task.status !== Status.STOPPED) throw error;
+      return false;
     }
   }
 

@@ -16,6 +16,7 @@ import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { type Clock, timestamp } from '../kit/clock.ts';
+import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -70,6 +71,8 @@ export interface ContainerdOptions {
   readonly logCap?: LogCap;
   readonly fetch?: typeof fetch;
   readonly host?: HostLimits;
+  /** Hears what happens to volumes. */
+  readonly tell?: Tell;
 }
 
 const DEFAULT_LOG_CAP: LogCap = { maxFileBytes: 10 * 1024 * 1024, maxFiles: 3 };
@@ -105,7 +108,8 @@ export class Containerd implements ContainerRuntime {
     this.#reader = new ContainerReader(api, this.#files);
     const list = () => this.list();
     const root = join(options.dataRoot, 'volumes');
-    this.volumes = new LocalVolumes({ root, containers: list, run: this.#run, clock, log });
+    const tell = options.tell ?? (() => {});
+    this.volumes = new LocalVolumes({ root, containers: list, run: this.#run, tell, clock, log });
     this.#ends = new ContainerEnds({
       ...{ list, events: (signal) => this.events(signal), files: this.#files, tasks: this.#tasks },
       ...{ output: this.#output, volumes: this.volumes, log },
@@ -222,7 +226,8 @@ export class Containerd implements ContainerRuntime {
   }
 
   async kill(id: ContainerId, signal: string | number): Promise<void> {
-    await this.#tasks.kill(id, signalNumber(signal));
+    const number = signalNumber(signal);
+    if (await this.#tasks.kill(id, number)) this.#events.tell({ type: 'kill', id, signal: number });
   }
 
   async remove(id: ContainerId, { keepVolumes = false }: { keepVolumes?: boolean } = {}): Promise<void> {
@@ -249,6 +254,10 @@ export class Containerd implements ContainerRuntime {
     return this.#events.events(signal);
   }
 
+  announce(id: ContainerId, action: string): void {
+    this.#events.tell({ type: 'announced', id, action });
+  }
+
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     if (!(await this.#reader.record(id))) throw new SkeinError('not-found', `No such container: ${id}`);
     const tailer = await this.#output.of(id);
@@ -270,11 +279,13 @@ export class Containerd implements ContainerRuntime {
   async pause(id: ContainerId): Promise<void> {
     await this.#tasks.running(id);
     await this.#api.tasks.pause({ containerId: id });
+    this.#events.tell({ type: 'pause', id });
   }
 
   async resume(id: ContainerId): Promise<void> {
     await this.#tasks.running(id);
     await this.#api.tasks.resume({ containerId: id });
+    this.#events.tell({ type: 'resume', id });
   }
 
   async usage(id: ContainerId): Promise<Usage | undefined> {

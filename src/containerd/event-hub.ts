@@ -77,6 +77,11 @@ export class EventHub {
     await this.#run;
   }
 
+  /** What containerd does not say by itself. */
+  tell(event: ContainerEvent): void {
+    this.#send(event);
+  }
+
   async *events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
     const mailbox = new Mailbox();
     this.#mailboxes.add(mailbox);
@@ -139,6 +144,8 @@ export class EventHub {
 function read({ topic, event, timestamp }: Envelope): ContainerEvent | undefined {
   const bytes = event?.value ?? new Uint8Array();
   switch (topic) {
+    case '/containers/create': // its first field is the id, as that of a deletion, and all that is read
+      return { type: 'create', id: fromBinary(ContainerDeleteSchema, bytes).id as ContainerId };
     case '/tasks/start':
       return { type: 'start', id: fromBinary(TaskStartSchema, bytes).containerId as ContainerId };
     case '/tasks/oom':

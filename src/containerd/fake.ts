@@ -170,6 +170,7 @@ export class FakeRuntime implements ContainerRuntime {
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
     this.images.inUse(id, image, () => isAlive(this.#entries.get(id)?.info));
+    this.#send({ type: 'create', id });
   }
 
   async start(id: ContainerId): Promise<number> {
@@ -196,6 +197,7 @@ export class FakeRuntime implements ContainerRuntime {
   async kill(id: ContainerId, signal: string | number): Promise<void> {
     const number = signalNumber(signal);
     await this.#enter('kill', `${id} ${signal}`);
+    if (isAlive(this.#entries.get(id)?.info)) this.#send({ type: 'kill', id, signal: number });
     if (number === SIGKILL || (number === SIGTERM && this.endsOnTerm)) this.exit(id, 128 + number);
   }
 
@@ -232,6 +234,10 @@ export class FakeRuntime implements ContainerRuntime {
       this.#subscribers.delete(push);
       signal.removeEventListener('abort', onAbort);
     }
+  }
+
+  announce(id: ContainerId, action: string): void {
+    this.#send({ type: 'announced', id, action });
   }
 
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogLine> {
@@ -275,12 +281,14 @@ export class FakeRuntime implements ContainerRuntime {
     await this.#enter('pause', id);
     const entry = this.#running(id);
     entry.info = { ...entry.info, status: 'paused' };
+    this.#send({ type: 'pause', id });
   }
 
   async resume(id: ContainerId): Promise<void> {
     await this.#enter('resume', id);
     const entry = this.#running(id);
     entry.info = { ...entry.info, status: 'running' };
+    this.#send({ type: 'resume', id });
   }
 
   /** What every container uses. */

@@ -131,7 +131,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const own = seen.filter((event) => event.type !== 'resync' && event.id === wanted.id);
       assert.deepEqual(
         own.map((event) => event.type),
-        ['start', 'exit', 'delete'],
+        ['create', 'start', 'exit', 'delete'],
       );
       assert.ok(own.some((event) => event.type === 'exit' && event.exitCode === 7));
     });

@@ -69,7 +69,13 @@ export interface ContainerInfo {
 
 export type ContainerEvent =
   | { readonly type: 'exit'; readonly id: ContainerId; readonly exitCode: number; readonly time: string }
-  | { readonly type: 'start' | 'delete' | 'oom'; readonly id: ContainerId }
+  | {
+      readonly type: 'create' | 'start' | 'pause' | 'resume' | 'oom' | 'delete';
+      readonly id: ContainerId;
+    }
+  | { readonly type: 'kill'; readonly id: ContainerId; readonly signal: number }
+  /** Somebody above did something to it that consists of several of these, or of none. */
+  | { readonly type: 'announced'; readonly id: ContainerId; readonly action: string }
   /** The stream was (re)opened: anything may have happened, list again. */
   | { readonly type: 'resync' };
 
@@ -194,6 +200,8 @@ export interface ContainerRuntime {
   remove(id: ContainerId, options?: { readonly keepVolumes?: boolean }): Promise<void>;
   /** Endless; starts with `resync`, and again after each broken stream. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
+  /** Puts `action` among the events, behind those of what was done. */
+  announce(id: ContainerId, action: string): void;
   /** Output of the container from its record files; with `follow`, ends when the container has ended. */
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
   /** What is written goes to the container's input (`OpenStdin`); ended, it closes that input for good. */

@@ -13,6 +13,7 @@ import { lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'no
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Clock, timestamp } from '../kit/clock.ts';
+import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -32,6 +33,7 @@ export interface LocalVolumesOptions {
   /** Everything that may refer to a volume. */
   readonly containers: () => Promise<readonly Pick<ContainerInfo, 'id' | 'mounts'>[]>;
   readonly run: RunProcess;
+  readonly tell: Tell;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -87,6 +89,7 @@ export class LocalVolumes implements VolumeStore {
         );
       await this.#unmount(name);
       await rm(join(this.#options.root, name), { recursive: true, force: true });
+      this.#say(name, 'destroy');
     });
   }
 
@@ -105,6 +108,7 @@ export class LocalVolumes implements VolumeStore {
       this.#holders.set(spec.name, (this.#holders.get(spec.name) ?? new Set()).add(holder));
       try {
         await this.#mount(info);
+        this.#say(info.name, 'mount', { container: holder });
         return info;
       } catch (error) {
         this.#letGo(spec.name, holder);
@@ -115,8 +119,11 @@ export class LocalVolumes implements VolumeStore {
 
   release(holder: ContainerId): Promise<void> {
     return this.#alone(async () => {
-      for (const name of [...this.#holders.keys()])
+      for (const [name, holders] of [...this.#holders]) {
+        if (!holders.has(holder)) continue;
+        this.#say(name, 'unmount', { container: holder });
         if (this.#letGo(name, holder)) await this.#unmountQuietly(name);
+      }
     });
   }
 
@@ -146,6 +153,7 @@ export class LocalVolumes implements VolumeStore {
     await mkdir(join(aside, '_data'), { recursive: true, mode: 0o755 });
     await writeFile(join(aside, 'volume.json'), JSON.stringify({ createdAt, labels, options }));
     await rename(aside, folder);
+    this.#say(name, 'create');
     return { name, labels, options, createdAt, mountpoint: this.path(name) };
   }
 
@@ -186,6 +194,11 @@ export class LocalVolumes implements VolumeStore {
   async #isMounted(name: string): Promise<boolean> {
     const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
     return lines.some((line) => line.split(' ')[MOUNT_POINT] === this.path(name));
+  }
+
+  #say(name: string, action: string, more: Readonly<Record<string, string>> = {}): void {
+    const attributes = { driver: 'local', ...more };
+    this.#options.tell({ type: 'volume', action, id: name, attributes, scope: 'local' });
   }
 
   #alone<T>(work: () => Promise<T>): Promise<T> {

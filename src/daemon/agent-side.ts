@@ -8,6 +8,7 @@ import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
 import { PayloadStore } from '../agent/payload-store.ts';
 import { Session } from '../agent/session.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
+import type { Tell } from '../kit/event-log.ts';
 import { runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -31,6 +32,8 @@ export interface AgentSideOptions {
   readonly adopt: (identity: Identity) => void;
   readonly isStandalone: (id: ContainerId) => boolean;
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
+  /** Hears what happens on this node. */
+  readonly tell: Tell;
   readonly tools: Tools;
 }
 
@@ -91,6 +94,7 @@ export class AgentSide {
       payloads: new PayloadStore(folders.runRoot, runProcess),
       isStandalone: options.isStandalone,
       hostname: options.hostname,
+      tell: options.tell,
       hash,
       clock,
       log,

@@ -8,6 +8,7 @@ import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { hostname as systemHostname } from 'node:os';
 import { AgentEngine } from '../agent/engine.ts';
+import { NodeEvents } from '../agent/node-events.ts';
 import { Standalone } from '../agent/standalone.ts';
 import { TaskFiles } from '../agent/task-files.ts';
 import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
@@ -15,9 +16,11 @@ import type { Backends } from '../api/backend.ts';
 import { ExecInstances } from '../api/exec-instances.ts';
 import { registryLogin } from '../api/registry-login.ts';
 import { createApiServer } from '../api/server.ts';
+import { followCluster } from '../api/events.ts';
 import { Containerd } from '../containerd/containerd.ts';
 import { ContainerdProcess } from '../containerd/daemon-process.ts';
 import { systemClock } from '../kit/clock.ts';
+import { EventLog } from '../kit/event-log.ts';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -70,6 +73,7 @@ class Skeind {
     const { dataRoot, runRoot } = folders;
     const tools: Tools = { clock: systemClock, log, random: randomBytes, hash: sha256 };
     const { clock } = tools;
+    const events = new EventLog(clock);
     mkdirSync(dataRoot, { recursive: true, mode: 0o711 });
     mkdirSync(runRoot, { recursive: true, mode: 0o711 });
     claim(folders.pidFile, dataRoot);
@@ -83,6 +87,7 @@ class Skeind {
       runRoot,
       cgroupParent: settings.cgroupParent,
       insecureRegistries: settings.insecureRegistries,
+      tell: events.tell,
       clock,
       log,
     });
@@ -115,6 +120,8 @@ class Skeind {
       runtime,
       isStandalone: (id) => standalone.owns(id),
       localAddresses,
+      serving: (view) => followCluster(view, events.tell),
+      tell: events.tell,
       describe: async (network: KernelNetwork, address) => describe((await network.uplink(address)).mac),
       tools,
     });
@@ -133,6 +140,10 @@ class Skeind {
       host: await readHostFacts(),
       login: registryLogin({ insecure: settings.insecureRegistries }),
     });
+    const networks = (id: ContainerId) => engine.containerNetworks(id);
+    const nodeEvents = new NodeEvents({ runtime, networks, tell: events.tell, clock, log });
+    nodeEvents.run();
+    this.#stops.push(() => nodeEvents.stop());
     await swarm.resume();
     standalone.run();
     this.#stops.push(() => standalone.stop());
@@ -140,7 +151,8 @@ class Skeind {
     const backends: Backends = {
       swarm,
       engine,
-      execs: new ExecInstances(engine, () => randomBytes(32).toString('hex')),
+      execs: new ExecInstances(engine, () => randomBytes(32).toString('hex'), events.tell),
+      events,
       cluster: () => swarm.control,
       role: () => swarm.role,
     };

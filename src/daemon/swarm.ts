@@ -11,6 +11,7 @@ import { type Identity, IdentityFile, join, newRequest } from '../agent/identity
 import type { LocalSwarmState, SwarmInitRequest, SwarmJoinRequest } from '../api/backend.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { parseCidr } from '../kit/cidr.ts';
+import type { Tell } from '../kit/event-log.ts';
 import { issueNode, newEtcdRoot, newSwarmRoot } from '../manager/ca/authority.ts';
 import { newNode } from '../manager/ca/issuer.ts';
 import type { Control } from '../manager/control/control.ts';
@@ -23,6 +24,7 @@ import type { KernelNetwork } from '../net/kernel-network.ts';
 import { RpcClient } from '../rpc/client.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
 import type { ManagerJoinAnswer } from '../rpc/methods.ts';
+import type { LiveView } from '../store/view.ts';
 import { chooseAdvertiseAddr, chooseDataPathAddr, chooseListenAddr, type LocalAddress } from './address.ts';
 import { AgentSide } from './agent-side.ts';
 import type { Folders } from './folders.ts';
@@ -39,6 +41,9 @@ export interface SwarmOptions {
   readonly isStandalone: (id: ContainerId) => boolean;
   readonly localAddresses: () => readonly LocalAddress[];
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
+  /** This node serves the cluster's objects from now on. */
+  readonly serving: (view: LiveView) => void;
+  readonly tell: Tell;
   readonly tools: Tools;
 }
 
@@ -140,7 +145,7 @@ export class Swarm {
         throw error;
       }
       this.#identityFile.write(member.identity);
-      member.managerReady = true;
+      this.#serve(member);
       member.agent.start();
       await this.#recognised(member);
       return identity.nodeId;
@@ -185,6 +190,12 @@ export class Swarm {
     await this.#member?.manager?.close();
   }
 
+  #serve(member: Member): void {
+    member.managerReady = true;
+    const { control } = member.manager!;
+    if (control) this.#options.serving(control.view);
+  }
+
   #exclusive<T>(act: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(act);
     this.#queue = result.catch(() => {});
@@ -204,11 +215,11 @@ export class Swarm {
   }
 
   async #open(identity: Identity, membership: Membership): Promise<Member> {
-    const { folders, hostname, runtime, describe, isStandalone, tools } = this.#options;
+    const { folders, hostname, runtime, describe, isStandalone, tell, tools } = this.#options;
     const current = () => this.#member?.identity ?? identity;
     const shared = { folders, membership, tools, identity: current };
     const adopt = (fresh: Identity) => this.#adopt(fresh);
-    const agent = await AgentSide.open({ ...shared, hostname, runtime, describe, isStandalone, adopt });
+    const agent = await AgentSide.open({ ...shared, hostname, runtime, describe, isStandalone, tell, adopt });
     const manager = identity.role === 'manager' ? new ManagerSide(shared) : undefined;
     this.#member = { identity, membership, managerReady: false, manager, agent };
     return this.#member;
@@ -277,7 +288,7 @@ export class Swarm {
       try {
         const answer = await this.#askToJoin(addr, identity, membership);
         await manager.start({ kind: 'join', answer });
-        member.managerReady = true;
+        this.#serve(member);
         return;
       } catch (error) {
         failure = error;
@@ -315,7 +326,7 @@ export class Swarm {
     try {
       if (manager.hasData) {
         await manager.start({ kind: 'restart' });
-        member.managerReady = true;
+        this.#serve(member);
       } else await this.#joinAsManager(member, manager);
     } catch (error) {
       this.#error = SkeinError.from(error).message;

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { FakeBackends } from '../../src/api/fake-backends.ts';
 import { type ApiServer, createApiServer } from '../../src/api/server.ts';
+import { NodeEvents } from '../../src/agent/node-events.ts';
 import type { FakeExec } from '../../src/containerd/fake-exec.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
@@ -289,6 +290,48 @@ test('docker volume: made, found, inspected, in use, removed, pruned', { skip },
     [/names should be at least two alphanumeric characters/, 'x'],
   ] as const)
     assert.match(await run('volume', 'create', ...args), words);
+});
+
+test('docker events: a container’s life, commands in it, images; past ones by since', { skip }, async (t) => {
+  backends.runtime.program = () => {};
+  const own = { runtime: backends.runtime, tell: backends.events.tell, clock: systemClock, log: silentLog };
+  const events = new NodeEvents({ ...own, networks: async () => [] });
+  events.run();
+  t.after(() => events.stop());
+  const from = String(Math.floor(Date.now() / 1000) - 1);
+  const before = backends.events.past.length;
+  await docker('volume', 'create', 'ev');
+  await docker('run', '-d', '--name', 'told', '--label', 'of=told', 'app:1');
+  await docker('exec', 'told', 'both');
+  await docker('stop', 'told');
+  await docker('tag', 'app:1', 'app:2');
+  await docker('rmi', 'app:2');
+  await docker('rm', 'told');
+  const told = backends.events.past.slice(before).map(({ type, action }) => `${type} ${action}`);
+  assert.deepEqual(told, [
+    ...['container create', 'container start', 'container exec_create: both'],
+    ...[
+      'container exec_start: both',
+      'container exec_die',
+      'container kill',
+      'container die',
+      'container stop',
+    ],
+    ...['image tag', 'image untag', 'container destroy'],
+  ]);
+  const until = String(Math.floor(Date.now() / 1000) + 1);
+  const format = '{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}';
+  const args = ['--since', from, '--until', until, '--format', format, '--filter', 'event=die'];
+  const { stdout } = await docker(
+    'events',
+    ...args,
+    '--filter',
+    'container=told',
+    '--filter',
+    'label=of=told',
+  );
+  assert.equal(stdout, 'die told 143\n');
+  assert.match((await docker('events', '--filter', 'nosuch=1')).stderr, /invalid filter 'nosuch'/);
 });
 
 test('docker stats: shares, memory, network, pids', { skip }, async () => {

@@ -173,6 +173,44 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.match(await ok('node2', 'volume', 'prune', '-a', '-f'), /plain\nram\n/);
   });
 
+  test('docker events: of the node on each, of the cluster on managers, what was before the request too', async () => {
+    const since = String(Math.floor(Date.now() / 1000));
+    await ok('node1', 'network', 'create', '-d', 'overlay', 'told');
+    await ok('node2', 'run', '--rm', '--name', 'told', '--network', 'mynet', '-v', 'told:/v', IMAGE, 'true');
+    await ok('node2', 'volume', 'rm', 'told');
+    await ok('node1', 'network', 'rm', 'told');
+    const seen = async (node: string, ...filters: string[]) => {
+      const until = (Date.now() / 1000).toFixed(3);
+      const format = '{{.Type}} {{.Action}} {{.Scope}}';
+      const out = await ok(
+        node,
+        'events',
+        '--since',
+        since,
+        '--until',
+        until,
+        '--format',
+        format,
+        ...filters,
+      );
+      return out.trim().split('\n');
+    };
+    const local = await seen('node2', '--filter', 'scope=local', '--filter', 'type=container');
+    assert.deepEqual(
+      local,
+      ['create', 'start', 'die', 'destroy'].map((action) => `container ${action} local`),
+    );
+    assert.deepEqual(await seen('node2', '--filter', 'volume=told'), [
+      ...['create', 'mount', 'unmount', 'destroy'].map((action) => `volume ${action} local`),
+    ]);
+    assert.deepEqual(await seen('node2', '--filter', 'network=mynet'), [
+      'network connect local',
+      'network disconnect local',
+    ]);
+    const cluster = await seen('node1', '--filter', 'type=network', '--filter', 'scope=swarm');
+    assert.deepEqual([cluster[0], cluster.at(-1)], ['network create swarm', 'network remove swarm']);
+  });
+
   test('a task’s container that is stopped or removed is replaced by its service', async () => {
     const task = await taskOn('node1');
     assert.match((await on('node1', 'rm', task)).stderr, /container is running: stop the container/);

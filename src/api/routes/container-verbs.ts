@@ -43,10 +43,18 @@ function stopOptions(request: ApiRequest): { signal?: string; timeoutMs?: number
   };
 }
 
-async function restart(container: ContainerInfo, request: ApiRequest): Promise<void> {
+async function stop(container: ContainerInfo, request: ApiRequest): Promise<boolean> {
   const { control } = request.backends.engine;
-  await control.stop(container, stopOptions(request));
-  await control.start(await request.backends.engine.container(container.id));
+  const stopped = await control.stop(container, stopOptions(request));
+  if (stopped) control.announce(container.id, 'stop');
+  return stopped;
+}
+
+async function restart(container: ContainerInfo, request: ApiRequest): Promise<void> {
+  const { engine } = request.backends;
+  await stop(container, request);
+  await engine.control.start(await engine.container(container.id));
+  engine.control.announce(container.id, 'restart');
 }
 
 async function remove(container: ContainerInfo, request: ApiRequest): Promise<void> {
@@ -135,7 +143,7 @@ export const containerVerbRoutes: readonly Route[] = [
   {
     method: 'POST',
     path: '/containers/{id}/stop',
-    handler: verb((c, request) => request.backends.engine.control.stop(c, stopOptions(request))),
+    handler: verb(stop),
     note: 'The container of a task is replaced by its service.',
   },
   { method: 'POST', path: '/containers/{id}/restart', handler: verb(restart) },

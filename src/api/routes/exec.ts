@@ -18,7 +18,7 @@ async function create(request: ApiRequest): Promise<Answer> {
   if (container.status === 'paused')
     throw invalid(`container ${container.id} is paused, unpause the container before exec`);
   const id = execs.create(
-    container.id,
+    container,
     {
       args: body.Cmd,
       env: body.Env ?? [],

@@ -6,6 +6,7 @@ import { invalid, notFound, refused } from '../http-error.ts';
 import { progressAnswer, progressLine, pullLines } from '../progress.ts';
 import type { ImageInfo } from '../../containerd/runtime.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
+import { imageEvent } from '../../containerd/container-event.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 
@@ -85,7 +86,10 @@ async function pull(request: ApiRequest): Promise<Answer> {
       pull: (onProgress) =>
         images
           .pull(reference.full, { ...(auth && { auth }), onProgress, signal: request.signal })
-          .catch(hidden),
+          .then((pulled) => {
+            request.backends.events.tell(imageEvent('pull', familiarTag(reference.full)));
+            return pulled;
+          }, hidden),
     }),
   );
 }
@@ -103,6 +107,7 @@ function load(request: ApiRequest): Answer {
 async function* loadLines(request: ApiRequest): AsyncGenerator<Uint8Array, void, undefined> {
   const loaded = await request.backends.engine.images.load(request.stream, request.signal);
   for (const name of loaded) {
+    request.backends.events.tell(imageEvent('load', familiarTag(name)));
     const label = name.startsWith('sha256:')
       ? `Loaded image ID: ${name}`
       : `Loaded image: ${familiarTag(name)}`;
@@ -116,6 +121,8 @@ async function remove(request: ApiRequest): Promise<Answer> {
   const { untagged, deleted } = await request.backends.engine.images.remove(image, {
     force: request.flag('force'),
   });
+  for (const name of untagged) request.backends.events.tell(imageEvent('untag', familiarTag(name)));
+  for (const id of deleted) request.backends.events.tell(imageEvent('delete', id));
   return json([
     ...untagged.map((name) => ({ Untagged: name.includes('@') ? name : familiarTag(name) })),
     ...deleted.map((id) => ({ Deleted: id })),
@@ -125,8 +132,9 @@ async function remove(request: ApiRequest): Promise<Answer> {
 async function tag(request: ApiRequest): Promise<Answer> {
   const target = pullReference(request.text('repo'), request.text('tag'));
   if (target.digest || !isValidReference(target)) throw invalid('invalid reference format');
-  await find(request);
+  const { id } = await find(request);
   await request.backends.engine.images.tag(request.param('name'), target.full);
+  request.backends.events.tell(imageEvent('tag', familiarTag(target.full), id));
   return empty(201);
 }
 

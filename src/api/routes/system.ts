@@ -1,13 +1,12 @@
-import type { ClusterBackend } from '../backend.ts';
 import { type Answer, json, text } from '../answer.ts';
 import { infoJson, versionJson } from '../convert/info.ts';
 import { imageSummary } from '../convert/image.ts';
 import { containerSummary } from '../convert/container.ts';
 import { volumeUsageJson } from '../convert/volume.ts';
 import { swarmInfoJson } from '../convert/swarm.ts';
-import { eventLines } from '../events.ts';
+import { EVENT_FILTERS, eventLines } from '../events.ts';
 import { parseFilters } from '../filters.ts';
-import { refused } from '../http-error.ts';
+import { invalid } from '../http-error.ts';
 import { logTime } from '../log-query.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
@@ -74,48 +73,26 @@ async function login(request: ApiRequest): Promise<Answer> {
   return json({ IdentityToken: identityToken, Status: 'Login Succeeded' });
 }
 
-const EVENT_FILTERS = [
-  'type',
-  'event',
-  'scope',
-  'label',
-  'service',
-  'node',
-  'network',
-  'secret',
-  'config',
-  'container',
-  'daemon',
-  'image',
-  'volume',
-  'plugin',
-];
-
-/** Cluster events of a manager. What happened before the request is not kept, so `since` shows nothing older. */
+/** Of this node, and on managers of the cluster; what was before the request, as far as it is remembered. */
 function events(request: ApiRequest): Answer {
   const filters = parseFilters(request.text('filters'), EVENT_FILTERS);
-  const since = logTime('since', request.text('since'));
-  const until = logTime('until', request.text('until'));
+  const [since, until] = [timeOf(request, 'since'), timeOf(request, 'until')];
   if (since !== undefined && until !== undefined && since > until)
-    return {
-      kind: 'stream',
-      contentType: 'application/json',
-      chunks: none(),
-      eager: true,
-      failure: () => new Uint8Array(),
-    };
-  const cluster: ClusterBackend | undefined = request.backends.cluster();
-  if (!cluster) throw refused('skein does not serve GET /events yet on a node that is no manager');
+    throw invalid('`since` time cannot be after `until` time');
+  const { backends, clock, signal } = request;
   return {
     kind: 'stream',
     contentType: 'application/json',
-    chunks: eventLines({ view: cluster.view, filters, until, clock: request.clock, signal: request.signal }),
+    chunks: eventLines({ log: backends.events, filters, since, until, clock, signal }),
     eager: true,
     failure: () => new Uint8Array(),
   };
 }
 
-async function* none(): AsyncGenerator<Uint8Array> {}
+function timeOf(request: ApiRequest, name: string): number | undefined {
+  const time = logTime(name, request.text(name));
+  return time === undefined ? undefined : Date.parse(time);
+}
 
 export const systemRoutes: readonly Route[] = [
   { method: 'GET', path: '/_ping', handler: () => text('OK') },
@@ -136,7 +113,7 @@ export const systemRoutes: readonly Route[] = [
     method: 'GET',
     path: '/events',
     handler: events,
-    note: 'Changes of services, nodes, networks, secrets and configs, on managers, from now on.',
+    note: 'Of this node; on managers also of services, nodes, networks, secrets and configs. The last 1024 are remembered.',
   },
   { method: 'POST', path: '/auth', handler: login },
 ];

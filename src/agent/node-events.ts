@@ -1,0 +1,130 @@
+/**
+ * Tells what happens to this node's containers, tasks' and users' own, whoever made it happen: from the runtime's
+ * events, with the names and labels that Docker tells along. The networks of a container are told when it starts and
+ * ends, which is when it comes onto them and leaves.
+ */
+import { containerEvent } from '../containerd/container-event.ts';
+import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
+import type { Tell } from '../kit/event-log.ts';
+import type { Log } from '../kit/log.ts';
+import type { ContainerId } from '../model/ids.ts';
+import type { ContainerNetwork } from './engine.ts';
+
+export interface NodeEventsOptions {
+  readonly runtime: Pick<ContainerRuntime, 'events' | 'get' | 'list'>;
+  readonly networks: (id: ContainerId) => Promise<readonly Pick<ContainerNetwork, 'networkId' | 'name'>[]>;
+  readonly tell: Tell;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface Known {
+  info: ContainerInfo;
+  networks: readonly Pick<ContainerNetwork, 'networkId' | 'name'>[];
+  /** ms */
+  startedAt?: number;
+}
+
+type Happening = Exclude<ContainerEvent, { type: 'resync' }>;
+
+const REOPEN_MS = 1_000;
+
+export class NodeEvents {
+  readonly #options: NodeEventsOptions;
+  readonly #known = new Map<ContainerId, Known>();
+  readonly #abort = new AbortController();
+  #watching: Promise<void> = Promise.resolve();
+
+  constructor(options: NodeEventsOptions) {
+    this.#options = options;
+  }
+
+  run(): void {
+    this.#watching = this.#watch();
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort();
+    await this.#watching;
+  }
+
+  async #watch(): Promise<void> {
+    const { runtime, clock, log } = this.#options;
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        for await (const event of runtime.events(signal)) {
+          if (event.type === 'resync') await this.#resync();
+          else await this.#on(event);
+        }
+      } catch (error) {
+        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
+      }
+      await sleep(clock, REOPEN_MS, signal);
+    }
+  }
+
+  /** What happened while nobody listened is not told: nobody knows when it was. */
+  async #resync(): Promise<void> {
+    this.#known.clear();
+    for (const info of await this.#options.runtime.list())
+      this.#known.set(info.id, { info, networks: await this.#options.networks(info.id) });
+  }
+
+  async #on(event: Happening): Promise<void> {
+    const known = await this.#look(event);
+    if (!known) return; // none of ours
+    const { clock } = this.#options;
+    switch (event.type) {
+      case 'create':
+        return this.#say(known, 'create');
+      case 'start':
+        known.networks = await this.#options.networks(event.id);
+        known.startedAt = clock.now();
+        this.#sayNetworks(known, 'connect');
+        return this.#say(known, 'start');
+      case 'kill':
+        return this.#say(known, 'kill', { signal: String(event.signal) });
+      case 'oom':
+      case 'pause':
+        return this.#say(known, event.type);
+      case 'resume':
+        return this.#say(known, 'unpause');
+      case 'announced':
+        return this.#say(known, event.action);
+      case 'exit': {
+        const ran = known.startedAt === undefined ? 0 : Math.floor((clock.now() - known.startedAt) / 1000);
+        this.#say(known, 'die', { exitCode: String(event.exitCode), execDuration: String(ran) });
+        this.#sayNetworks(known, 'disconnect');
+        known.networks = [];
+        return;
+      }
+      case 'delete':
+        this.#known.delete(event.id);
+        return this.#say(known, 'destroy');
+    }
+  }
+
+  /** As it is now, or was last seen: it may have been given another name. */
+  async #look({ id, type }: Happening): Promise<Known | undefined> {
+    const known = this.#known.get(id);
+    const info = type === 'delete' ? undefined : await this.#options.runtime.get(id);
+    if (known && info) known.info = info;
+    if (known || !info) return known;
+    const fresh = { info, networks: [] };
+    this.#known.set(id, fresh);
+    return fresh;
+  }
+
+  #say({ info }: Known, action: string, more: Readonly<Record<string, string>> = {}): void {
+    this.#options.tell(containerEvent(info, action, more));
+  }
+
+  #sayNetworks({ info, networks }: Known, action: 'connect' | 'disconnect'): void {
+    for (const { networkId, name } of networks) {
+      const attributes = { container: info.id, name, type: 'overlay' };
+      this.#options.tell({ type: 'network', action, id: networkId, attributes, scope: 'local' });
+    }
+  }
+}
