@@ -333,6 +333,7 @@ export class Containerd implements ContainerRuntime {
   async #createTask(config: ContainerConfig, { fill }: Pick<ReadyMounts, 'fill'>): Promise<void> {
     const { id } = config;
     await this.#tasks.create(config, this.#files.folder(id));
+    this.volumes.use(id);
     for (const one of fill) await fillVolume(this.#run, this.#tasks.rootfs(id), one);
   }
 

@@ -47,6 +47,7 @@ const recordSchema = z.object({ createdAt: z.string(), labels: textMap, options:
 export class LocalVolumes implements VolumeStore {
   readonly #options: LocalVolumesOptions;
   readonly #holders = new Map<string, Set<ContainerId>>();
+  readonly #using = new Set<ContainerId>();
   /** Changes of volumes happen one after the other: making and removing one must not overlap. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -108,7 +109,6 @@ export class LocalVolumes implements VolumeStore {
       this.#holders.set(spec.name, (this.#holders.get(spec.name) ?? new Set()).add(holder));
       try {
         await this.#mount(info);
-        this.#say(info.name, 'mount', { container: holder });
         return info;
       } catch (error) {
         this.#letGo(spec.name, holder);
@@ -117,22 +117,32 @@ export class LocalVolumes implements VolumeStore {
     });
   }
 
+  /** What the holder holds it uses from now on: it has a process. */
+  use(holder: ContainerId): void {
+    this.#using.add(holder);
+    for (const [name, holders] of this.#holders)
+      if (holders.has(holder)) this.#say(name, 'mount', { container: holder });
+  }
+
   release(holder: ContainerId): Promise<void> {
     return this.#alone(async () => {
       for (const [name, holders] of [...this.#holders]) {
         if (!holders.has(holder)) continue;
-        this.#say(name, 'unmount', { container: holder });
+        if (this.#using.has(holder)) this.#say(name, 'unmount', { container: holder });
         if (this.#letGo(name, holder)) await this.#unmountQuietly(name);
       }
+      this.#using.delete(holder);
     });
   }
 
   /** After a start: those with a process hold their volumes; what is mounted for nobody is not. */
   settle(running: readonly Pick<ContainerInfo, 'id' | 'mounts'>[]): Promise<void> {
     return this.#alone(async () => {
-      for (const { id, mounts } of running)
+      for (const { id, mounts } of running) {
+        this.#using.add(id);
         for (const { name } of mounts)
           if (name) this.#holders.set(name, (this.#holders.get(name) ?? new Set()).add(id));
+      }
       for (const info of await this.list())
         if (mountOf(info) && !this.#holders.has(info.name)) await this.#unmountQuietly(info.name);
     });

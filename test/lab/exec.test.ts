@@ -174,10 +174,11 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   });
 
   test('docker events: of the node on each, of the cluster on managers, what was before the request too', async () => {
-    const since = String(Math.floor(Date.now() / 1000));
+    const since = (Date.now() / 1000).toFixed(3);
     await ok('node1', 'network', 'create', '-d', 'overlay', 'told');
-    await ok('node2', 'run', '--rm', '--name', 'told', '--network', 'mynet', '-v', 'told:/v', IMAGE, 'true');
-    await ok('node2', 'volume', 'rm', 'told');
+    await shell('node2', ['--name', 'told', '--network', 'mynet', '-v', 'told:/v'], 'true');
+    const removed = async () => (await on('node2', 'volume', 'rm', 'told')).code === 0 || 'in use';
+    await until('its volume is free', removed, { timeoutMs: 5_000 });
     await ok('node1', 'network', 'rm', 'told');
     const seen = async (node: string, ...filters: string[]) => {
       const until = (Date.now() / 1000).toFixed(3);
@@ -195,7 +196,7 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       );
       return out.trim().split('\n');
     };
-    const local = await seen('node2', '--filter', 'scope=local', '--filter', 'type=container');
+    const local = await seen('node2', '--filter', 'scope=local', '--filter', 'container=told');
     assert.deepEqual(
       local,
       ['create', 'start', 'die', 'destroy'].map((action) => `container ${action} local`),
