@@ -8,14 +8,23 @@ import { hasProgram, requireHost } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
 import { deployBenchmark } from './bench/deploy.ts';
 import { dnsBenchmark } from './bench/dns.ts';
+import { failoverBenchmark } from './bench/failover.ts';
 import { type BenchResult, judge } from './bench/figures.ts';
 import { memoryBenchmark } from './bench/memory.ts';
 import { meshBenchmark } from './bench/mesh.ts';
+import { programBenchmark } from './bench/program.ts';
 import { asMarkdown, asText, describeMachine } from './bench/report.ts';
 import type { Benchmark, BenchStage } from './bench/stage.ts';
 
 /** In the order in which they run. */
-const BENCHMARKS: readonly Benchmark[] = [meshBenchmark, dnsBenchmark, deployBenchmark, memoryBenchmark];
+const BENCHMARKS: readonly Benchmark[] = [
+  meshBenchmark,
+  programBenchmark,
+  failoverBenchmark,
+  dnsBenchmark,
+  deployBenchmark,
+  memoryBenchmark,
+];
 
 interface BenchOptions {
   readonly rounds: number;

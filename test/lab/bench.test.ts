@@ -24,18 +24,20 @@ interface Report {
   readonly results: readonly (BenchResult & { readonly judgements: readonly Judgement[] })[];
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'skein-bench-test-'));
-after(async () => {
-  for (const name of ['mesh', 'deploy', 'memory']) await downLab(`bench-${name}`);
-  rmSync(folder, { recursive: true, force: true });
-});
-
 /** What a benchmark compares, by the peers that are installed. */
 const CONTENDERS: Readonly<Record<string, readonly string[]>> = {
   mesh: ['mesh', 'bare path', ...(hasProgram('haproxy') ? ['HAProxy'] : [])],
+  program: ['10 services', '50 services'],
+  failover: ['Skein'],
   deploy: ['Skein', 'containerd', ...(hasProgram('dockerd') ? ['Docker Swarm'] : [])],
   memory: ['skeind'],
 };
+
+const folder = mkdtempSync(join(tmpdir(), 'skein-bench-test-'));
+after(async () => {
+  for (const name of Object.keys(CONTENDERS)) await downLab(`bench-${name}`);
+  rmSync(folder, { recursive: true, force: true });
+});
 
 for (const [name, contenders] of Object.entries(CONTENDERS))
   test(

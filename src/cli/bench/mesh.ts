@@ -235,9 +235,10 @@ async function measureAll(
 
 const rotated = <T>(list: readonly T[], by: number): T[] => list.map((_, i) => list[(i + by) % list.length]!);
 
-async function publishMany(lab: Lab, count: number, signal: AbortSignal): Promise<void> {
+/** Publishes so many services without tasks, the first `known` being there already; until every node has them. */
+export async function publishMany(lab: Lab, count: number, signal: AbortSignal, known = 0): Promise<void> {
   const engine = lab.engine('node1');
-  let next = 0;
+  let next = known;
   const worker = async () => {
     while (next < count) {
       signal.throwIfAborted();
