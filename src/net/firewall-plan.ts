@@ -22,13 +22,27 @@ export interface ForeignChain {
   readonly rules: number;
   /** Comments of our rules in the order in which they stand, without the prefix; `undefined` for a rule of others. */
   readonly order: readonly (string | undefined)[];
+  /** The rules as `iptables -S` shows them, in the same order; empty where the keeper is nft. */
+  readonly texts: readonly string[];
   /** Handles of our rules, where the keeper is nft. */
   readonly handles: readonly number[];
+}
+
+/** A packet as our rules look at it. */
+export interface Passenger {
+  readonly iif: string;
+  readonly oif: string | undefined;
+  readonly protocol: string;
+  /** Its connection's destination was translated. */
+  readonly translated: boolean;
+  readonly isNew: boolean;
 }
 
 interface Passage {
   readonly name: string;
   readonly hook: Hook;
+  /** The same in three languages: of whoever walks a packet without traffic, and of the two keepers. */
+  readonly lets: (packet: Passenger) => boolean;
   readonly iptables: readonly string[];
   readonly nft: readonly string[];
 }
@@ -39,42 +53,52 @@ const PASSAGES: readonly Passage[] = [
   {
     name: 'into-the-mesh',
     hook: 'forward',
+    lets: ({ oif, translated }) => oif === INGRESS_LINK && translated,
     iptables: ['-o', INGRESS_LINK, '-m', 'conntrack', '--ctstate', 'DNAT'],
     nft: ['oifname', INGRESS_LINK, 'ct', 'status', 'dnat'],
   },
   {
     name: 'out-of-the-mesh',
     hook: 'forward',
+    lets: ({ iif, translated }) => iif === INGRESS_LINK && translated,
     iptables: ['-i', INGRESS_LINK, '-m', 'conntrack', '--ctstate', 'DNAT'],
     nft: ['iifname', INGRESS_LINK, 'ct', 'status', 'dnat'],
   },
   {
     name: 'way-out-of-containers',
     hook: 'forward',
+    lets: ({ iif }) => iif === GATEWAY_LINK,
     iptables: ['-i', GATEWAY_LINK],
     nft: ['iifname', GATEWAY_LINK],
   },
   {
     name: 'answers-to-containers',
     hook: 'forward',
+    lets: ({ oif, isNew }) => oif === GATEWAY_LINK && !isNew,
     iptables: ['-o', GATEWAY_LINK, '-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED'],
     nft: ['oifname', GATEWAY_LINK, 'ct', 'state', 'established,related'],
   },
   {
     name: 'host-ports-of-containers',
     hook: 'forward',
+    lets: ({ oif, translated }) => oif === GATEWAY_LINK && translated,
     iptables: ['-o', GATEWAY_LINK, '-m', 'conntrack', '--ctstate', 'DNAT'],
     nft: ['oifname', GATEWAY_LINK, 'ct', 'status', 'dnat'],
   },
   {
     name: 'probes-of-peers',
     hook: 'input',
+    lets: ({ iif, protocol }) => iif === INGRESS_LINK && protocol === 'icmp',
     iptables: ['-i', INGRESS_LINK, '-p', 'icmp'],
     nft: ['iifname', INGRESS_LINK, 'meta', 'l4proto', 'icmp'],
   },
 ];
 
 const passagesOf = (hook: Hook): readonly Passage[] => PASSAGES.filter((passage) => passage.hook === hook);
+
+/** Whether our rule of this name accepts the packet. */
+export const passes = (name: string, packet: Passenger): boolean =>
+  PASSAGES.find((passage) => passage.name === name)?.lets(packet) ?? false;
 
 /** A chain that accepts everything by itself needs nothing of us. */
 export const mayDrop = (chain: ForeignChain): boolean => chain.policy === 'drop' || chain.rules > 0;
@@ -153,6 +177,7 @@ export function readIptables(keeper: Keeper, hook: Hook, text: string): ForeignC
     policy: lines.some((line) => /^-P \S+ DROP/.test(line)) ? 'drop' : 'accept',
     rules: order.filter((name) => name === undefined).length,
     order,
+    texts: rules,
     handles: [],
   };
 }
@@ -183,6 +208,7 @@ export function readNft(table: string, listing: readonly NftListing[]): readonly
       policy: chain.policy === 'drop' ? 'drop' : 'accept',
       rules: order.filter((name) => name === undefined).length,
       order,
+      texts: [],
       handles: rules.filter((rule) => nameIn(rule.comment) !== undefined).map((rule) => rule.handle),
     });
   }

@@ -1,0 +1,109 @@
+/** A cluster of planned nodes for tests of explanations: from the view of one node, every node that it knows. */
+import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
+import { SkeinError } from '../model/errors.ts';
+import type { Ipv4, NodeId } from '../model/ids.ts';
+import type { EndpointItem, NetworkView } from '../model/network-view.ts';
+import { containerId, macFor } from '../net/builders.ts';
+import { type Case, facts } from '../net/cases.ts';
+import { planNode, type SandboxRecord } from '../net/plan.ts';
+import { type AskNode, type Journey } from './explain.ts';
+import { NodeMap, type WalkedNode } from './explain-node.ts';
+import { walk } from './explain-walk.ts';
+
+export type Change = (node: WalkedNode) => WalkedNode;
+
+export class FakeExplained {
+  readonly nodes = new Map<NodeId, WalkedNode>();
+  readonly #silent: ReadonlySet<string>;
+
+  /** `change` makes of a planned node what a test is about; a node that is not in `answering` says nothing. */
+  constructor(
+    { view, sandboxes }: Case,
+    change: Readonly<Record<string, Change>> = {},
+    silent: ReadonlySet<string> = new Set(),
+  ) {
+    this.#silent = silent;
+    const own = view.self!.nodeId;
+    for (const id of [own, ...view.peers.keys()]) {
+      const seen = id === own ? view : seenFrom(view, id);
+      const made = [...(id === own ? sandboxes : []), ...missing(seen, id === own ? sandboxes : [])];
+      const vtep = id === own ? facts.vtep : view.peers.get(id)!.vtep;
+      const node: WalkedNode = {
+        plan: planNode(seen, made, { ...facts, vtep }),
+        view: seen,
+        managersView: seen,
+        away: new Map(),
+        uplink: { name: 'eth0', mac: macFor(vtep), mtu: facts.uplinkMtu },
+        vtep,
+        addresses: new Set([vtep]),
+        chains: [],
+      };
+      this.nodes.set(id, change[id]?.(node) ?? node);
+    }
+  }
+
+  readonly ask: AskNode = async (nodeId, starts) => {
+    if (this.#silent.has(nodeId)) throw new SkeinError('unavailable', 'no session with the managers');
+    const map = new NodeMap(this.nodes.get(nodeId)!);
+    return starts.map((start) => walk(map, start));
+  };
+
+  journey(starts: Journey['starts'], backend?: Ipv4): Journey {
+    return {
+      starts,
+      backend,
+      nodeAt: (ip) => [...this.nodes].find(([, node]) => node.vtep === ip)?.[0],
+      hostname: (id) => id,
+      vtep: (id) => this.nodes.get(id)!.vtep,
+    };
+  }
+}
+
+/** What the managers tell the peer, where they tell this node `view`. */
+function seenFrom(view: NetworkView, id: NodeId): NetworkView {
+  const self = view.self!;
+  const peers = new Map(view.peers);
+  peers.delete(id);
+  peers.set(self.nodeId, { nodeId: self.nodeId, hostname: self.hostname, vtep: facts.vtep });
+  const ingress = [...view.endpoints.values()].find((e) => e.nodeId === id && e.taskId === undefined);
+  return {
+    ...view,
+    self: {
+      ...self,
+      nodeId: id,
+      hostname: view.peers.get(id)!.hostname,
+      ingress: ingress && { address: ingress.address, mac: ingress.mac },
+    },
+    peers,
+  };
+}
+
+/** Containers of the tasks that the view has on this node, beside those that a case names. */
+function missing(view: NetworkView, sandboxes: readonly SandboxRecord[]): readonly SandboxRecord[] {
+  const known = new Set(
+    sandboxes.flatMap(({ spec }) => spec.attachments.map(({ address }) => address.split('/')[0])),
+  );
+  const here = [...view.endpoints.values()].filter(
+    (e) => e.taskId !== undefined && e.nodeId === view.self!.nodeId && !known.has(e.address),
+  );
+  return [...Map.groupBy(here, ({ taskId }) => taskId).values()].map((stands, n) =>
+    record(stands, n + 16, view),
+  );
+}
+
+const record = (stands: readonly EndpointItem[], n: number, view: NetworkView): SandboxRecord => ({
+  spec: {
+    id: containerId(n),
+    serviceId: stands.find(({ serviceId }) => serviceId)?.serviceId,
+    dnsServers: [],
+    attachments: stands.map(({ networkId, address, mac }) => ({
+      networkId,
+      address: interfaceAddress(address, Number(view.networks.get(networkId)!.subnet.split('/')[1])),
+      mac,
+    })),
+    hostPorts: [],
+    internal: false,
+  },
+  gateway: interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16),
+  hostPorts: [],
+});
