@@ -15,6 +15,7 @@ import type { NodeId, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import { isTerminal } from '../model/task-state.ts';
 import { RpcClient } from '../rpc/client.ts';
+import type { Leg, WalkRequest, WalkStart } from '../rpc/explain.ts';
 import { leaderIn } from '../rpc/frame.ts';
 import {
   type LogRecord,
@@ -38,6 +39,8 @@ export interface SessionOptions {
   describe(): Promise<{ readonly description: NodeDescription; readonly dataPathAddr: string }>;
   /** Output of these tasks' containers on this node; ends when the signal aborts. */
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord>;
+  /** This node's part of ways that are walked without traffic. */
+  walk(starts: readonly WalkStart[]): Promise<readonly (readonly Leg[])[]>;
   readonly clock: Clock;
   readonly log: Log;
   /** In [0, 1): jitter. */
@@ -210,6 +213,8 @@ export class Session {
       case 'logs-cancel':
         this.#logs.get(message.id)?.abort();
         return;
+      case 'walk':
+        return void this.#answerWalk(message.request, client, live);
     }
   }
 
@@ -245,6 +250,18 @@ export class Session {
     } finally {
       abort.abort();
       if (this.#logs.get(request.id) === abort) this.#logs.delete(request.id);
+    }
+  }
+
+  async #answerWalk({ id, starts }: WalkRequest, client: RpcClient, signal: AbortSignal): Promise<void> {
+    try {
+      const answer = await this.#options.walk(starts).then(
+        (legs) => ({ legs }),
+        (error: unknown) => ({ error: SkeinError.from(error).message }),
+      );
+      await client.call('explain.answer', { id, ...answer }, { signal });
+    } catch (error) {
+      if (!signal.aborted) this.#options.log.warn('cannot send the way that was asked for', { err: error });
     }
   }
 }

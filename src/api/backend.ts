@@ -40,6 +40,7 @@ import type {
   SwarmSpec,
 } from '../model/spec.ts';
 import type { EventLog } from '../kit/event-log.ts';
+import type { ExplainQuestion } from '../rpc/explain.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { LiveView } from '../store/view.ts';
 import type { ContainerControl } from './container-control.ts';
@@ -202,4 +203,6 @@ export interface Backends {
   /** Undefined on a worker and outside a cluster. */
   cluster(): ClusterBackend | undefined;
   readonly role: () => NodeRole | undefined;
+  /** The way of a connection without traffic, as `skein explain` prints it. On a manager. */
+  explain(question: ExplainQuestion, signal: AbortSignal): Promise<object>;
 }

@@ -46,6 +46,11 @@ export class FakeBackends implements Backends, SwarmBackend {
     return this.membership === 'manager' ? this.control : undefined;
   }
 
+  /** Nothing is known of networks here. */
+  async explain(): Promise<object> {
+    return { paths: [], passedOver: [], names: { addresses: {}, macs: {} } };
+  }
+
   readonly role = (): NodeRole | undefined => (this.membership === 'inactive' ? undefined : this.membership);
 
   state(): LocalSwarmState {

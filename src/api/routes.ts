@@ -4,6 +4,7 @@ import { attachRoutes } from './routes/attach.ts';
 import { containerVerbRoutes } from './routes/container-verbs.ts';
 import { containerRoutes } from './routes/containers.ts';
 import { execRoutes } from './routes/exec.ts';
+import { explainRoutes } from './routes/explain.ts';
 import { imageRoutes } from './routes/images.ts';
 import { networkRoutes } from './routes/networks.ts';
 import { nodeRoutes } from './routes/nodes.ts';
@@ -31,5 +32,6 @@ export const routes: readonly Route[] = [
   ...execRoutes,
   ...imageRoutes,
   ...volumeRoutes,
+  ...explainRoutes,
   ...refusedRoutes,
 ];

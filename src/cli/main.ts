@@ -8,6 +8,7 @@ import { registerBench } from './bench.ts';
 import { registerDaemon } from './daemon.ts';
 import { registerDemo } from './demo.ts';
 import { registerDoctor } from './doctor.ts';
+import { registerExplain } from './explain.ts';
 import { registerInstall } from './install.ts';
 import { registerLab } from './lab.ts';
 
@@ -21,6 +22,7 @@ registerLab(program);
 registerDemo(program);
 registerBench(program);
 registerDoctor(program);
+registerExplain(program);
 
 try {
   await program.parseAsync();

@@ -17,6 +17,7 @@ import { KernelNetwork } from '../net/kernel-network.ts';
 import { HostFirewall } from '../net/firewall.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { IcmpProber } from '../net/probe-socket.ts';
+import { NodeWalker } from '../trace/node-walker.ts';
 import type { Folders } from './folders.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
@@ -68,12 +69,22 @@ export class AgentSide {
     const { clock, hash } = tools;
     const log = tools.log.with({ part: 'agent' });
     const dataPathAddr = membership.dataPathAddr;
+    const status = new NetworkStatusFile(folders.runRoot);
+    const firewall = new HostFirewall(runProcess);
+    const walker = new NodeWalker({
+      network,
+      firewall,
+      status: () => status.status,
+      managersView: () => this.assignments.networkView(),
+      clock,
+    });
     this.session = new Session({
       identity: options.identity,
       saveManagers: (managers) => options.adopt({ ...options.identity(), managers }),
       assignments: this.assignments,
       describe: async () => ({ description: await options.describe(network, dataPathAddr), dataPathAddr }),
       logs: (request, signal) => this.#agent.logs(request, signal),
+      walk: (starts) => walker.walk(starts),
       clock,
       log,
       random: Math.random,
@@ -82,10 +93,10 @@ export class AgentSide {
     this.#agent = new Agent({
       runtime: options.runtime,
       network: named,
-      firewall: new HostFirewall(runProcess),
+      firewall,
       steering: {
         prober: new IcmpProber(tools.random),
-        status: new NetworkStatusFile(folders.runRoot),
+        status,
         monotonic: () => performance.now(),
       },
       assignments: this.assignments,

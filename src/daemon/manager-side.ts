@@ -12,6 +12,7 @@ import { joinManager } from '../manager/ca/manager-join.ts';
 import { Attachments } from '../manager/control/attachments.ts';
 import { Control } from '../manager/control/control.ts';
 import { Dispatcher } from '../manager/dispatcher/dispatcher.ts';
+import { WalkBroker } from '../manager/explain/broker.ts';
 import { LogBroker } from '../manager/logs/broker.ts';
 import { Manager } from '../manager/manager.ts';
 import { newSecretsKey, Sealer } from '../manager/secrets/sealer.ts';
@@ -21,6 +22,7 @@ import type { NodeId } from '../model/ids.ts';
 import type { ClusterCa } from '../model/objects.ts';
 import { RpcClient } from '../rpc/client.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
+import type { ExplainQuestion, WalkStart } from '../rpc/explain.ts';
 import type { LogRecord, LogRequest, ManagerAddress } from '../rpc/messages.ts';
 import type { ManagerJoinAnswer, ManagerJoinRequest } from '../rpc/methods.ts';
 import { RpcServer } from '../rpc/server.ts';
@@ -31,6 +33,8 @@ import { EtcdMember } from '../store/etcd/member.ts';
 import { EtcdMembership } from '../store/etcd/membership.ts';
 import { EtcdStore } from '../store/etcd/store.ts';
 import type { Fence, Op } from '../store/store.ts';
+import type { AskNode } from '../trace/explain.ts';
+import { type ExplainAnswer, explainConnection } from '../trace/explain-question.ts';
 import { splitHostPort } from './address.ts';
 import { etcdPeerUrl } from './etcd-place.ts';
 import type { Folders } from './folders.ts';
@@ -67,6 +71,7 @@ export class ManagerSide {
   readonly #election: EtcdElection;
   readonly #dispatcher: Dispatcher;
   readonly #broker: LogBroker;
+  readonly #walks: WalkBroker;
   readonly #server: RpcServer;
   readonly #sealer: Sealer;
   readonly control: Control;
@@ -101,6 +106,11 @@ export class ManagerSide {
     });
     this.#broker = new LogBroker({
       view,
+      clock,
+      random,
+      send: (node, message) => this.#dispatcher.send(node, message),
+    });
+    this.#walks = new WalkBroker({
       clock,
       random,
       send: (node, message) => this.#dispatcher.send(node, message),
@@ -155,6 +165,8 @@ export class ManagerSide {
         'logs.publish': (params, call) => this.#broker.publish(params, call),
         'logs.read': (request, call) =>
           this.#broker.read(request, { tasks: () => request.tasks }, call.signal),
+        'explain.answer': (params, call) => this.#walks.answer(params, call),
+        'explain.ask': ({ nodeId, starts }) => this.#walks.ask(nodeId, starts),
       },
     });
   }
@@ -179,6 +191,12 @@ export class ManagerSide {
         if (kind === 'node' && after === undefined) this.#server.disconnect(id);
     });
     this.#running.push(this.#election.campaign(this.#nodeId, (fence, lost) => this.#lead(fence, lost), stop));
+  }
+
+  /** The way of a connection, walked without traffic by the nodes that it would pass. */
+  explain(question: ExplainQuestion, signal: AbortSignal): Promise<ExplainAnswer> {
+    const { control } = this;
+    return explainConnection(question, control, (nodeId, starts) => this.#walk(nodeId, starts, signal));
   }
 
   /** What this manager tells an existing one when it joins. */
@@ -335,19 +353,33 @@ export class ManagerSide {
   async *#logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncGenerator<LogRecord> {
     if (this.#dispatcher.leading)
       return yield* this.#broker.read(request, { tasks: () => request.tasks }, signal);
-    const leader = this.#leaderAddress();
-    if (!leader) throw new SkeinError('unavailable', 'the cluster has no leader at the moment; try again');
-    const { credentials, clusterId } = this.#options.identity();
-    const client = await RpcClient.connect({
-      addr: leader.addr,
-      trust: { kind: 'member', credentials, clusterId },
-      clock: this.#options.tools.clock,
-      signal,
-    });
+    const client = await this.#dialLeader(signal);
     try {
       yield* client.stream('logs.read', { ...request, id: 'proxy' }, { signal });
     } finally {
       client.close();
     }
+  }
+
+  async #walk(nodeId: NodeId, starts: readonly WalkStart[], signal: AbortSignal): ReturnType<AskNode> {
+    if (this.#dispatcher.leading) return this.#walks.ask(nodeId, starts);
+    const client = await this.#dialLeader(signal);
+    try {
+      return await client.call('explain.ask', { nodeId, starts }, { signal });
+    } finally {
+      client.close();
+    }
+  }
+
+  async #dialLeader(signal: AbortSignal): Promise<RpcClient> {
+    const leader = this.#leaderAddress();
+    if (!leader) throw new SkeinError('unavailable', 'the cluster has no leader at the moment; try again');
+    const { credentials, clusterId } = this.#options.identity();
+    return RpcClient.connect({
+      addr: leader.addr,
+      trust: { kind: 'member', credentials, clusterId },
+      clock: this.#options.tools.clock,
+      signal,
+    });
   }
 }

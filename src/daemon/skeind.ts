@@ -155,6 +155,7 @@ class Skeind {
       events,
       cluster: () => swarm.control,
       role: () => swarm.role,
+      explain: (question, signal) => swarm.explain(question, signal),
     };
     const api = await createApiServer({ backends, log: log.with({ part: 'api' }), version: SKEIN_VERSION });
     this.#stops.push(() => api.close());

@@ -22,10 +22,12 @@ import type { ClusterCa, NodeDescription } from '../model/objects.ts';
 import type { Availability } from '../model/spec.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
 import { RpcClient } from '../rpc/client.ts';
+import type { ExplainQuestion } from '../rpc/explain.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
 import type { ManagerJoinAnswer } from '../rpc/methods.ts';
 import type { LiveView } from '../store/view.ts';
 import { chooseAdvertiseAddr, chooseDataPathAddr, chooseListenAddr, type LocalAddress } from './address.ts';
+import type { ExplainAnswer } from '../trace/explain-question.ts';
 import { AgentSide } from './agent-side.ts';
 import type { Folders } from './folders.ts';
 import { ManagerSide, type Origin } from './manager-side.ts';
@@ -87,6 +89,12 @@ export class Swarm {
 
   get control(): Control | undefined {
     return this.#member?.managerReady ? this.#member.manager?.control : undefined;
+  }
+
+  explain(question: ExplainQuestion, signal: AbortSignal): Promise<ExplainAnswer> {
+    const { manager } = this.#member ?? {};
+    if (!manager) throw new SkeinError('unavailable', NOT_A_MEMBER);
+    return manager.explain(question, signal);
   }
 
   get agent(): AgentSide | undefined {

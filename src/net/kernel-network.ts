@@ -30,7 +30,7 @@ import { bindPort, PortHolder } from './port-holder.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
 import { readFacts, readUplink, type Uplink } from './local-facts.ts';
 import { type DeltaPlan, planDelta } from './delta-plan.ts';
-import { dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
+import { dumpAddresses, dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
 import { planRecord } from './sandbox-plan.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { ZERO_MAC } from './state.ts';
@@ -46,6 +46,16 @@ export interface KernelNetworkOptions {
   readonly clock?: Clock;
   /** The node's own namespace, when it is not that of this process. */
   readonly netns?: string;
+}
+
+/** What the kernel is to hold, and what of the node no plan holds. */
+export interface Planned {
+  readonly plan: Desired;
+  readonly view: NetworkView;
+  readonly uplink: Uplink;
+  readonly vtep: Ipv4;
+  /** Of the root namespace, whoever gave them. */
+  readonly addresses: ReadonlySet<Ipv4>;
 }
 
 /** What an apply or audit changed: steps by kind. */
@@ -164,6 +174,24 @@ export class KernelNetwork implements NodeNetwork {
 
   async sandboxes(): Promise<readonly ContainerId[]> {
     return this.#sandboxIds().sort();
+  }
+
+  /** Looks at what the kernel was last made to hold, between two changes. Undefined before the first view. */
+  inspect<T>(look: (planned: Planned) => T): Promise<T | undefined> {
+    return this.#serial(async () => {
+      const view = this.#view;
+      if (!view) return undefined;
+      const { vtep } = this.#options;
+      const root = this.#places.route('root');
+      const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
+      return look({
+        plan: this.#known ?? planNode(view, alive, this.#currentFacts()),
+        view,
+        uplink: readUplink(root, vtep),
+        vtep,
+        addresses: new Set(dumpAddresses(root).map(({ ip }) => ip)),
+      });
+    });
   }
 
   async uplink(address: string): Promise<Uplink> {

@@ -108,6 +108,24 @@ export interface WalkRequest {
   readonly starts: readonly WalkStart[];
 }
 
+/** A SYN with its options, and the answer to it. */
+export const OPENING_SIZE = 60;
+
+/** What a user asks; the rest is found out. */
+export interface ExplainQuestion {
+  /** An address, a node, or a task. */
+  readonly client: string;
+  /** `NODE:PORT`, or from within a network also `VIP:PORT`, `SERVICE:PORT`, `ADDRESS:PORT`. */
+  readonly target: string;
+  readonly protocol: Protocol;
+  /** The client's own port. */
+  readonly clientPort: number;
+  /** Only ways to this task, by name, id or address. */
+  readonly backend: string | undefined;
+  /** Of the packet; TCP's segments are fitted to the way. */
+  readonly size: number;
+}
+
 const text = z.string().max(4096);
 const ip = z.ipv4() as unknown as z.ZodType<Ipv4>;
 const mac = z.string().max(17) as unknown as z.ZodType<Mac>;
@@ -145,7 +163,9 @@ const leg: z.ZodType<Leg> = z.object({
   passedOver: z.array(text).max(10_000),
 });
 /** For each start its legs. */
-export const walkAnswer = z.array(z.array(leg).max(10_000)).max(10_000);
+export const walkAnswer: z.ZodType<readonly (readonly Leg[])[]> = z
+  .array(z.array(leg).max(10_000))
+  .max(10_000);
 
 export const walkStarts: z.ZodType<readonly WalkStart[]> = z
   .array(

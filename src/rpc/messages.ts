@@ -3,7 +3,7 @@
  * listen, agents dial; a worker never needs an open port. Each side checks the other's `protocol` first.
  *
  *   agent -> manager   hello, then: status, applied, heartbeat, logs (answers)
- *   manager -> agent   welcome, snapshot, then: delta, managers, logs (subscribe / cancel), and errors that end it
+ *   manager -> agent   welcome, snapshot, then: delta, managers, logs (subscribe / cancel), walk, and errors that end it
  *
  * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
  * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
@@ -11,6 +11,7 @@
 import type { ConfigId, NodeId, SecretId, TaskId } from '../model/ids.ts';
 import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
 import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
+import type { WalkRequest } from './explain.ts';
 
 /** Grows when a message changes its meaning. A node of another version is told so in words. */
 export const PROTOCOL = 1;
@@ -105,7 +106,9 @@ export type ToAgent =
   | { readonly type: 'managers'; readonly managers: readonly ManagerAddress[] }
   /** The agent answers by opening a `logs.publish` call with the same id; `cancel` ends it. */
   | { readonly type: 'logs'; readonly request: LogRequest }
-  | { readonly type: 'logs-cancel'; readonly id: string };
+  | { readonly type: 'logs-cancel'; readonly id: string }
+  /** The agent answers by a call of `explain.answer` with the same id. */
+  | { readonly type: 'walk'; readonly request: WalkRequest };
 
 /** One line (or part of one over 16 KiB) of a container's output. */
 export interface LogRecord {

@@ -7,6 +7,7 @@ import type { ContainerId, Ipv4, Mac, NodeId, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import type { Availability, GenericResource, NodeRole, PortSpec } from '../model/spec.ts';
 import { TASK_STATES } from '../model/task-state.ts';
+import { walkAnswer, walkStarts } from './explain.ts';
 import type { Item, LogRecord, LogRequest, ManagerAddress, ToAgent, ToManager } from './messages.ts';
 
 /** `member`: a verified certificate of this cluster whose node still belongs to it. `manager`: its role too. */
@@ -119,6 +120,7 @@ const toAgent: z.ZodType<ToAgent> = z.discriminatedUnion('type', [
   z.object({ type: z.literal('managers'), managers }),
   z.object({ type: z.literal('logs'), request: logRequest }),
   z.object({ type: z.literal('logs-cancel'), id: z.string() }),
+  z.object({ type: z.literal('walk'), request: z.object({ id: z.string(), starts: walkStarts }) }),
 ]);
 
 export interface IssueRequest {
@@ -239,6 +241,12 @@ export const METHODS = {
     input: never,
     output: logRecord,
   }),
+  'explain.answer': unary(
+    'member',
+    z.object({ id: z.string(), legs: walkAnswer.optional(), error: text.optional() }),
+    nothing,
+  ),
+  'explain.ask': unary('manager', z.object({ nodeId: id<NodeId>(), starts: walkStarts }), walkAnswer),
 } as const;
 
 export type MethodName = keyof typeof METHODS;

@@ -56,4 +56,4 @@ function whyNot({ nodeId, inRotation }: EndpointItem, { view, away, managersView
 }
 
 /** Without the task's id. */
-const shortName = (name: string): string => name.replace(/\.[0-9a-z]{25}$/, '');
+export const shortName = (name: string): string => name.replace(/\.[0-9a-z]{25}$/, '');

@@ -7,6 +7,7 @@ import type { Cidr, Ipv4, Mac, NodeId, Vni } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { ForeignChain } from '../net/firewall-plan.ts';
 import type { Desired } from '../net/plan.ts';
+import { shortName } from './explain-backends.ts';
 import { type Address, fdbKey, type Link, linkKey, neighbourKey, type Place } from '../net/state.ts';
 
 /** The node as it is planned, and what of it no plan holds. */
@@ -60,6 +61,19 @@ export class NodeMap {
 
   get name(): string {
     return this.node.view.self?.hostname ?? 'this node';
+  }
+
+  /** A place as people know it. */
+  where(place: Place): string {
+    return `${this.name}, ${isContainer(place) ? (this.#taskIn(place) ?? `container ${place.slice(0, 12)}`) : 'root'}`;
+  }
+
+  #taskIn(place: Place): string | undefined {
+    const macs = new Set(
+      [...this.node.plan.links.values()].filter((l) => l.place === place).map((l) => l.mac),
+    );
+    const endpoint = [...this.node.view.endpoints.values()].find(({ mac }) => macs.has(mac));
+    return endpoint && shortName(endpoint.name);
   }
 
   link(place: Place, name: string): Link | undefined {

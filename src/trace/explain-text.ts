@@ -11,7 +11,7 @@ export function renderExplanation(
   const lost = paths.filter(({ loss }) => loss !== undefined);
   return [
     ...(rows.length > 0 ? [renderRows(rows, names)] : []),
-    ...block(lost.map((path) => `lost${towards(path, names)}: ${path.loss!.text}`)),
+    ...block([...new Set(lost.map((path) => `lost${towards(path, names)}: ${path.loss!.text}`))]),
     ...block(passedOver.map((task) => `not chosen: ${task}`)),
     ...(options.rules ? paths.filter(({ decisions }) => decisions.length > 0) : []).flatMap((path) =>
       decided(path, names),

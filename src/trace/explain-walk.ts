@@ -117,7 +117,7 @@ class Walk {
     if (isContainer(place))
       return lost(
         'no-such-container',
-        `no address ${passing.packet.destination.ip} in ${this.#where(place)}`,
+        `no address ${passing.packet.destination.ip} in ${this.#map.where(place)}`,
       );
     return this.#forward(passing);
   }
@@ -173,7 +173,7 @@ class Walk {
     this.#restoreSource(passing);
     const { packet } = passing;
     const link = this.#map.link(place, route.link);
-    const where = this.#where(place);
+    const where = this.#map.where(place);
     const mtu = link?.mtu ?? this.#map.node.uplink.mtu;
     if (packet.size > mtu)
       return lost(
@@ -259,7 +259,7 @@ class Walk {
     if (!table) return undefined;
     const { oif } = passing;
     return runHook(table, hook, passing, {
-      where: this.#where(place),
+      where: this.#map.where(place),
       isLocal: (ip) => this.#map.isLocal(place, ip),
       masquerade: oif === node.uplink.name ? node.vtep : this.#map.addressOn(place, oif ?? ''),
       choose: (frontend) => {
@@ -292,13 +292,7 @@ class Walk {
   }
 
   #noRoute(place: Place, to: Ipv4): WalkEnd {
-    return lost('no-route', `${this.#where(place)} has no route to ${to}: its networks are internal`);
-  }
-
-  #where(place: Place): string {
-    return isContainer(place)
-      ? `${this.#map.name}, container ${place.slice(0, 12)}`
-      : `${this.#map.name}, root`;
+    return lost('no-route', `${this.#map.where(place)} has no route to ${to}: its networks are internal`);
   }
 }
 

@@ -7,7 +7,15 @@
  */
 import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
-import type { Leg, Loss, Tracked, WalkedHop, WalkedPacket, WalkStart } from '../rpc/explain.ts';
+import {
+  type Leg,
+  type Loss,
+  OPENING_SIZE,
+  type Tracked,
+  type WalkedHop,
+  type WalkedPacket,
+  type WalkStart,
+} from '../rpc/explain.ts';
 import { type PathKind, type PathRow, translationOf } from './table.ts';
 
 /** A connection as it is opened, and who is who. */
@@ -53,8 +61,6 @@ interface Traveller {
 }
 
 const MOST_ROUNDS = 8;
-/** A SYN with its options, and the answer to it. */
-export const OPENING_SIZE = 60;
 
 export async function explain(journey: Journey, ask: AskNode): Promise<Explanation> {
   const paths: ExplainedPath[] = [];

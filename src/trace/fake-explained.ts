@@ -2,8 +2,8 @@
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
-import type { EndpointItem, NetworkView } from '../model/network-view.ts';
-import { containerId, macFor } from '../net/builders.ts';
+import { type EndpointItem, endpointKey, type NetworkView } from '../model/network-view.ts';
+import { containerId, endpoint, macFor } from '../net/builders.ts';
 import { type Case, facts } from '../net/cases.ts';
 import { planNode, type SandboxRecord } from '../net/plan.ts';
 import { type AskNode, type Journey } from './explain.ts';
@@ -24,6 +24,7 @@ export class FakeExplained {
   ) {
     this.#silent = silent;
     const own = view.self!.nodeId;
+    view = withOwnEntrance(view);
     for (const id of [own, ...view.peers.keys()]) {
       const seen = id === own ? view : seenFrom(view, id);
       const made = [...(id === own ? sandboxes : []), ...missing(seen, id === own ? sandboxes : [])];
@@ -57,6 +58,14 @@ export class FakeExplained {
       vtep: (id) => this.nodes.get(id)!.vtep,
     };
   }
+}
+
+/** Managers tell a node of its own ingress endpoint, too; not every case says so. */
+function withOwnEntrance(view: NetworkView): NetworkView {
+  const { nodeId, ingress } = view.self!;
+  if (!ingress) return view;
+  const own = endpoint(nodeId, undefined, ingress.address, { mac: ingress.mac });
+  return { ...view, endpoints: new Map(view.endpoints).set(endpointKey(own), own) };
 }
 
 /** What the managers tell the peer, where they tell this node `view`. */

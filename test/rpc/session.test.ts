@@ -153,6 +153,7 @@ async function startAgent(managers: string[]): Promise<Agent> {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       canceled.push(...request.tasks);
     },
+    walk: async (starts) => starts.map(() => []),
     clock: systemClock,
     log: silentLog,
     random: () => 0.5,
