@@ -206,6 +206,23 @@ for (const [MaxFailureRatio, outcome] of [
     assert.equal(c.control.service('web').updateStatus?.state, outcome);
   });
 
+test('a new task that fails after the time of the monitor is no failure of an update that goes on', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const UpdateConfig = { Parallelism: 1, Delay: 10 * SECOND, Monitor: SECOND };
+  await c.create(spec({ Mode: replicas(2), UpdateConfig }));
+  await c.run(2000);
+  await c.update('web', to('web:2'));
+  await c.run(5000);
+  assert.equal(images(c).filter((name) => name === 'web:2').length, 1);
+  c.agents.ends.set('web:2', { state: 'failed', err: 'task: non-zero exit (1)' });
+  await c.run(200);
+  c.agents.ends.delete('web:2');
+  assert.equal(c.tasks('web').filter((task) => task.status.state === 'failed').length, 1);
+  await c.run(30_000);
+  assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+  assert.deepEqual(images(c), ['web:2', 'web:2']);
+});
+
 test('a rollback goes by its own config, and pauses when it fails too', async (t) => {
   const c = await cluster(t, 'n1', 'n2');
   const RollbackConfig = { Parallelism: 3, Monitor: SECOND };

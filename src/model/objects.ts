@@ -196,6 +196,8 @@ export interface Task extends Meta {
   readonly attachments: readonly Attachment[];
   readonly registryAuth: string | undefined;
   readonly jobIteration: number | undefined;
+  /** When it first ran (and was healthy), by its node's clock; written by the dispatcher with that report. */
+  readonly startedAt?: string;
   /** What it was given of its node's generic resources; written by the scheduler with the node. */
   readonly genericResources?: readonly GenericResource[];
 }

@@ -15,7 +15,9 @@ import { Cache } from '../../store/cache.ts';
 import { MemoryStore } from '../../store/memory.ts';
 import type { Draft, Op } from '../../store/store.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { task } from '../testing/builders.ts';
 import { subscriptions } from './plan.ts';
+import { accept } from './reports.ts';
 import { Topics } from './topics.ts';
 import { Term } from './term.ts';
 
@@ -340,6 +342,17 @@ test('reports are written in batches; they never go back, and are refused for a 
   await c.clock.advance(5000);
   assert.equal((await c.store.get('task', 't' as TaskId))?.status.state, 'failed');
   await c.end();
+});
+
+test('the first report that a task runs is when it started; what comes later does not move that', () => {
+  const at = (state: TaskState, second: number, from: Task): Task =>
+    accept(from, { nodeId: from.nodeId!, status: status(state, second) })!;
+  const ready = at('ready', 1, task('t1', { status: status('assigned', 0) }));
+  assert.equal(ready.startedAt, undefined);
+  const running = at('running', 2, ready);
+  assert.equal(running.startedAt, status('running', 2).timestamp);
+  assert.equal(at('failed', 5, at('running', 3, running)).startedAt, running.startedAt);
+  assert.equal(at('rejected', 3, ready).startedAt, undefined);
 });
 
 test('a manager that does not lead names the leader; another protocol is told in words', async () => {

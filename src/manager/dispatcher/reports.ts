@@ -38,7 +38,9 @@ export function accept(task: Task | undefined, { nodeId, status }: Report): Task
   if (!task || task.nodeId !== nodeId || isBefore(status.state, task.status.state)) return undefined;
   if (status.state === task.status.state && status.timestamp < task.status.timestamp) return undefined;
   const next = { ...status, container: status.container };
-  return JSON.stringify(next) === JSON.stringify(task.status) ? undefined : { ...task, status: next };
+  if (JSON.stringify(next) === JSON.stringify(task.status)) return undefined;
+  const starts = next.state === 'running' && task.startedAt === undefined;
+  return { ...task, status: next, ...(starts && { startedAt: next.timestamp }) };
 }
 
 export class Reports {

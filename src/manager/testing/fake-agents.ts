@@ -64,10 +64,10 @@ export class FakeAgents {
 
   async #report(task: Task, patch: Partial<TaskStatus>): Promise<void> {
     const status = { ...task.status, err: '', ...patch, timestamp: timestamp(this.#clock.now()) };
+    const starts = status.state === 'running' && task.startedAt === undefined;
+    const reported = { ...draftOf<'task'>(task), status, ...(starts && { startedAt: status.timestamp }) };
     try {
-      await this.#store.transact([
-        { op: 'update', kind: 'task', object: { ...draftOf<'task'>(task), status }, version: task.version },
-      ]);
+      await this.#store.transact([{ op: 'update', kind: 'task', object: reported, version: task.version }]);
     } catch (error) {
       if (!isCode(error, 'out-of-sequence')) throw error;
     }

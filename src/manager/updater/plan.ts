@@ -2,9 +2,8 @@
  * Rolling updates. Reads how far each slot is from the stored tasks and says which slots are changed next, and what
  * the update's status becomes. Nothing is remembered between plans, so an update survives a change of leader.
  *
- * One approximation follows from that: a new task that ends while the update runs counts as a failure of the update
- * however long it ran before, because the time it started is not stored. Tasks made before the update began (it was
- * paused, and goes on) do not count.
+ * A new task that ends within the monitor's time of its start is a failure of the update; one that ends later is the
+ * restart policy's affair, as are tasks made before the update began (it was paused, and goes on).
  */
 import { timestamp } from '../../kit/clock.ts';
 import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
@@ -22,7 +21,8 @@ export interface UpdatePlan {
 }
 
 const DEFAULTS: UpdateConfig = { Parallelism: 1 };
-const DEFAULT_MONITOR_NS = 5_000_000_000;
+/** Zero is not said, as in Docker. */
+const monitorMs = ({ Monitor }: UpdateConfig): number => ms(Monitor || 5_000_000_000);
 const IDLE: UpdatePlan = { replace: [], status: undefined, rollback: false, wakeAt: undefined };
 
 /** New in this update: made from the current version of the spec. */
@@ -68,7 +68,7 @@ function advance(
     return { replace, status, rollback: false, wakeAt: earliest(pauses, now) };
   }
   if (settled.some((at) => at === undefined)) return { ...IDLE, status };
-  const stable = Math.max(...settled.map((at) => at! + ms(config.Monitor ?? DEFAULT_MONITOR_NS)), -Infinity);
+  const stable = Math.max(...settled.map((at) => at! + monitorMs(config)), -Infinity);
   if (stable > now) return { ...IDLE, status, wakeAt: stable };
   return { ...IDLE, status: completed(service, now) };
 }
@@ -83,11 +83,11 @@ function completed(service: Service, now: number): UpdateStatus {
   };
 }
 
-/** When the slot's first new task came up or ended; undefined while it is on its way. */
+/** When the slot's first new task came up, or ended before that; undefined while it is on its way. */
 function settledAt(service: Service, { slot }: SlotFacts): number | undefined {
   const times = slot.tasks
-    .filter((task) => isFresh(service)(task) && (isUp(task) || endedByItself(task)))
-    .map((task) => timeOf(task.status.timestamp));
+    .filter((task) => isFresh(service)(task) && (task.startedAt || isUp(task) || endedByItself(task)))
+    .map((task) => timeOf(task.startedAt ?? task.status.timestamp));
   return times.length === 0 ? undefined : Math.min(...times);
 }
 
@@ -112,7 +112,9 @@ function failure(service: Service, slots: readonly SlotFacts[]): ((now: number) 
   const config = configOf(service);
   if (config.FailureAction === 'continue') return undefined;
   const began = timeOf(service.updateStatus?.startedAt ?? service.createdAt);
-  const counts = (t: Task) => isFresh(service)(t) && endedByItself(t) && timeOf(t.createdAt) >= began;
+  const ranFor = (t: Task) => (t.startedAt ? timeOf(t.status.timestamp) - timeOf(t.startedAt) : 0);
+  const counts = (t: Task) =>
+    isFresh(service)(t) && endedByItself(t) && timeOf(t.createdAt) >= began && ranFor(t) <= monitorMs(config);
   const failed = slots.flatMap(({ slot }) => slot.tasks.filter(counts).slice(0, 1));
   if (failed.length === 0 || failed.length / slots.length <= (config.MaxFailureRatio ?? 0)) return undefined;
   const reason = `due to failure or early termination of task ${failed[0]!.id}`;
