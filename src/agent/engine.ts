@@ -2,6 +2,7 @@
  * This node's containers and images for the Engine API (`EngineBackend` of api/, by shape: agent does not import api).
  * Reads containerd each time and keeps nothing; works outside a cluster too.
  */
+import type { ContainerArchives } from '../containerd/archive.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type {
   ContainerInfo,
@@ -80,6 +81,10 @@ export class AgentEngine {
 
   get volumes(): VolumeStore {
     return this.#options.runtime.volumes;
+  }
+
+  get archives(): ContainerArchives {
+    return this.#options.runtime.archives;
   }
 
   login(auth: RegistryAuth, signal: AbortSignal): Promise<{ readonly identityToken: string }> {

@@ -11,6 +11,7 @@ export type Answer =
 export interface StreamAnswer {
   readonly kind: 'stream';
   readonly contentType: string;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly chunks: AsyncIterable<Uint8Array>;
   /** Send the head at once: the client waits for it while there is nothing to say yet. */
   readonly eager: boolean;

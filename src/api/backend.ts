@@ -18,6 +18,7 @@ import type {
   VolumeStore,
 } from '../containerd/runtime.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
+import type { ContainerArchives } from '../containerd/archive.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { NetworkItem } from '../model/network-view.ts';
 import type {
@@ -143,6 +144,7 @@ export interface HealthReport {
 export interface EngineBackend {
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
+  readonly archives: ContainerArchives;
   containers(): Promise<readonly ContainerInfo[]>;
   /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
   container(ref: string): Promise<ContainerInfo>;

@@ -12,6 +12,7 @@ import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
 export class FakeEngine implements EngineBackend {
   readonly images: FakeRuntime['images'];
   readonly volumes: FakeRuntime['volumes'];
+  readonly archives: FakeRuntime['archives'];
   readonly control: FakeControl;
   readonly #runtime: FakeRuntime;
   readonly #cluster: FakeCluster;
@@ -21,6 +22,7 @@ export class FakeEngine implements EngineBackend {
     this.control = new FakeControl(runtime);
     this.images = runtime.images;
     this.volumes = runtime.volumes;
+    this.archives = runtime.archives;
     this.#cluster = cluster;
   }
 

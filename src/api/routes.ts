@@ -1,5 +1,6 @@
 /** The route table: everything that a client may ask, in the order in which it is matched. docs/api.md is made from it. */
 import type { Route } from './router.ts';
+import { archiveRoutes } from './routes/archive.ts';
 import { attachRoutes } from './routes/attach.ts';
 import { containerVerbRoutes } from './routes/container-verbs.ts';
 import { containerRoutes } from './routes/containers.ts';
@@ -27,6 +28,7 @@ export const routes: readonly Route[] = [
   ...secretRoutes,
   ...containerRoutes,
   ...containerVerbRoutes,
+  ...archiveRoutes,
   ...attachRoutes,
   ...statsRoutes,
   ...execRoutes,

@@ -83,7 +83,7 @@ async function writeStream(
   const source = answer.chunks[Symbol.asyncIterator]();
   const head = () => {
     if (response.headersSent) return;
-    response.writeHead(200, { 'content-type': answer.contentType });
+    response.writeHead(200, { ...answer.headers, 'content-type': answer.contentType });
     response.flushHeaders();
   };
   if (answer.eager) head();

@@ -22,12 +22,14 @@ import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
+import { Archives } from './archives.ts';
 import { removeCgroup } from './cgroup.ts';
 import { ContainerFiles } from './container-files.ts';
 import { ContainerEnds } from './container-ends.ts';
 import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
 import { ociError, readRecord, record, streamsOf } from './container-record.ts';
+import { ContainerRoots } from './container-roots.ts';
 import { ContainerTasks, CREATE_TIMEOUT_MS, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
 import { Execs } from './execs.ts';
@@ -80,6 +82,7 @@ const DEFAULT_LOG_CAP: LogCap = { maxFileBytes: 10 * 1024 * 1024, maxFiles: 3 };
 export class Containerd implements ContainerRuntime {
   readonly images: Images;
   readonly volumes: LocalVolumes;
+  readonly archives: Archives;
   readonly #api: ContainerdApi;
   readonly #options: ContainerdOptions;
   readonly #files: ContainerFiles;
@@ -91,6 +94,7 @@ export class Containerd implements ContainerRuntime {
   readonly #output: ContainerOutput;
   readonly #reader: ContainerReader;
   readonly #ends: ContainerEnds;
+  readonly #roots: ContainerRoots;
   readonly #users = new Map<string, UserDatabase>();
   #runcVersion: string | undefined;
 
@@ -110,6 +114,10 @@ export class Containerd implements ContainerRuntime {
     const root = join(options.dataRoot, 'volumes');
     const tell = options.tell ?? (() => {});
     this.volumes = new LocalVolumes({ root, containers: list, run: this.#run, tell, clock, log });
+    this.#roots = new ContainerRoots({
+      ...{ api, tasks: this.#tasks, volumes: this.volumes, folder: join(options.runRoot, 'roots') },
+    });
+    this.archives = new Archives({ roots: this.#roots, get: (id) => this.get(id) });
     this.#ends = new ContainerEnds({
       ...{ list, events: (signal) => this.events(signal), files: this.#files, tasks: this.#tasks },
       ...{ output: this.#output, volumes: this.volumes, log },
@@ -133,6 +141,7 @@ export class Containerd implements ContainerRuntime {
     const runtime = new Containerd(new ContainerdApi(options.socket), options);
     try {
       await runtime.#tasks.prepare();
+      runtime.#roots.sweep();
       await runtime.#api.ensureNamespace();
       await runtime.#sweep();
       await runtime.#ends.adopt();
@@ -232,7 +241,7 @@ export class Containerd implements ContainerRuntime {
 
   async remove(id: ContainerId, { keepVolumes = false }: { keepVolumes?: boolean } = {}): Promise<void> {
     const container = await this.#reader.record(id);
-    await this.#ends.settled(id);
+    await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
     await this.#tasks.remove(id, () => this.#ends.settled(id));
     await this.#output.stop(id);
     await unless('not-found', this.#api.snapshots.remove({ snapshotter: SNAPSHOTTER, key: id }));
@@ -342,7 +351,7 @@ export class Containerd implements ContainerRuntime {
     const info = await this.get(id);
     if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
     const { config } = info;
-    await this.#ends.settled(id);
+    await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
     await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
     try {
       const image = await this.images.local(config.image);

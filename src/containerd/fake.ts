@@ -6,6 +6,7 @@ import { PassThrough, type Writable } from 'node:stream';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { FakeArchives } from './fake-archives.ts';
 import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeVolumes } from './fake-volumes.ts';
@@ -59,6 +60,7 @@ const SIGKILL = 9;
 export class FakeRuntime implements ContainerRuntime {
   readonly images: FakeImages;
   readonly volumes: FakeVolumes;
+  readonly archives = new FakeArchives();
   /** What was called, in order: `create <id>`, `kill <id> SIGTERM`. */
   readonly calls: string[] = [];
   /** What containers do when started; nothing: they run until killed. */

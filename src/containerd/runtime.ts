@@ -8,6 +8,7 @@
 import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec, Labels, MountSpec, ResourceSpec } from '../model/spec.ts';
+import type { ContainerArchives } from './archive.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import type { Usage } from './usage.ts';
 
@@ -187,6 +188,7 @@ export interface LogQuery {
 export interface ContainerRuntime {
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
+  readonly archives: ContainerArchives;
   version(): Promise<{ readonly containerd: string; readonly revision: string; readonly runc: string }>;
   list(): Promise<readonly ContainerInfo[]>;
   get(id: ContainerId): Promise<ContainerInfo | undefined>;

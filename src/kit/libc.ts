@@ -13,6 +13,8 @@ import { SkeinError } from '../model/errors.ts';
 export type Koffi = typeof KoffiModule;
 
 export const CLONE_NEWNET = 0x40000000;
+export const MS_RDONLY = 1;
+export const MS_REMOUNT = 32;
 export const MS_BIND = 4096;
 export const MNT_DETACH = 2;
 
@@ -20,8 +22,12 @@ export interface Libc {
   setns(fd: number, kind: number): void;
   unshare(flags: number): void;
   mount(source: string, target: string, flags: number): void;
+  /** A file system of a type, with the options that are its own. */
+  mountType(type: string, source: string, target: string, options: string): void;
   /** False when nothing was mounted there. */
   umount(target: string, flags: number): boolean;
+  /** `mode` with the kind of file. */
+  mknod(path: string, mode: number, major: number, minor: number): void;
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, name: number, value: number): void;
   bind(fd: number, address: Uint8Array): void;
@@ -44,6 +50,10 @@ const EINVAL = 22;
 const ENOENT = 2;
 const EAGAIN = 11;
 
+/** Linux's packing of a device's two numbers. */
+const makedev = (major: number, minor: number): number =>
+  ((minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12)) >>> 0;
+
 let libc: Libc | undefined;
 
 export function loadLibc(): Libc {
@@ -56,6 +66,7 @@ function bindLibc(ffi: Koffi): Libc {
   const setns = lib.func('int setns(int fd, int kind)');
   const unshare = lib.func('int unshare(int flags)');
   const mount = lib.func('int mount(str source, str target, str type, ulong flags, void *data)');
+  const mknod = lib.func('int mknod(str path, uint mode, uint64_t dev)');
   const umount2 = lib.func('int umount2(str target, int flags)');
   const socket = lib.func('int socket(int domain, int type, int protocol)');
   const setsockopt = lib.func('int setsockopt(int fd, int level, int name, void *value, uint length)');
@@ -74,6 +85,10 @@ function bindLibc(ffi: Koffi): Libc {
     unshare: (flags) => void check(unshare(flags), 'unshare'),
     mount: (source, target, flags) =>
       void check(mount(source, target, 'none', flags, null), `mount ${source} on ${target}`),
+    mountType: (type, source, target, options) =>
+      void check(mount(source, target, type, 0, Buffer.from(`${options}\0`)), `mount ${type} on ${target}`),
+    mknod: (path, mode, major, minor) =>
+      void check(mknod(path, mode, makedev(major, minor)), `make the device ${path}`),
     umount(target, flags) {
       const result = umount2(target, flags);
       if (result < 0 && [EINVAL, ENOENT].includes(ffi.errno())) return false;

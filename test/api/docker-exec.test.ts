@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -332,6 +332,20 @@ test('docker events: a container’s life, commands in it, images; past ones by 
   );
   assert.equal(stdout, 'die told 143\n');
   assert.match((await docker('events', '--filter', 'nosuch=1')).stderr, /invalid filter 'nosuch'/);
+});
+
+test('docker cp both ways, diff and export', { skip }, async () => {
+  const local = join(dir, 'file');
+  writeFileSync(local, 'copied');
+  assert.equal((await docker('cp', local, 'web:/tmp/')).code, 0);
+  assert.equal(backends.runtime.archives.files.get('/tmp/file'), 'copied');
+  assert.equal((await docker('cp', local, 'web:/tmp/other')).code, 0);
+  assert.equal((await docker('cp', 'web:/tmp/other', join(dir, 'back'))).code, 0);
+  assert.equal(readFileSync(join(dir, 'back'), 'utf8'), 'copied');
+  assert.match((await docker('cp', 'web:/tmp/file', '-')).stdout, /^file\0[^]*copied\0/);
+  assert.match((await docker('cp', 'web:/no', dir)).stderr, /Could not find the file \/no in container/);
+  assert.equal((await docker('diff', 'web')).stdout, 'A /tmp/file\nA /tmp/other\n');
+  assert.match((await docker('export', 'web')).stdout, /^etc\0/);
 });
 
 test('docker stats: shares, memory, network, pids', { skip }, async () => {

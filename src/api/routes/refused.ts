@@ -14,13 +14,6 @@ export const refusedRoutes: readonly Route[] = [
   ...refuse('POST', 'it comes with a later version', '/containers/{id}/rename'),
   ...refuse('POST', 'make the container anew, or update its service', '/containers/{id}/update'),
   ...refuse('GET', 'attach by an upgraded POST', '/containers/{id}/attach/ws'),
-  ...refuse(
-    'GET',
-    'it comes with a later version',
-    ...['changes', 'export', 'archive'].map((what) => `/containers/{id}/${what}`),
-  ),
-  ...refuse('PUT', 'files are not copied into containers', '/containers/{id}/archive'),
-  ...refuse('HEAD', 'files are not copied out of containers', '/containers/{id}/archive'),
   ...refuse('POST', BUILD, '/build', '/build/cancel', '/session', '/grpc'),
   {
     method: 'POST',

@@ -1,0 +1,147 @@
+/**
+ * The root file system of a container as a folder of this node, for as long as somebody works in it: of one that runs
+ * what its process sees, of one that does not its snapshot, mounted aside with its volumes and binds.
+ *
+ * INVARIANTS
+ * - A snapshot is mounted once at a time: a start waits until nobody works in it (`idle`).
+ * - What is mounted aside goes when the work ends; what a killed skeind left is unmounted at the next start.
+ */
+import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { loadLibc, MNT_DETACH, MS_BIND, MS_RDONLY, MS_REMOUNT } from '../kit/libc.ts';
+import { O_PATH, openIn } from '../kit/rooted.ts';
+import type { ContainerId } from '../model/ids.ts';
+import { type ContainerdApi, SNAPSHOTTER } from './api.ts';
+import type { ContainerTasks } from './container-tasks.ts';
+import type { Mount } from './gen/types_pb.js';
+import type { ContainerInfo, MountPoint } from './runtime.ts';
+import type { LocalVolumes } from './volumes.ts';
+
+export interface ContainerRootsOptions {
+  readonly api: ContainerdApi;
+  readonly tasks: Pick<ContainerTasks, 'get' | 'rootfs'>;
+  readonly volumes: LocalVolumes;
+  /** Holds what is mounted aside. */
+  readonly folder: string;
+}
+
+export interface OpenRoot {
+  readonly root: number;
+  close(): Promise<void>;
+}
+
+export class ContainerRoots {
+  readonly #options: ContainerRootsOptions;
+  readonly #working = new Map<ContainerId, Promise<void>>();
+
+  constructor(options: ContainerRootsOptions) {
+    this.#options = options;
+  }
+
+  /** Takes away what a killed skeind left. */
+  sweep(): void {
+    const { folder } = this.#options;
+    if (!existsSync(folder)) return;
+    for (const name of readdirSync(folder)) unmountAside(join(folder, name));
+  }
+
+  /** Resolves when the snapshot is mounted nowhere aside. */
+  async idle(id: ContainerId): Promise<void> {
+    while (this.#working.has(id)) await this.#working.get(id);
+  }
+
+  /** With what is mounted into it, as its process sees it. */
+  async inside(info: ContainerInfo): Promise<OpenRoot> {
+    return info.pid > 0 ? opened(`/proc/${info.pid}/root`) : this.#aside(info, info.mounts);
+  }
+
+  /** Its own files alone: no volume, nothing of the node. */
+  async own(info: ContainerInfo): Promise<OpenRoot> {
+    const { tasks } = this.#options;
+    return info.pid > 0 || (await tasks.get(info.id)) ? opened(tasks.rootfs(info.id)) : this.#aside(info, []);
+  }
+
+  /** Folders of the snapshot: the container's own changes, and below them the image's layers, topmost first. */
+  async layers(id: ContainerId): Promise<{ readonly upper: string; readonly lower: readonly string[] }> {
+    const [mount] = await this.#snapshot(id);
+    const option = (name: string) =>
+      mount?.options.find((text) => text.startsWith(`${name}=`))?.slice(name.length + 1);
+    return {
+      upper: option('upperdir') ?? mount?.source ?? '',
+      lower: option('lowerdir')?.split(':') ?? [],
+    };
+  }
+
+  async #snapshot(id: ContainerId): Promise<readonly Mount[]> {
+    return (await this.#options.api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id })).mounts;
+  }
+
+  async #aside({ id, config }: ContainerInfo, mounts: readonly MountPoint[]): Promise<OpenRoot> {
+    const { folder, volumes } = this.#options;
+    await this.idle(id);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#working.set(id, promise);
+    const path = join(folder, id);
+    const holder = `copy-${id}` as ContainerId;
+    const leave = async () => {
+      try {
+        unmountAside(path);
+        await volumes.release(holder);
+      } finally {
+        this.#working.delete(id);
+        resolve();
+      }
+    };
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      for (const mount of await this.#snapshot(id)) mountSnapshot(mount, path);
+      if (config.spec.ReadOnly) loadLibc().mount('none', path, MS_BIND | MS_REMOUNT | MS_RDONLY);
+      const { root, close } = opened(path);
+      for (const mount of mounts) await this.#mountIn(root, mount, holder);
+      return {
+        root,
+        close: async () => {
+          await close();
+          await leave();
+        },
+      };
+    } catch (error) {
+      await leave();
+      throw error;
+    }
+  }
+
+  async #mountIn(root: number, { name, source, target, readOnly }: MountPoint, holder: ContainerId) {
+    const { volumes } = this.#options;
+    const volume = name === undefined ? undefined : await volumes.get(name);
+    if (volume) await volumes.hold(volume, holder);
+    if (source === '' || !existsSync(source)) return;
+    const at = (use: (place: string) => void) => {
+      const fd = openIn(root, target, O_PATH);
+      if (fd === undefined) return; // never started: its place has not been made yet
+      try {
+        use(`/proc/self/fd/${fd}`);
+      } finally {
+        closeSync(fd);
+      }
+    };
+    at((place) => loadLibc().mount(source, place, MS_BIND));
+    if (readOnly) at((place) => loadLibc().mount('none', place, MS_BIND | MS_REMOUNT | MS_RDONLY));
+  }
+}
+
+function opened(path: string): OpenRoot {
+  const root = openSync(path, O_PATH | constants.O_DIRECTORY);
+  return { root, close: async () => closeSync(root) };
+}
+
+function mountSnapshot({ type, source, options }: Mount, path: string): void {
+  if (type === 'bind') loadLibc().mount(source, path, MS_BIND);
+  else loadLibc().mountType(type, source, path, options.join(','));
+}
+
+/** The volumes in it go with it: they are below it, and it is taken out of the tree as a whole. */
+function unmountAside(path: string): void {
+  while (loadLibc().umount(path, MNT_DETACH));
+  if (existsSync(path)) rmdirSync(path);
+}
