@@ -55,5 +55,5 @@ function whyNot({ nodeId, inRotation }: EndpointItem, { view, away, managersView
   return `${hostname}: ${hostname} steered away ${(since / 1000).toFixed(1)} s ago`;
 }
 
-/** Without the task's id. */
-export const shortName = (name: string): string => name.replace(/\.[0-9a-z]{25}$/, '');
+/** Without the ids of the task and, where it fills a whole node, of that. */
+export const shortName = (name: string): string => name.replace(/(\.[0-9a-z]{25})+$/, '');

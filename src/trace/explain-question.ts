@@ -19,7 +19,6 @@ export interface ClusterObjects {
   /** By id, name or prefix of an id; throw `not-found`. */
   node(ref: string): Node;
   task(ref: string): Task;
-  service(ref: string): Service;
 }
 
 export interface ExplainAnswer extends Explanation {
@@ -243,19 +242,24 @@ function hostModeHint({ target, protocol }: ExplainQuestion, { view }: ClusterOb
 function namesOf({ view }: ClusterObjects): ExplainAnswer['names'] {
   const addresses: Record<string, string> = {};
   const macs: Record<string, string> = {};
+  const nodes = view.all('node');
   for (const task of view.all('task').values()) {
     if (!isLive(task)) continue;
-    for (const { address, mac } of task.attachments)
-      addresses[addressOf(address)] = macs[mac] = containerNameOf(task) ?? slotName(task);
+    const name = containerNameOf(task) ?? (task.slot === 0 ? task.serviceName : slotName(task));
+    for (const { address, mac } of task.attachments) {
+      addresses[addressOf(address)] = `${name} on ${nameOf(nodes.get(task.nodeId!), task.nodeId!)}`;
+      macs[mac] = name;
+    }
   }
   for (const { endpoint, spec } of view.all('service').values())
-    for (const { address } of endpoint?.virtualIps ?? []) addresses[addressOf(address)] = `${spec.Name} VIP`;
-  for (const node of view.all('node').values()) {
+    for (const { address } of endpoint?.virtualIps ?? [])
+      addresses[addressOf(address)] = `virtual IP of ${spec.Name}`;
+  for (const node of nodes.values()) {
     const name = nameOf(node, node.id);
     addresses[node.dataPathAddr] = name;
     for (const { address, mac } of node.attachments) {
-      addresses[addressOf(address)] = `${name} ingress`;
-      macs[mac] = `${name} ingress`;
+      addresses[addressOf(address)] = `ingress endpoint of ${name}`;
+      macs[mac] = `ingress endpoint of ${name}`;
     }
     if (node.description) macs[node.description.uplinkMac] = `${name} uplink`;
   }

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
+import { explained } from './explained.ts';
 import { machineState } from './machine.ts';
 import { IMAGE, Stage } from './stage.ts';
 
@@ -75,6 +76,36 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
         { timeoutMs: 12_000 },
       );
     });
+
+  test('a rule of the host in front of ours is named by explain, and is where packets are lost', async () => {
+    const rule = ['FORWARD', '-p', 'tcp', '-m', 'tcp', '--dport', '80', '-j', 'DROP'];
+    const named =
+      /^firewall: host firewall of node1 drops in FORWARD: iptables-nft, table ip filter, chain FORWARD, rule 1: -A FORWARD -p tcp -m tcp --dport 80 -j DROP$/;
+    const isNamed = async () => {
+      const { paths } = await explained(stage, { client: '192.0.2.200', target: `node1:${PORT}` });
+      return paths.length === 2 && paths.every(({ loss }) => named.test(`${loss?.code}: ${loss?.text}`));
+    };
+    const request = ['busybox', 'wget', '-q', '-O', '-', `http://${ADDRESS.node1}/`];
+    const answer = () =>
+      stage.lab.exec('client', request, { timeoutMs: 1_000 }).then(
+        ({ stdout }) => stdout,
+        () => 'none',
+      );
+    await until(
+      'the rule to stand while it is explained, before skeind moves it',
+      async () => {
+        await run('node1', 'iptables-nft', '-I', ...rule);
+        const before = await isNamed();
+        const answered = await answer();
+        const throughout = before && (await isNamed());
+        await run('node1', 'iptables-nft', '-D', ...rule);
+        if (throughout) assert.equal(answered, 'none');
+        return throughout || 'it was moved';
+      },
+      { timeoutMs: 20_000 },
+    );
+    await whole('node1', 12_000);
+  });
 
   test('a chain of nft itself that drops: through within 10 s, and the table stays whole', async () => {
     const input =

@@ -7,7 +7,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
+import type { ExplainAnswer } from '../../src/trace/explain-question.ts';
+import { runProcess } from '../../src/kit/process.ts';
 import { skipWithoutDocker } from '../docker.ts';
+import { assertWalked, explained, type Question } from './explained.ts';
 import { machineState } from './machine.ts';
 import { IMAGE, Stage } from './stage.ts';
 
@@ -90,7 +93,7 @@ class Running {
   }
 }
 
-describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
+describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   let stage: Stage;
   let machine: unknown;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
@@ -194,5 +197,134 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 180_000 }, () =
         { timeoutMs: 5_000 },
       );
     await docker('service', 'rm', 'mortal');
+  });
+
+  describe('explained without traffic', () => {
+    const CLIENT = '192.0.2.200';
+    const detached = (name: string, ...args: string[]) =>
+      docker('service', 'create', '--detach', '--no-resolve-image', '--name', name, ...args);
+    const shape = ({ paths }: ExplainAnswer) => paths.map(({ kind, loss }) => loss?.code ?? kind).toSorted();
+
+    before(async () => {
+      await docker('network', 'create', '-d', 'overlay', 'ways');
+      const published = ['-p', '83:80', '-p', '5303:53/udp'];
+      await detached('way', '--mode', 'global', '--network', 'ways', ...published, IMAGE, 'udp=53');
+      await detached('kept', '--mode', 'global', '-l', 'skein.client-ip=preserve', '-p', '84:80', IMAGE);
+      const on2 = ['--constraint', 'node.hostname==node2'];
+      await detached('held', ...on2, '--publish', 'published=8085,target=80,mode=host', IMAGE);
+      await detached('far', ...on2, '-p', '86:80', IMAGE);
+      await detached('caller', '--constraint', 'node.hostname==node1', '--network', 'ways', IMAGE);
+      for (const [name, count] of Object.entries({ way: 2, kept: 2, held: 1, far: 1, caller: 1 }))
+        await stage.converged(name, count);
+      for (const port of [83, 84])
+        for (const node of [A, B])
+          await until(
+            `${node}:${port} to lead to both`,
+            async () => (await stage.askMany('client', node, port, 4)).size === 2 || 'not yet',
+            { timeoutMs: 5_000 },
+          );
+    });
+    after(() => docker('service', 'rm', 'way', 'kept', 'held', 'far', 'caller'));
+
+    const BOTH = ['cross host', 'same host'];
+    const ask = (address: string, port: number) => () => stage.askMany('client', address, port, 4);
+    const datagrams = async () => {
+      for (let n = 0; n < 4; n++) await stage.askUdp('client', A, 5303);
+    };
+    const callVip = async () => {
+      const container = await stage.docker('node1').ok('ps', '-q', '--filter', 'name=caller');
+      for (let n = 0; n < 4; n++)
+        await stage
+          .docker('node1')
+          .ok('exec', container, 'wget', '-q', '-O', '-', 'http://way/')
+          .catch(() => '');
+    };
+    const WAYS: Record<
+      string,
+      readonly [Question, ports: number[], kinds: string[], call: () => Promise<unknown>]
+    > = {
+      'TCP through the mesh': [{ client: CLIENT, target: 'node1:83' }, [83, 80], BOTH, ask(A, 83)],
+      'UDP through the mesh': [
+        { client: CLIENT, target: 'node1:5303', protocol: 'udp' },
+        [5303, 53],
+        BOTH,
+        datagrams,
+      ],
+      'a client that keeps its address': [{ client: CLIENT, target: `${B}:84` }, [84, 80], BOTH, ask(B, 84)],
+      'a host mode port': [{ client: CLIENT, target: 'node2:8085' }, [8085, 80], ['same host'], ask(B, 8085)],
+      'a virtual IP': [{ client: 'caller.1', target: 'way:80' }, [80], BOTH, callVip],
+    };
+    for (const [name, [question, ports, kinds, call]] of Object.entries(WAYS))
+      test(`${name}: the packets that are explained are those that are seen`, async () => {
+        const answer = await explained(stage, question);
+        assert.deepEqual(shape(answer), kinds);
+        await assertWalked(stage, answer, ports, call);
+      });
+
+    test('the command prints the table, and one way where a task is named', async () => {
+      const { socket } = stage.lab.node('node1');
+      const argv = [
+        process.execPath,
+        'bin/skein',
+        'explain',
+        '--socket',
+        socket,
+        CLIENT,
+        'node1:86',
+        '--rules',
+      ];
+      const { stdout } = await runProcess([...argv, '--backend', 'far.1']);
+      assert.match(stdout, /^case +hop +source IP +source MAC +destination IP/);
+      assert.match(
+        stdout,
+        /^cross host +2 +10\.255\.\S+ \(ingress endpoint of node1\) .* \(far\.1 on node2\) .*DNAT \+ SNAT$/m,
+      );
+      assert.match(stdout, /^ {2}node2, bridge sk-4096: FDB says \S+ is at sk/m);
+    });
+
+    test('lost: not published here, no such node, and a service without tasks', async () => {
+      const [held] = (await explained(stage, { client: CLIENT, target: 'node1:8085' })).paths;
+      assert.match(
+        held!.loss!.text,
+        /^node1 publishes no port tcp\/8085; in host mode it is published by held\.1 on node2 alone$/,
+      );
+      await assert.rejects(explained(stage, { client: CLIENT, target: 'node9:80' }), /no such node: node9/);
+      await detached('none', '--replicas', '0', '-p', '87:80', IMAGE);
+      const text = 'no healthy task: service none has no task in rotation';
+      await until(
+        'the refusal to be explained',
+        async () => {
+          const { paths } = await explained(stage, { client: CLIENT, target: 'node2:87' });
+          return paths[0]?.loss?.text === text || paths[0]?.loss?.text || 'no way at all';
+        },
+        { timeoutMs: 5_000 },
+      );
+      await docker('service', 'rm', 'none');
+    });
+
+    test('a node that is cut off: steered away from, and since when; asked itself, it says nothing', async () => {
+      const whyLost = async () =>
+        (await explained(stage, { client: CLIENT, target: 'node1:86' })).paths[0]?.loss?.text ?? 'not lost';
+      await until(
+        'node2 to be known',
+        async () => stage.networkStatus('node1').peers.length === 1 || 'not yet',
+        {
+          timeoutMs: 5_000,
+        },
+      );
+      await stage.lab.cut('node2');
+      const away = /^no task of service far to go to: far\.1 on node2: node2 steered away \d\.\d s ago$/;
+      await until(
+        'the loss to be explained',
+        async () => {
+          const text = await whyLost();
+          return away.test(text) || text;
+        },
+        { timeoutMs: 5_000 },
+      );
+      const { paths } = await explained(stage, { client: CLIENT, target: 'node2:86' });
+      assert.equal(paths[0]?.loss?.code, 'no-answer');
+      await stage.lab.heal('node2');
+    });
   });
 });

@@ -86,11 +86,13 @@ describe('trust', { timeout: 120_000 }, () => {
       'cluster.managers',
       'manager.join',
       'logs.read',
+      'explain.ask',
     ]);
     assert.deepEqual(outcome, {
       'cluster.managers': 'served',
       'manager.join': 'permission-denied',
       'logs.read': 'permission-denied',
+      'explain.ask': 'permission-denied',
     });
     const own = await call(member(manager!.credentials), ['manager.join']);
     assert.equal(own['manager.join'], 'invalid-argument', "a manager's does");
