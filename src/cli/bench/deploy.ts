@@ -5,6 +5,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Containerd } from '../../containerd/containerd.ts';
 import { ContainerdProcess } from '../../containerd/daemon-process.ts';
 import { systemClock } from '../../kit/clock.ts';
@@ -25,6 +26,7 @@ import type { Benchmark, BenchStage } from './stage.ts';
 const SIZES = [1, 20, 50];
 const QUICK_SIZES = [1, 3];
 const CONCURRENCY = 8;
+const SETTLE_MS = 500;
 
 export const deployBenchmark: Benchmark = {
   name: 'deploy',
@@ -58,6 +60,8 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
         if (round === 0 && size !== sizes[0]) continue;
         const when = round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`;
         stage.progress(`deploy, ${when}: ${size} x ${contender.name}`);
+        // What the one before left to do in the background (namespaces that go) is not charged to this one.
+        await delay(SETTLE_MS, undefined, { signal: stage.signal });
         const seconds = await contender.deploy(size);
         if (round === 0) continue;
         const quantity = `${size} replica${size === 1 ? '' : 's'}`;

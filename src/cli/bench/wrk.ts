@@ -7,6 +7,8 @@ export interface WrkRun {
   readonly enter: readonly string[];
   readonly url: string;
   readonly connections: number;
+  /** One unless given. */
+  readonly threads?: number;
   readonly seconds: number;
   /** A new connection for each request. */
   readonly close?: boolean;
@@ -22,8 +24,9 @@ export interface WrkFigures {
 }
 
 export async function wrk(run: RunProcess, options: WrkRun): Promise<WrkFigures> {
-  const { enter, url, connections, seconds, close, signal } = options;
-  const argv = [...enter, 'wrk', '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '2s', '--latency'];
+  const { enter, url, connections, threads = 1, seconds, close, signal } = options;
+  const load = [`-t${threads}`, `-c${connections}`, `-d${seconds}s`];
+  const argv = [...enter, 'wrk', ...load, '--timeout', '2s', '--latency'];
   const { stdout } = await run([...argv, ...(close ? ['-H', 'Connection: close'] : []), url], {
     signal,
     timeoutMs: seconds * 1000 + 30_000,
