@@ -44,6 +44,7 @@ export class NodeMap {
   readonly node: WalkedNode;
   readonly #standings: ReadonlyMap<Place, readonly Standing[]>;
   readonly #ports: ReadonlyMap<string, readonly Link[]>;
+  readonly #tasks = new Map<Place, string | undefined>();
 
   constructor(node: WalkedNode) {
     this.node = node;
@@ -69,6 +70,11 @@ export class NodeMap {
   }
 
   #taskIn(place: Place): string | undefined {
+    if (!this.#tasks.has(place)) this.#tasks.set(place, this.#findTaskIn(place));
+    return this.#tasks.get(place);
+  }
+
+  #findTaskIn(place: Place): string | undefined {
     const macs = new Set(
       [...this.node.plan.links.values()].filter((l) => l.place === place).map((l) => l.mac),
     );

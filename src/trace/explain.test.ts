@@ -16,6 +16,7 @@ import { OPENING_SIZE, type WalkStart } from '../rpc/explain.ts';
 import { explain, type Explanation } from './explain.ts';
 import { renderExplanation } from './explain-text.ts';
 import { ANY_ADDRESS } from './explain-walk.ts';
+import type { WalkedNode } from './explain-node.ts';
 import { type Change, FakeExplained } from './fake-explained.ts';
 import type { TraceNames } from './table.ts';
 
@@ -267,6 +268,16 @@ test('one backend alone, where it is named', async () => {
   );
 });
 
+test('a backend that is named and not chosen is no way, and is said why', async () => {
+  const cluster = new FakeExplained(CASES['one replica out of rotation']!);
+  const { paths, passedOver } = await go(cluster, A, WEB, parseIpv4('10.255.0.9'));
+  assert.deepEqual(
+    paths.map(({ loss }) => loss?.text),
+    ['the rules do not lead to 10.255.0.9'],
+  );
+  assert.match(passedOver.join(), /^t3 on a: not in rotation/);
+});
+
 // ---- the host's firewall
 
 const firewalled =
@@ -384,6 +395,56 @@ test('every backend in rotation is reached by some way, and every way ends at on
       );
     }
   }
+});
+
+/** The same numbers each time. */
+function* numbers(seed: number): Generator<number> {
+  for (let n = seed; ; ) yield (n = (Math.imul(n, 1_664_525) + 1_013_904_223) >>> 0);
+}
+
+/** Every entry that leads somewhere may lead anywhere else where an entry of its kind leads. */
+function shuffled(node: WalkedNode, random: Generator<number>): WalkedNode {
+  const next = (below: number): number => (random.next().value as number) % below;
+  const mix = <T>(map: ReadonlyMap<string, T>, join: (own: T, other: T) => T): Map<string, T> => {
+    const values = [...map.values()];
+    return new Map(
+      [...map].flatMap(([key, own]) => {
+        const draw = next(8);
+        if (draw === 0) return [];
+        return [[key, draw === 1 ? join(own, values[next(values.length)]!) : own] as const];
+      }),
+    );
+  };
+  const plan: Desired = {
+    ...node.plan,
+    fdb: mix(node.plan.fdb, (own, { vtep }) => ({ ...own, vtep: own.vtep && (vtep ?? node.vtep) })),
+    neighbours: mix(node.plan.neighbours, (own, { mac }) => ({ ...own, mac })),
+    routes: mix(node.plan.routes, (own, { via }) => ({ ...own, via })),
+    links: mix(node.plan.links, (own, { master }) =>
+      own.master ? { ...own, master: master ?? own.master } : own,
+    ),
+  };
+  return { ...node, plan };
+}
+
+test('whatever entries are missing or lead astray, every walk ends: at a task, or lost with a reason', async () => {
+  const random = numbers(7);
+  const codes = new Set<string>();
+  for (let n = 0; n < 40; n++)
+    for (const given of [THREE, CASES['virtual IPs on a network']!, CASES['clients keep their addresses']!]) {
+      const astray: Change = (node) => shuffled(node, random);
+      const cluster = new FakeExplained(given, { a: astray, b: astray, c: astray });
+      for (const [, nodeId, begun] of calls(new FakeExplained(given))) {
+        const { paths } = await go(cluster, nodeId, begun);
+        assert.ok(paths.length > 0);
+        for (const { loss, backend } of paths) {
+          assert.ok(loss ? loss.text !== '' : backend !== undefined);
+          codes.add(loss?.code ?? 'arrives');
+        }
+      }
+    }
+  for (const code of ['arrives', 'no-fdb', 'no-neighbour', 'no-such-container'])
+    assert.ok(codes.has(code), `${code} of ${[...codes].join()}`);
 });
 
 test('a walk ends whatever entries lead where', async () => {

@@ -79,8 +79,9 @@ export async function explain(journey: Journey, ask: AskNode): Promise<Explanati
         paths.push(finished(traveller, why));
         continue;
       }
-      for (const leg of chosen(answer, journey.backend)) {
+      for (const leg of answer) {
         for (const task of leg.passedOver) passedOver.add(task);
+        if (!isAsked(leg, journey.backend)) continue;
         const went = advance(traveller, leg);
         const onward = goOn(went, leg, journey);
         if ('nodeId' in onward) next.push(onward);
@@ -89,8 +90,15 @@ export async function explain(journey: Journey, ask: AskNode): Promise<Explanati
     }
     travellers = next;
   }
+  if (paths.length === 0 && journey.backend !== undefined) paths.push(notLedTo(journey.backend));
   return { paths, passedOver: [...passedOver] };
 }
+
+/** The rules choose others. */
+const notLedTo = (backend: Ipv4): ExplainedPath => ({
+  ...{ kind: 'lost', rows: [], decisions: [], backend: undefined },
+  loss: { code: 'no-backend', text: `the rules do not lead to ${backend}` },
+});
 
 const endless: Loss = { code: 'endless', text: 'it goes round in circles between nodes' };
 const silent = (hostname: string, error: SkeinError): Loss => ({
@@ -120,11 +128,13 @@ async function askAll(
   return answers.flat();
 }
 
-/** Where the rules choose, only ways to the backend that was named. */
-function chosen(legs: readonly Leg[], backend: Ipv4 | undefined): readonly Leg[] {
-  if (backend === undefined || legs.length === 1) return legs;
-  return legs.filter(({ end }) => end.kind === 'lost' || end.packet.destination.ip === backend);
-}
+/** What came to a container, or is on its way to one, is of interest where it is the one that was named. */
+const isAsked = ({ end }: Leg, backend: Ipv4 | undefined): boolean =>
+  backend === undefined ||
+  end.kind === 'lost' ||
+  end.kind === 'uplink' ||
+  end.packet.reply ||
+  end.packet.destination.ip === backend;
 
 function advance(traveller: Traveller, leg: Leg): Traveller {
   const way: Way = traveller.start.packet.reply ? 'back' : 'forward';

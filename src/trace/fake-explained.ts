@@ -1,4 +1,5 @@
 /** A cluster of planned nodes for tests of explanations: from the view of one node, every node that it knows. */
+import type { z } from 'zod';
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
@@ -6,6 +7,7 @@ import { type EndpointItem, endpointKey, type NetworkView } from '../model/netwo
 import { containerId, endpoint, macFor } from '../net/builders.ts';
 import { type Case, facts } from '../net/cases.ts';
 import { planNode, type SandboxRecord } from '../net/plan.ts';
+import { walkAnswer, walkStarts } from '../rpc/explain.ts';
 import { type AskNode, type Journey } from './explain.ts';
 import { NodeMap, type WalkedNode } from './explain-node.ts';
 import { walk } from './explain-walk.ts';
@@ -43,10 +45,14 @@ export class FakeExplained {
     }
   }
 
+  /** As between nodes: what is asked and answered passes the schemas. */
   readonly ask: AskNode = async (nodeId, starts) => {
     if (this.#silent.has(nodeId)) throw new SkeinError('unavailable', 'no session with the managers');
     const map = new NodeMap(this.nodes.get(nodeId)!);
-    return starts.map((start) => walk(map, start));
+    return overTheWire(
+      walkAnswer,
+      overTheWire(walkStarts, starts).map((start) => walk(map, start)),
+    );
   };
 
   journey(starts: Journey['starts'], backend?: Ipv4): Journey {
@@ -59,6 +65,8 @@ export class FakeExplained {
     };
   }
 }
+
+const overTheWire = <T>(schema: z.ZodType<T>, value: T): T => schema.parse(JSON.parse(JSON.stringify(value)));
 
 /** Managers tell a node of its own ingress endpoint, too; not every case says so. */
 function withOwnEntrance(view: NetworkView): NetworkView {

@@ -17,7 +17,7 @@ import {
 import { Session } from '../../src/agent/session.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
-import type { ClusterId, NodeId, TaskId } from '../../src/model/ids.ts';
+import type { ClusterId, Ipv4, NodeId, TaskId } from '../../src/model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../../src/model/objects.ts';
 import {
   issueNode,
@@ -27,6 +27,7 @@ import {
 } from '../../src/manager/ca/authority.ts';
 import { Issuer } from '../../src/manager/ca/issuer.ts';
 import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
+import { WalkBroker } from '../../src/manager/explain/broker.ts';
 import { LogBroker } from '../../src/manager/logs/broker.ts';
 import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
@@ -72,6 +73,11 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
     random: randomBytes,
     send: (n, m) => dispatcher.send(n, m),
   });
+  const walks = new WalkBroker({
+    clock: systemClock,
+    random: randomBytes,
+    send: (n, m) => dispatcher.send(n, m),
+  });
   const issuer = new Issuer({ ...common, random: randomBytes, managers: () => [] });
   const server = new RpcServer({
     credentials: { key, certificate, ca: root.certificate },
@@ -84,6 +90,7 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
       'ca.issue': (params, call) => issuer.issue(params, call),
       'dispatcher.session': (params, call) => dispatcher.session(params, call),
       'logs.publish': (params, call) => broker.publish(params, call),
+      'explain.answer': (params, call) => walks.answer(params, call),
       'node.leave': async (_params, call) => {
         await dispatcher.leave(call.peer!.nodeId);
         return {};
@@ -91,7 +98,7 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
     },
   });
   const { port } = await server.listen('127.0.0.1', 0);
-  return { dispatcher, broker, server, addr: `127.0.0.1:${port}` };
+  return { dispatcher, broker, walks, server, addr: `127.0.0.1:${port}` };
 }
 type Manager = Awaited<ReturnType<typeof startManager>>;
 
@@ -153,7 +160,10 @@ async function startAgent(managers: string[]): Promise<Agent> {
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       canceled.push(...request.tasks);
     },
-    walk: async (starts) => starts.map(() => []),
+    walk: async (starts) => {
+      if (starts.length === 0) throw new Error('nothing to walk');
+      return starts.map(() => []);
+    },
     clock: systemClock,
     log: silentLog,
     random: () => 0.5,
@@ -304,6 +314,23 @@ test('following takes up new tasks, and its end reaches the agents', async () =>
   await reading;
   await until('canceled at the agent', () => agent.canceled.length === 2);
   await agent.end();
+});
+
+test('a node walks its part of a way, or says why not; one without a session is not waited for', async () => {
+  const agent = await startAgent([leader.addr]);
+  const { nodeId } = agent.identity;
+  await until('the session to be up', () => agent.session.connected);
+  const end = { ip: '192.0.2.1' as Ipv4, port: 80 };
+  const packet = { protocol: 'tcp', source: end, destination: end, reply: false, size: 60 } as const;
+  const start = { from: { at: 'uplink' }, packet, tracked: [] } as const;
+  assert.deepEqual(await leader.walks.ask(nodeId, [start, start]), [[], []]);
+  await assert.rejects(leader.walks.ask(nodeId, []), /nothing to walk/);
+  await agent.end();
+  await until(
+    'the session to be gone',
+    () => !leader.dispatcher.send(nodeId, { type: 'logs-cancel', id: '' }),
+  );
+  await assert.rejects(leader.walks.ask(nodeId, [start]), /no session with the managers/);
 });
 
 test('leaving is told at once', async () => {
