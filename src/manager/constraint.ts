@@ -64,8 +64,8 @@ export function matches(node: Node, constraint: Constraint): boolean {
   return same === constraint.equal;
 }
 
-export const satisfies = (node: Node, texts: readonly string[] | undefined): boolean =>
-  parseConstraints(texts).every((constraint) => matches(node, constraint));
+export const satisfies = (node: Node, constraints: readonly Constraint[]): boolean =>
+  constraints.every((constraint) => matches(node, constraint));
 
 /** A constraint that cannot be read (stored by another version) matches nothing. */
 export function parseConstraints(texts: readonly string[] | undefined): readonly Constraint[] {

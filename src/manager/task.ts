@@ -7,7 +7,7 @@ import type { PortSpec, ServiceSpec, TaskSpec } from '../model/spec.ts';
 import { atLeast, isAfter, isTerminal, type TaskState } from '../model/task-state.ts';
 import type { Draft } from '../store/store.ts';
 import type { View } from '../store/view.ts';
-import { satisfies } from './constraint.ts';
+import { parseConstraints, satisfies } from './constraint.ts';
 
 /** Where planners get new ids from; a counter in tests. */
 export interface Ids {
@@ -87,7 +87,11 @@ export const replacesTasks = (from: ServiceSpec, to: ServiceSpec): boolean =>
 export function isOutdated(task: Task, service: Service, node: Node | undefined): boolean {
   if (task.specVersion === service.specVersion) return false;
   const { Placement } = service.spec.TaskTemplate;
-  const spec = node && satisfies(node, Placement?.Constraints) ? { ...task.spec, Placement } : task.spec;
+  const isPlaced =
+    !isDeepStrictEqual(task.spec.Placement, Placement) &&
+    node !== undefined &&
+    satisfies(node, parseConstraints(Placement?.Constraints));
+  const spec = isPlaced ? { ...task.spec, Placement } : task.spec;
   return !isDeepStrictEqual(
     taskRelevant(spec, task.endpointSpec.Ports, task.spec.Networks ?? []),
     relevantOfSpec(service.spec),

@@ -6,9 +6,9 @@
  * Cost: the tasks of the services that something happened to.
  */
 import type { NodeId, ServiceId } from '../../model/ids.ts';
-import type { Node, Service, Task } from '../../model/objects.ts';
+import type { Node, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
-import { matches, parseConstraints } from '../constraint.ts';
+import { parseConstraints, satisfies } from '../constraint.ts';
 import type { Plan, Step } from '../step.ts';
 import { type Ids, isDrained, isUp, isWanted, newTask } from '../task.ts';
 import { planUpdate } from '../updater/plan.ts';
@@ -34,7 +34,8 @@ function planService(view: View, id: ServiceId, now: number, ids: Ids): Plan {
   const service = view.get('service', id);
   const tasks = [...view.tasksOfService(id)];
   if (!service) return { steps: removeAll(tasks), wake: [] };
-  const context = { view, service, now, ids };
+  const constraints = parseConstraints(service.spec.TaskTemplate.Placement?.Constraints);
+  const context = { view, service, constraints, now, ids };
   if (service.spec.Mode.Replicated) return planReplicated(context, tasks);
   if (service.spec.Mode.Global) return planGlobal(context, tasks);
   if (service.spec.Mode.ReplicatedJob) return planReplicatedJob(context, tasks);
@@ -42,7 +43,7 @@ function planService(view: View, id: ServiceId, now: number, ids: Ids): Plan {
     return planGlobalJob(
       context,
       tasks,
-      [...view.all('node').values()].filter(fitsService(service)).sort(byId),
+      [...view.all('node').values()].filter(fitsService(context)).sort(byId),
     );
   return { steps: [], wake: [] };
 }
@@ -108,19 +109,15 @@ function freeNumbers(existing: readonly SlotFacts[], count: number): number[] {
 const byId = (a: Node, b: Node): number => (a.id < b.id ? -1 : 1);
 
 /** Whether a global service has a place on the node, or keeps the one it has. */
-function fitsService({ spec }: Service): (node: Node | undefined) => boolean {
-  const constraints = parseConstraints(spec.TaskTemplate.Placement?.Constraints);
-  return (node) =>
-    node !== undefined &&
-    node.status.state === 'ready' &&
-    !isDrained(node) &&
-    constraints.every((c) => matches(node, c));
-}
+const fitsService =
+  ({ constraints }: Context) =>
+  (node: Node | undefined): boolean =>
+    node !== undefined && node.status.state === 'ready' && !isDrained(node) && satisfies(node, constraints);
 
 function planGlobal(context: Context, tasks: readonly Task[]): Plan {
-  const { view, service } = context;
+  const { view } = context;
   const byNode = new Map(group(tasks, (task) => task.nodeId));
-  const fits = fitsService(service);
+  const fits = fitsService(context);
   const unfit = [...byNode].filter(([id]) => !fits(id && view.get('node', id)));
   const leave = unfit.flatMap(([, of]) => stopAll(of.filter((task) => !staysOn(view, task, fits))));
   const nodes = [...view.all('node').values()].filter(fits).sort(byId);

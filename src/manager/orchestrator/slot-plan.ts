@@ -6,7 +6,7 @@ import type { NodeId } from '../../model/ids.ts';
 import type { Service, Task } from '../../model/objects.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { View } from '../../store/view.ts';
-import { satisfies } from '../constraint.ts';
+import { type Constraint, satisfies } from '../constraint.ts';
 import { releaseAt, shouldRestart } from '../restart/plan.ts';
 import type { Plan, Step } from '../step.ts';
 import {
@@ -28,6 +28,8 @@ import {
 export interface Context {
   readonly view: View;
   readonly service: Service;
+  /** Of the service's placement, parsed once for all its tasks. */
+  readonly constraints: readonly Constraint[];
   readonly now: number;
   readonly ids: Ids;
 }
@@ -67,13 +69,11 @@ export const startsFirst = (service: Service): boolean => {
  * Its node is drained, or satisfies the constraints no more: somebody changed its labels. A paused node keeps what it
  * has, as in Docker; an outdated task is the updater's, however many there are.
  */
-function mustLeave({ view, service }: Context, task: Task): boolean {
+function mustLeave({ view, service, constraints }: Context, task: Task): boolean {
   const node = nodeOf(view, task);
   if (node === undefined || node.spec.Availability === 'pause') return false;
   if (isDrained(node)) return true;
-  return (
-    !satisfies(node, service.spec.TaskTemplate.Placement?.Constraints) && !isOutdated(task, service, node)
-  );
+  return !satisfies(node, constraints) && !isOutdated(task, service, node);
 }
 
 export function factsOf(context: Context, slot: Slot): SlotFacts {
