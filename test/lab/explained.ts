@@ -15,8 +15,8 @@ export interface Question {
   readonly backend?: string;
 }
 
-export const explained = (stage: Stage, query: Question): Promise<ExplainAnswer> =>
-  stage.lab.engine('node1').get<ExplainAnswer>('/skein/explain', { query: { ...query } });
+export const explained = (stage: Stage, query: Question, manager = 'node1'): Promise<ExplainAnswer> =>
+  stage.lab.engine(manager).get<ExplainAnswer>('/skein/explain', { query: { ...query } });
 
 /**
  * Every packet that is explained is seen on a wire, and every packet on the way to a container was explained. `ports`

@@ -7,6 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
+import { explained } from './explained.ts';
 import { HttpLoad } from './load.ts';
 import { machineState } from './machine.ts';
 import { delay, IMAGE, Stage } from './stage.ts';
@@ -75,6 +76,19 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 300_000 }, () =>
     await downLab(NAME);
     assert.deepEqual(await machineState(NAME), machine);
   });
+
+  test('every manager explains the same way, whoever of them leads', () =>
+    until(
+      'three ways of which none is lost, from each',
+      async () => {
+        const question = { client: '192.0.2.200', target: `node2:${PORT}` };
+        const answers = await Promise.all(NODES.map((manager) => explained(stage, question, manager)));
+        const ways = answers.map(({ paths }) => JSON.stringify(paths.map(({ kind, rows }) => [kind, rows])));
+        const whole = answers[0]!.paths.filter(({ loss }) => loss === undefined).length === 3;
+        return (whole && new Set(ways).size === 1) || ways.join('\n');
+      },
+      { timeoutMs: 10_000 },
+    ));
 
   for (const order of ['stop-first', 'start-first'])
     test(`a rolling update, ${order}`, () =>
