@@ -29,6 +29,7 @@ export function containerConfig(
     image: task.spec.ContainerSpec.Image,
     spec: withImage(expandSpec(task, node), image),
     limits: task.spec.Resources?.Limits,
+    ...(task.spec.LogDriver && { logging: task.spec.LogDriver }),
     hostname: hostnameOf(task, node, place.id),
     netnsPath: place.netnsPath,
     files: place.files,

@@ -5,6 +5,7 @@
 import type { ContainerRuntime, LogLine } from '../containerd/runtime.ts';
 import { isCode } from '../model/errors.ts';
 import type { TaskId } from '../model/ids.ts';
+import { logPolicy } from '../model/log-driver.ts';
 import { containerIdOf, type HashText } from '../model/names.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 
@@ -35,8 +36,12 @@ async function* linesOf(
 ): AsyncGenerator<LogRecord> {
   const id = containerIdOf(taskId, hash);
   try {
-    if (!(await runtime.get(id))) return;
-    for await (const line of runtime.logs(id, request, signal)) yield record(taskId, line);
+    const container = await runtime.get(id);
+    if (!container || logPolicy(container.config.logging).kind === 'none') return;
+    const after = request.after?.[taskId];
+    const query = after === undefined ? request : { ...request, since: after, tail: undefined };
+    for await (const line of runtime.logs(id, query, signal))
+      if (after === undefined || line.time > after) yield record(taskId, line);
   } catch (error) {
     // Removed while it was read, or the reader left.
     if (!signal.aborted && !isCode(error, 'not-found')) throw error;

@@ -21,6 +21,7 @@ export const standaloneConfig = (
   image: spec.container.Image,
   spec: spec.container,
   limits: spec.limits,
+  ...(spec.logging && { logging: spec.logging }),
   hostname: hostnameOf(id, spec),
   netnsPath: join(runRoot, 'netns', id),
   files,

@@ -385,7 +385,7 @@ export const hostConfig = z.object({
   ExtraHosts: opt(texts),
   GroupAdd: opt(texts),
   Init: opt(z.boolean()),
-  LogConfig: opt(z.object({ Type: opt(text) })),
+  LogConfig: opt(z.object({ Type: opt(text), Config: opt(textMap) })),
   Memory: int.default(0),
   MemorySwap: int.default(0),
   Mounts: opt(z.array(mount)),

@@ -2,16 +2,15 @@
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { DEFAULT_LOG_POLICY, logPolicy } from '../model/log-driver.ts';
 import type { ContainerFiles } from './container-files.ts';
 import { streamsOf } from './container-record.ts';
-import type { LogCap } from './log-files.ts';
 import { punchHole } from './punch-hole.ts';
 import type { ContainerConfig } from './runtime.ts';
 import { Tailer } from './tailer.ts';
 
 export interface ContainerOutputOptions {
   readonly files: ContainerFiles;
-  readonly cap: LogCap;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -29,12 +28,14 @@ export class ContainerOutput {
     const { id } = config;
     const known = this.#tailers.get(id);
     if (known) return known;
-    const { files, cap, clock, log } = this.#options;
+    const { files, clock, log } = this.#options;
+    const policy = logPolicy(config.logging);
     const tailer = new Tailer({
       folder: files.folder(id),
       streams: streamsOf(config),
       interactive: (config.spec.TTY ?? false) || (config.spec.OpenStdin ?? false),
-      ...{ cap, clock, log, punch: punchHole },
+      cap: policy.kind === 'files' ? policy : DEFAULT_LOG_POLICY,
+      ...{ clock, log, punch: punchHole },
     });
     const started = tailer.start();
     this.#tailers.set(id, started);

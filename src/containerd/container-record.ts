@@ -5,6 +5,7 @@ import type { Exit } from './container-files.ts';
 import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
 import type { LocalImage } from './images.ts';
+import { logPolicy } from '../model/log-driver.ts';
 import { formatTime, type StreamName } from './log-record.ts';
 import type { ContainerConfig, ContainerInfo, MountPoint } from './runtime.ts';
 
@@ -12,8 +13,11 @@ const RUNTIME = 'io.containerd.runc.v2';
 const CONFIG_EXTENSION = 'skein.config';
 const MOUNTS_EXTENSION = 'skein.mounts';
 
-export const streamsOf = (config: ContainerConfig): StreamName[] =>
-  config.spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
+/** What is kept of its output. */
+export function streamsOf({ spec, logging }: ContainerConfig): StreamName[] {
+  if (logPolicy(logging).kind === 'none') return [];
+  return spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
+}
 
 export const isoTime = (time: { seconds: bigint; nanos: number } | undefined): string =>
   time ? formatTime(time.seconds * 1_000_000_000n + BigInt(time.nanos)) : '';

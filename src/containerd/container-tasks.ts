@@ -11,6 +11,8 @@ import { type ContainerdApi, NAMESPACE, SNAPSHOTTER, unless } from './api.ts';
 import { makeFifo } from './fifo.ts';
 import { OptionsSchema } from './gen/runc-options_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
+import { streamsOf } from './container-record.ts';
+import type { StreamName } from './log-record.ts';
 import type { ContainerConfig } from './runtime.ts';
 
 /** An image's first container on a cold disk. */
@@ -59,7 +61,11 @@ export class ContainerTasks {
     };
   }
 
-  async create({ id, spec }: ContainerConfig, outputs: string): Promise<void> {
+  /** Its output goes to the files of these names in the folder, or nowhere, where none is kept. */
+  async create(config: ContainerConfig, outputs: string): Promise<void> {
+    const { id, spec } = config;
+    const kept = streamsOf(config);
+    const output = (stream: StreamName) => (kept.includes(stream) ? join(outputs, stream) : '/dev/null');
     const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
     await this.#api.tasks.create(
       {
@@ -67,8 +73,8 @@ export class ContainerTasks {
         rootfs: mounts,
         terminal: spec.TTY ?? false,
         stdin: spec.OpenStdin ? await this.#makeStdin(id) : '',
-        stdout: join(outputs, 'stdout'),
-        stderr: spec.TTY ? '' : join(outputs, 'stderr'),
+        stdout: output('stdout'),
+        stderr: spec.TTY ? '' : output('stderr'),
         options: this.runcOptions(),
       },
       { timeoutMs: CREATE_TIMEOUT_MS },

@@ -20,6 +20,7 @@ import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
+import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import { Archives } from './archives.ts';
@@ -38,7 +39,6 @@ import { type Process, Status } from './gen/task-types_pb.js';
 import { readHostLimits } from './host.ts';
 import { readRootUsers, readUsers } from './image-users.ts';
 import { Images, type LocalImage } from './images.ts';
-import type { LogCap } from './log-files.ts';
 import { queryLogs } from './log-query.ts';
 import { fillVolume, planMounts, type PlannedMount, type ReadyMounts, readyMounts } from './mounts.ts';
 import { execProcess, type OciProcess } from './oci-process.ts';
@@ -70,14 +70,11 @@ export interface ContainerdOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly run?: RunProcess;
-  readonly logCap?: LogCap;
   readonly fetch?: typeof fetch;
   readonly host?: HostLimits;
   /** Hears what happens to volumes. */
   readonly tell?: Tell;
 }
-
-const DEFAULT_LOG_CAP: LogCap = { maxFileBytes: 10 * 1024 * 1024, maxFiles: 3 };
 
 export class Containerd implements ContainerRuntime {
   readonly images: Images;
@@ -107,8 +104,8 @@ export class Containerd implements ContainerRuntime {
     this.#run = options.run ?? runProcess;
     this.#host = options.host ?? readHostLimits();
     this.#tasks = new ContainerTasks(api, options.runRoot);
-    const { clock, log, logCap: cap = DEFAULT_LOG_CAP } = options;
-    this.#output = new ContainerOutput({ files: this.#files, cap, clock, log });
+    const { clock, log } = options;
+    this.#output = new ContainerOutput({ files: this.#files, clock, log });
     this.#reader = new ContainerReader(api, this.#files);
     const list = () => this.list();
     const root = join(options.dataRoot, 'volumes');
@@ -268,7 +265,10 @@ export class Containerd implements ContainerRuntime {
   }
 
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
-    if (!(await this.#reader.record(id))) throw new SkeinError('not-found', `No such container: ${id}`);
+    const found = await this.#reader.record(id);
+    if (!found) throw new SkeinError('not-found', `No such container: ${id}`);
+    if (logPolicy(readRecord(found)?.config.logging).kind === 'none')
+      throw new SkeinError('unimplemented', UNREADABLE);
     const tailer = await this.#output.of(id);
     yield* queryLogs(this.#files.folder(id), query, () => tailer, signal);
   }

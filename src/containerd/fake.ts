@@ -7,6 +7,7 @@ import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { FakeArchives } from './fake-archives.ts';
+import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeVolumes } from './fake-volumes.ts';
@@ -246,6 +247,8 @@ export class FakeRuntime implements ContainerRuntime {
     await this.#enter('logs', id);
     const entry = this.#entries.get(id);
     if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);
+    if (logPolicy(entry.info.config.logging).kind === 'none')
+      throw new SkeinError('unimplemented', UNREADABLE);
     const since = query.since ? (parseTime(query.since) ?? 0n) : 0n;
     const until = query.until ? parseTime(query.until) : undefined;
     const matches = (line: LogLine): boolean =>

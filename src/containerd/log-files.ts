@@ -11,6 +11,7 @@ import {
   type Offsets,
 } from './log-record.ts';
 
+/** No file is larger than `maxFileBytes`, unless a single record is, and no more than `maxFiles` are kept. */
 export interface LogCap {
   readonly maxFileBytes: number;
   readonly maxFiles: number;
@@ -101,14 +102,20 @@ export class RecordWriter {
   }
 
   async append(records: readonly LogRecord[]): Promise<void> {
-    const bytes = Buffer.concat(records.map(encodeRecord));
-    await this.#file!.appendFile(bytes);
-    this.#size += bytes.length;
+    let pending: Buffer[] = [];
     for (const record of records) {
+      const bytes = encodeRecord(record);
+      if (this.#size > HEADER_BYTES && this.#size + bytes.length > this.#cap.maxFileBytes) {
+        await this.#file!.appendFile(Buffer.concat(pending));
+        pending = [];
+        await this.#rotate();
+      }
+      pending.push(bytes);
+      this.#size += bytes.length;
       this.offsets[record.stream] = record.end;
       this.lastTime = record.time;
     }
-    if (this.#size >= this.#cap.maxFileBytes) await this.#rotate();
+    await this.#file!.appendFile(Buffer.concat(pending));
   }
 
   async close(): Promise<void> {
@@ -147,6 +154,7 @@ export class RecordWriter {
     this.#size = HEADER_BYTES;
   }
 
+  /** The new file is there before the oldest goes: it says how far the output is recorded, and must never be missing. */
   async #rotate(): Promise<void> {
     await this.close();
     await this.#create(this.#sequence + 1);

@@ -27,36 +27,67 @@ export async function* queryLogs(
   const until = time(query.until, 'until');
   const wanted = (record: LogRecord): boolean =>
     (record.stream === 'stdout' ? query.stdout : query.stderr) && record.time >= since;
-  let skip = query.tail === undefined ? 0 : await surplus(folder, query.tail, wanted, until);
-  for await (const record of records(folder, query.follow ? source : () => undefined, signal)) {
-    if (until !== undefined && record.time > until) return;
-    if (!wanted(record) || skip-- > 0) continue;
+  const isAfter = (record: LogRecord): boolean => until !== undefined && record.time > until;
+  const from = query.tail === undefined ? undefined : await beginning(folder, query.tail, wanted, isAfter);
+  let skip = from?.skip ?? 0;
+  /** What is written while we read is no part of the tail, unless it is followed. */
+  let left = query.follow ? Number.POSITIVE_INFINITY : (query.tail ?? Number.POSITIVE_INFINITY);
+  const live = query.follow ? source : () => undefined;
+  for await (const { record, sequence } of records(folder, from?.sequence ?? 0, live, signal)) {
+    if (left <= 0 || isAfter(record)) return;
+    if (!wanted(record)) continue;
+    if (sequence === from?.sequence && skip-- > 0) continue;
+    left--;
     yield { stream: record.stream, time: formatTime(record.time), data: Buffer.from(record.data) };
   }
 }
 
-/** How many of the matching lines that are there now come before the last `tail`. Counted first, so memory stays flat. */
-async function surplus(
+/** A file, and how many of its matching lines come before. */
+interface Beginning {
+  readonly sequence: number;
+  readonly skip: number;
+}
+
+/**
+ * Where the last `tail` matching lines begin; undefined: they are all. Files are counted from the newest back, so a short
+ * tail of a long log is cheap, and a file that is dropped meanwhile shifts nothing in the others.
+ */
+async function beginning(
   folder: string,
   tail: number,
   wanted: (record: LogRecord) => boolean,
-  until: bigint | undefined,
-): Promise<number> {
-  let count = 0;
-  for await (const record of records(folder, () => undefined, new AbortController().signal)) {
-    if (until !== undefined && record.time > until) break;
-    if (wanted(record)) count++;
+  isAfter: (record: LogRecord) => boolean,
+): Promise<Beginning | undefined> {
+  let missing = tail;
+  for (const sequence of (await sequences(folder)).reverse()) {
+    const reader = await RecordReader.open(folder, sequence);
+    if (!reader) return undefined; // this one was dropped, and with it all that are older
+    try {
+      let count = 0;
+      for (let batch = await reader.next(); batch.length > 0; batch = await reader.next())
+        for (const record of batch) if (wanted(record) && !isAfter(record)) count++;
+      if (count >= missing) return { sequence, skip: count - missing };
+      missing -= count;
+    } finally {
+      await reader.close();
+    }
   }
-  return Math.max(0, count - tail);
+  return undefined;
 }
 
-/** All records from the oldest on; waits at the end while the source goes on. A dropped file is stepped over. */
+interface Found {
+  readonly record: LogRecord;
+  readonly sequence: number;
+}
+
+/** All records from a file on; waits at the end while the source goes on. A dropped file is stepped over. */
 async function* records(
   folder: string,
+  from: number,
   source: () => LogSource | undefined,
   signal: AbortSignal,
-): AsyncGenerator<LogRecord> {
-  let sequence = (await sequences(folder))[0];
+): AsyncGenerator<Found> {
+  let sequence = (await sequences(folder)).find((other) => other >= from);
   while (sequence !== undefined && !signal.aborted) {
     const reader = await RecordReader.open(folder, sequence);
     if (reader) {
@@ -77,7 +108,7 @@ async function* recordsOf(
   sequence: number,
   source: () => LogSource | undefined,
   signal: AbortSignal,
-): AsyncGenerator<LogRecord> {
+): AsyncGenerator<Found> {
   while (!signal.aborted) {
     // Asked for before reading: what comes between the reading and the waiting ends the waiting.
     const live = source();
@@ -87,7 +118,7 @@ async function* recordsOf(
     const superseded = (await sequences(folder)).some((other) => other > sequence);
     const batch = await reader.next();
     try {
-      for (const record of batch) yield record;
+      for (const record of batch) yield { record, sequence };
       if (batch.length > 0) continue;
       if (superseded || ended) return;
       await changed;

@@ -101,6 +101,23 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       assert.equal(await runtime.get(wanted.id), undefined);
     });
 
+    test('without a log the output goes nowhere, and who asks for it is told', async () => {
+      const { runtime } = harness;
+      for (const TTY of [false, true]) {
+        const wanted = { ...config({ Command: TALKS, TTY }), logging: { Name: 'none' } };
+        await runtime.create(wanted);
+        await eventsUntil(
+          () => runtime.start(wanted.id),
+          (event) => event.type === 'exit' && event.id === wanted.id && event.exitCode === 7,
+        );
+        await assert.rejects(lines(wanted.id), {
+          code: 'unimplemented',
+          message: 'configured logging driver does not support reading',
+        });
+        await runtime.remove(wanted.id);
+      }
+    });
+
     test('what cannot be is refused: no image, the same id twice, no such signal, no such container', async () => {
       const { runtime } = harness;
       await assert.rejects(runtime.create({ ...config(), image: 'absent:1' }), {

@@ -7,7 +7,7 @@
  */
 import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
-import type { ContainerSpec, Labels, MountSpec, ResourceSpec } from '../model/spec.ts';
+import type { ContainerSpec, Labels, LogDriverSpec, MountSpec, ResourceSpec } from '../model/spec.ts';
 import type { ContainerArchives } from './archive.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import type { Usage } from './usage.ts';
@@ -19,6 +19,8 @@ export interface ContainerConfig {
   readonly image: string;
   readonly spec: ContainerSpec;
   readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  /** What becomes of its output; see model/log-driver.ts. */
+  readonly logging?: LogDriverSpec;
   readonly hostname: string;
   /** Path of an existing network namespace. */
   readonly netnsPath: string;
@@ -204,7 +206,10 @@ export interface ContainerRuntime {
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
   /** Puts `action` among the events, behind those of what was done. */
   announce(id: ContainerId, action: string): void;
-  /** Output of the container from its record files; with `follow`, ends when the container has ended. */
+  /**
+   * Output of the container from its record files; with `follow`, ends when the container has ended. `unimplemented`
+   * where none is kept.
+   */
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
   /** What is written goes to the container's input (`OpenStdin`); ended, it closes that input for good. */
   stdin(id: ContainerId): Promise<Writable>;

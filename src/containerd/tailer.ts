@@ -186,7 +186,8 @@ export class Tailer {
 
   #reclaim(source: Source, recorded: number, last: boolean): void {
     const upTo = Math.floor(recorded / PAGE) * PAGE;
-    if (upTo - source.punched < (last ? PAGE : PUNCH_EVERY)) return;
+    const every = Math.min(PUNCH_EVERY, this.#options.cap.maxFileBytes);
+    if (upTo - source.punched < (last ? PAGE : Math.max(PAGE, every))) return;
     this.#options.punch(source.file.fd, upTo);
     source.punched = upTo;
   }

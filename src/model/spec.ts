@@ -134,6 +134,11 @@ export interface PlacementSpec {
   Platforms?: { Architecture?: string; OS?: string }[];
 }
 
+export interface LogDriverSpec {
+  Name?: string;
+  Options?: Record<string, string>;
+}
+
 export interface TaskSpec {
   ContainerSpec: ContainerSpec;
   Resources?: {
@@ -144,7 +149,7 @@ export interface TaskSpec {
   RestartPolicy?: RestartPolicy;
   Placement?: PlacementSpec;
   Networks?: NetworkAttachmentSpec[];
-  LogDriver?: { Name?: string; Options?: Record<string, string> };
+  LogDriver?: LogDriverSpec;
   ForceUpdate?: number;
   /** `attachment`: no container, but a stand on networks for one that a user started on the task's node by hand. */
   Runtime?: string;
@@ -203,7 +208,7 @@ export interface SwarmSpec {
   };
   Dispatcher: { HeartbeatPeriod?: number };
   CAConfig: { NodeCertExpiry?: number; ForceRotate?: number };
-  TaskDefaults: { LogDriver?: { Name?: string; Options?: Record<string, string> } };
+  TaskDefaults: { LogDriver?: LogDriverSpec };
   EncryptionConfig: { AutoLockManagers: boolean };
 }
 

@@ -1,5 +1,5 @@
 /** A container of a user's own (`docker run`): no service's task, made on one node by hand, started and ended by hand. */
-import type { ContainerSpec, Labels, PortSpec, ResourceSpec } from './spec.ts';
+import type { ContainerSpec, Labels, LogDriverSpec, PortSpec, ResourceSpec } from './spec.ts';
 
 /** Where it stands: on overlay networks as a task does, on the node's gateway bridge alone, or nowhere. */
 export type StandaloneNetwork =
@@ -15,6 +15,7 @@ export interface StandaloneSpec {
   readonly name: string;
   readonly container: ContainerSpec;
   readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  readonly logging?: LogDriverSpec;
   readonly hostname: string;
   readonly labels: Labels;
   readonly network: StandaloneNetwork;

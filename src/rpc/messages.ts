@@ -92,6 +92,8 @@ export interface LogRequest {
   readonly until: string | undefined;
   readonly stdout: boolean;
   readonly stderr: boolean;
+  /** Of tasks that were read before: time of the last line that came. Only later ones are wanted, and all of them. */
+  readonly after?: Readonly<Record<TaskId, string>>;
 }
 
 export type ToAgent =

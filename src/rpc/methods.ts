@@ -99,6 +99,7 @@ const logRequest: z.ZodType<LogRequest> = z.object({
   until: z.string().optional(),
   stdout: z.boolean(),
   stderr: z.boolean(),
+  after: z.record(z.string(), z.string()).optional(),
 }) as unknown as z.ZodType<LogRequest>;
 
 const logRecord: z.ZodType<LogRecord> = z.object({

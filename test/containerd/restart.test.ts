@@ -110,6 +110,26 @@ test('the reader is killed again and again under full output: every line is ther
   await runtime.remove(config.id);
 });
 
+test('a log is as large as its container says, and its newest lines are whole', async () => {
+  const logging = { Name: 'json-file', Options: { 'max-size': '100k', 'max-file': '3' } };
+  const config = { ...shell('seq 100000'), logging };
+  await runtime.create(config);
+  await runtime.close(); // what is written now is read by the next
+  const starter = await own.open();
+  await starter.start(config.id);
+  await starter.close();
+  runtime = await own.open();
+  await output(config.id); // to its end, over what is dropped meanwhile
+  const lines = (await output(config.id)).trimEnd().split('\n');
+  assert.equal(lines.at(-1), '100000');
+  for (let i = 1; i < lines.length; i++) assert.equal(Number(lines[i]), Number(lines[i - 1]) + 1);
+  const bytes = recordedBytes(config.id);
+  assert.ok(bytes > 150_000 && bytes <= 300_000, `${bytes} bytes of records`);
+  const raw = statSync(join(own.root, 'data', 'containers', config.id, 'stdout'));
+  assert.ok(raw.blocks * 512 <= 100_000, `${raw.blocks * 512} bytes behind the tail`);
+  await runtime.remove(config.id);
+});
+
 test('a container that ends while nobody is there: its output and exit code are found afterwards', async () => {
   const config = shell('echo before; sleep 0.3; echo after; exit 9');
   await runtime.create(config);

@@ -125,6 +125,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () 
         '100ms',
         IMAGE,
         'udp=53',
+        'lines=1',
       ],
     );
   });
@@ -278,7 +279,16 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 300_000 }, () 
   });
 
   test('a node that is gone: its tasks run elsewhere, and it is used again when it is back', async () => {
+    const off = (await stage.running('web')).find((t) => t.node === 'node2')!;
     await stage.lab.powerOff('node2');
+    const logs = await stage.docker('node1').run('service', 'logs', 'web');
+    assert.equal(logs.code, 1, 'it ends, although a node does not answer');
+    assert.match(
+      logs.stderr,
+      /incomplete log stream\. some logs could not be retrieved .*: node \w{25} (is not available|disconnected unexpectedly)/,
+    );
+    assert.match(logs.stdout, /^web\.\d\.\w+@node1\s+\| line 1$/m, 'the others are heard');
+    assert.ok(!logs.stdout.includes(off.id));
     await until(
       'node2 to be down',
       async () => /node2\s+Down/.test(await docker('node', 'ls')) || 'still ready',

@@ -187,9 +187,77 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.deepEqual([...seen].sort(), ['node1', 'node2']);
     const id = (await stage.docker('node2').ok('ps', '-q', '--filter', 'name=chat')).trim();
     assert.match(await stage.docker('node2').ok('logs', '--tail', '2', id), /line \d+/);
-    const raw = await docker('service', 'logs', '--raw', '--tail', '1', 'chat');
+    // Of any two lines in a row one is not of standard error.
+    const raw = await docker('service', 'logs', '--raw', '--tail', '2', 'chat');
     assert.match(raw, /^line \d+\n/);
     await docker('service', 'rm', 'chat');
+  });
+
+  test('a log keeps to its options; a follower misses no line over rotations and a kill of the daemon', async () => {
+    const count = 'i=0; while :; do i=$((i+1)); echo count $i; sleep 0.01; done';
+    await docker(
+      ...[
+        'service',
+        'create',
+        '--no-resolve-image',
+        '--detach',
+        '--name',
+        'count',
+        '--stop-grace-period',
+        '0s',
+      ],
+      ...['--log-driver', 'json-file', '--log-opt', 'max-size=5k', '--log-opt', 'max-file=3'],
+      ...['--log-opt', 'labels=tier', '--container-label', 'tier=front', '--env', 'A=1'],
+      ...['--constraint', 'node.hostname==node2', '--entrypoint', '/bin/sh', IMAGE, '-c', count],
+    );
+    const follow = stage.docker('node1').start('service', 'logs', '-f', '--raw', 'count');
+    let text = '';
+    follow.stdout!.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    const seen = () => text.split('\n').slice(0, -1);
+    const reached = (line: number) =>
+      until(`line ${line}`, async () => seen().length >= line || `${seen().length} came`, {
+        timeoutMs: 20_000,
+      });
+    await reached(100);
+    await stage.lab.kill('node2', 'skeind');
+    await stage.lab.start('node2');
+    await reached(700);
+    follow.kill('SIGTERM');
+    for (const [i, line] of seen().entries()) assert.equal(line, `count ${i + 1}`);
+    const kept = (await docker('service', 'logs', '--raw', 'count')).split('\n').slice(0, -1);
+    assert.ok(kept.length > 100 && kept.length <= 500, `${kept.length} lines of some 30 bytes are kept`);
+    assert.notEqual(kept[0], 'count 1');
+    const last = await docker('service', 'logs', '--details', '--timestamps', '--tail', '1', 'count');
+    assert.match(last, /^2\d{3}-\S+T\S+\.\d{9}Z count\.1\.\w+@node2\s+\| tier=front count \d+\n$/);
+    const [, since, number] = /^(\S+) .* (\d+)$/m.exec(last)!;
+    const later = await docker('service', 'logs', '--raw', '--since', since!, 'count');
+    assert.equal(later.split('\n')[0], `count ${number}`);
+    const node2 = stage.docker('node2');
+    const id = (await node2.ok('ps', '-q', '--filter', 'name=count')).trim();
+    assert.equal(await node2.ok('logs', '--since', since!, '--until', since!, id), `count ${number}\n`);
+    assert.match(await node2.ok('logs', '--details', '--tail', '1', id), /^tier=front count \d+\n$/);
+    await docker('service', 'update', '--detach', '--log-driver', 'none', 'count');
+    await until(
+      'it has no log',
+      async () => {
+        const { stderr } = await stage
+          .docker('node1')
+          .run('service', 'logs', '--raw', '--tail', '1', 'count');
+        const tasks = await stage.running('count');
+        return (
+          (tasks.length === 1 &&
+            !(await stage.docker('node1').run('service', 'logs', '--raw', tasks[0]!.id)).stdout) ||
+          stderr
+        );
+      },
+      { timeoutMs: 20_000 },
+    );
+    const [silent] = await stage.running('count');
+    assert.match(
+      await stage.docker('node1').fails('service', 'logs', silent!.id),
+      /configured logging driver does not support reading/,
+    );
+    await docker('service', 'rm', 'count');
   });
 
   test('stop-first: the old task of a slot has ended before the new one starts', async () => {

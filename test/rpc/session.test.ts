@@ -194,7 +194,7 @@ const task = (id: string, nodeId: string): Draft<'task'> =>
     serviceLabels: {},
     endpointSpec: {},
     desiredState: 'running',
-    status: status('assigned'),
+    status: status('running'),
     attachments: [],
     registryAuth: undefined,
     jobIteration: undefined,
@@ -275,7 +275,7 @@ test('the identity is kept with its key for its owner only, and renewed in the m
 
 const query = { tail: undefined, since: undefined, until: undefined, stdout: true, stderr: true };
 
-test('logs of many nodes are one stream; a node without a session ends its part', async () => {
+test('logs of many nodes are one stream; a node without a session ends its part, and is named', async () => {
   const [a, b] = [await startAgent([leader.addr]), await startAgent([leader.addr])];
   await until('sessions', () => a.session.connected && b.session.connected);
   await store.transact([
@@ -287,8 +287,11 @@ test('logs of many nodes are one stream; a node without a session ends its part'
   const lines: string[] = [];
   const tasks = () => ['la', 'lb', 'lx'] as TaskId[];
   const { signal } = new AbortController();
-  for await (const { taskId, time } of leader.broker.read({ ...query, follow: false }, { tasks }, signal))
-    lines.push(`${taskId}${time}`);
+  const read = async () => {
+    for await (const { taskId, time } of leader.broker.read({ ...query, follow: false }, { tasks }, signal))
+      lines.push(`${taskId}${time}`);
+  };
+  await assert.rejects(read(), /incomplete log stream\. .*: node nowhere is not available$/);
   assert.deepEqual(lines.sort(), ['la0', 'la1', 'la2', 'lb0', 'lb1', 'lb2']);
   await a.end();
   await b.end();

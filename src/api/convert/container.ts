@@ -183,7 +183,10 @@ function hostConfig(container: ContainerInfo): object {
   const own = ownSpec(container);
   return {
     Binds: null,
-    LogConfig: { Type: 'json-file', Config: {} },
+    LogConfig: {
+      Type: container.config.logging?.Name || 'json-file',
+      Config: container.config.logging?.Options ?? {},
+    },
     NetworkMode: networkMode(own),
     PortBindings: portBindings(own?.ports ?? []),
     RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },

@@ -3,7 +3,8 @@
  * as it says anything but its default: nothing a user asked for is silently left out.
  */
 import type { z } from 'zod';
-import type { MountSpec, PortSpec } from '../../model/spec.ts';
+import { logPolicy } from '../../model/log-driver.ts';
+import type { LogDriverSpec, MountSpec, PortSpec } from '../../model/spec.ts';
 import type { StandaloneNetwork, StandaloneSpec } from '../../model/standalone.ts';
 import { invalid, refused } from '../http-error.ts';
 import { type containerCreateBody, hostConfig } from '../schemas.ts';
@@ -71,6 +72,7 @@ export function newContainer(
       ...(host.NanoCpus && { NanoCPUs: host.NanoCpus }),
       ...(host.PidsLimit && host.PidsLimit > 0 && { Pids: host.PidsLimit }),
     },
+    ...(host.LogConfig && { logging: loggingOf(host.LogConfig) }),
     hostname: body.Hostname ?? '',
     labels: body.Labels ?? {},
     network: networkOf(body, host),
@@ -118,13 +120,18 @@ function refuseHost(host: Host): void {
     throw refused(
       `skein does not restart containers that were started by hand (--restart ${restart}); make a service`,
     );
-  const driver = host.LogConfig?.Type;
-  if (driver && driver !== 'json-file')
-    throw refused(`skein does not serve the log driver ${driver} for containers`);
+  if (host.LogConfig?.Type === 'none')
+    throw refused('skein shows docker run and attach from the log: --log-driver none is for services only');
   if (host.ShmSize && host.ShmSize !== 64 * 1024 * 1024)
     throw refused('skein does not serve --shm-size; mount a tmpfs on /dev/shm');
   if (host.MemorySwap && host.MemorySwap !== host.Memory * 2 && host.MemorySwap !== -1)
     throw refused('skein does not serve --memory-swap');
+}
+
+function loggingOf({ Type, Config }: NonNullable<Host['LogConfig']>): LogDriverSpec {
+  const driver = { Name: Type ?? '', Options: Config ?? {} };
+  logPolicy(driver);
+  return driver;
 }
 
 function networkOf({ NetworkingConfig }: Body, { NetworkMode }: Host): StandaloneNetwork {

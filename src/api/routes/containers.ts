@@ -8,7 +8,9 @@ import { invalid } from '../http-error.ts';
 import { logQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import type { ContainerInfo, ImageInfo, LogLine } from '../../containerd/runtime.ts';
+import { SkeinError } from '../../model/errors.ts';
 import type { TaskId } from '../../model/ids.ts';
+import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { oneOf } from './nodes.ts';
@@ -160,8 +162,12 @@ async function logs(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
   const query = logQuery(request);
-  const details = request.flag('details') ? renderDetails({}) : '';
-  const tty = container.config.spec.TTY ?? false;
+  const { logging, labels, spec } = container.config;
+  const details = request.flag('details')
+    ? renderDetails(logAttributes(logging, labels, spec.Env ?? []))
+    : '';
+  if (logPolicy(logging).kind === 'none') throw new SkeinError('unimplemented', UNREADABLE);
+  const tty = spec.TTY ?? false;
   const lines = plain(engine.logs(container.id, query, request.signal), details);
   return logAnswer(lines, { tty, timestamps: request.flag('timestamps') });
 }

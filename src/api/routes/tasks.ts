@@ -5,6 +5,8 @@ import { type Filters, parseFilters } from '../filters.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
 import { logQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
+import { SkeinError } from '../../model/errors.ts';
+import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord } from '../../rpc/messages.ts';
 import { slotName } from '../../model/names.ts';
@@ -96,7 +98,9 @@ export function taskLogs(
   tty: boolean,
 ): Answer {
   const query = logQuery(request);
-  const known = new Map(tasks.map((task) => [task.id, task]));
+  const readable = tasks.filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none');
+  if (readable.length === 0 && tasks.length > 0) throw new SkeinError('unimplemented', UNREADABLE);
+  const known = new Map(readable.map((task) => [task.id, task]));
   const details = request.flag('details');
   const records = cluster.logs({ ...query, tasks: [...known.keys()] }, request.signal);
   const lines = format(records, (id) =>
@@ -117,6 +121,11 @@ async function* format(
 const attributes = (task: Task | undefined): string =>
   task
     ? renderDetails({
+        ...logAttributes(
+          task.spec.LogDriver,
+          task.spec.ContainerSpec.Labels ?? {},
+          task.spec.ContainerSpec.Env ?? [],
+        ),
         'com.docker.swarm.node.id': task.nodeId ?? '',
         'com.docker.swarm.service.id': task.serviceId,
         'com.docker.swarm.task.id': task.id,

@@ -49,6 +49,7 @@ const REFUSED: [string | RegExp, Partial<ServiceSpec>][] = [
     'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
     { UpdateConfig: { Parallelism: 1, MaxFailureRatio: 2 } },
   ],
+  ["invalid size: '1x'", template({ LogDriver: { Options: { 'max-size': '1x' } } })],
   ['invalid mount target, must be an absolute path: b', mount({ Target: 'b' })],
   ['invalid bind mount source, source path must not be empty', mount({ Source: '' })],
   ['invalid bind mount source, must be an absolute path: a', mount({ Source: 'a' })],
@@ -93,12 +94,8 @@ for (const [words, patch] of REFUSED)
 
 const UNSERVED: [string, Partial<ServiceSpec>][] = [
   [
-    'log driver "syslog" is not served by Skein: output is kept on the node (json-file)',
+    'log driver "syslog" is not served by Skein: output is kept on the node (json-file), or not at all (none)',
     template({ LogDriver: { Name: 'syslog' } }),
-  ],
-  [
-    'log options are not served by Skein yet: max-file, max-size',
-    template({ LogDriver: { Name: 'json-file', Options: { 'max-size': '1m', 'max-file': '2' } } }),
   ],
   ['isolation "hyperv" is of Windows: Skein runs Linux containers', container({ Isolation: 'hyperv' })],
   [

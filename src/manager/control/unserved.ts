@@ -1,22 +1,27 @@
 /** What Docker takes in a service's spec and Skein cannot honour: refused in words, never ignored. */
 import type { ContainerSpec, MountSpec, NetworkAttachmentSpec, TaskSpec } from '../../model/spec.ts';
-import { unimplemented } from './refusal.ts';
+import { SkeinError } from '../../model/errors.ts';
+import { logPolicy } from '../../model/log-driver.ts';
+import { invalid, unimplemented } from './refusal.ts';
 
 export function checkServed({
   ContainerSpec: container,
   LogDriver: log,
   Networks: networks = [],
 }: TaskSpec): void {
-  if (log?.Name && log.Name !== 'json-file')
-    throw unimplemented(
-      `log driver "${log.Name}" is not served by Skein: output is kept on the node (json-file)`,
-    );
-  const options = Object.keys(log?.Options ?? {});
-  if (options.length > 0)
-    throw unimplemented(`log options are not served by Skein yet: ${options.sort().join(', ')}`);
+  checkLogDriver(log);
   checkContainer(container);
   for (const mount of container.Mounts ?? []) checkMount(mount);
   for (const network of networks) checkAttachment(network);
+}
+
+function checkLogDriver(log: TaskSpec['LogDriver']): void {
+  try {
+    logPolicy(log);
+  } catch (error) {
+    const { code, message } = SkeinError.from(error);
+    throw code === 'unimplemented' ? unimplemented(message) : invalid(message);
+  }
 }
 
 function checkContainer({ Isolation: isolation, Configs: configs = [], Privileges }: ContainerSpec): void {
