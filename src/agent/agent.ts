@@ -20,7 +20,9 @@ import type { NetworkStatusFile } from '../net/network-status.ts';
 import type { Prober } from '../net/probe-socket.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
+import type { CollectionPolicy } from './collection-plan.ts';
 import { FirewallLoop } from './firewall-loop.ts';
+import { DEFAULT_POLICY, diskOf, ImageCollector } from './image-collector.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
 import type { PayloadStore } from './payload-store.ts';
@@ -54,6 +56,8 @@ export interface AgentOptions {
   readonly resolvConf?: () => Promise<string>;
   readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
+  /** When images that tasks brought are given up. */
+  readonly collection?: CollectionPolicy;
 }
 
 const REOPEN_MS = 1_000;
@@ -63,6 +67,7 @@ export class Agent {
   readonly #reporter: Reporter;
   readonly networkLoop: NetworkLoop;
   readonly #worker: Worker;
+  readonly #collector: ImageCollector;
   readonly #steering: SteeringLoop | undefined;
   readonly #firewall: FirewallLoop | undefined;
   readonly #abort = new AbortController();
@@ -99,6 +104,15 @@ export class Agent {
       clock,
       log,
     });
+    this.#collector = new ImageCollector({
+      images: runtime.images,
+      assignments,
+      policy: options.collection ?? DEFAULT_POLICY,
+      disk: () => diskOf(dataRoot),
+      ...(options.tell && { tell: options.tell }),
+      clock,
+      log,
+    });
     this.#worker = new Worker({
       runtime,
       network,
@@ -122,12 +136,14 @@ export class Agent {
     this.#unsubscribe = this.#options.assignments.onChange(({ tasks, network }) => {
       if (network) this.networkLoop.mark();
       for (const id of tasks) this.#worker.follow(id);
+      if (tasks.length > 0) this.#collector.mark();
       this.#lookAtAll();
     });
     this.networkLoop.start();
     this.#steering?.start();
     this.#firewall?.start();
     this.#worker.start();
+    this.#collector.start();
     this.#events = this.#watch();
     this.#lookAtAll();
     return this;
@@ -138,7 +154,8 @@ export class Agent {
     this.#abort.abort();
     this.#unsubscribe?.();
     this.#steering?.stop();
-    await Promise.all([this.#worker.stop(), this.networkLoop.stop(), this.#firewall?.stop(), this.#events]);
+    const loops = [this.#worker, this.networkLoop, this.#collector];
+    await Promise.all([...loops.map((loop) => loop.stop()), this.#firewall?.stop(), this.#events]);
   }
 
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord> {
@@ -171,6 +188,7 @@ export class Agent {
         for await (const event of runtime.events(signal)) {
           if (event.type === 'resync') this.#markAll();
           else if (isNews(event)) this.#worker.mark(event.id);
+          if (event.type === 'delete') this.#collector.mark();
         }
       } catch (error) {
         if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });

@@ -312,7 +312,8 @@ export class Worker {
     const work = (async () => {
       try {
         const { runtime, tell } = this.#options;
-        await runtime.images.pull(reference, { ...(auth && { auth }), signal: pull.signal });
+        const { signal } = pull;
+        await runtime.images.pull(reference, { ...(auth && { auth }), signal, forTask: true });
         tell?.(imageEvent('pull', reference));
       } catch (error) {
         if (!pull.signal.aborted) local.failure = { state: 'rejected', err: pullError(error, reference) };

@@ -4,7 +4,7 @@ import { sha256 } from './image-format.ts';
 import { removalConflict } from './image-removal.ts';
 import { loadedNames } from './fake-archive.ts';
 import { familiarName, familiarRepository, fullName, parseReference } from './reference.ts';
-import type { ImageInfo, ImageStore, PullProgress, RegistryAuth } from './runtime.ts';
+import type { ImageInfo, ImageStore, PullOptions, RegistryAuth, TaskImage } from './runtime.ts';
 
 interface User {
   readonly imageId: string;
@@ -15,6 +15,7 @@ export class FakeImages implements ImageStore {
   readonly #enter: (call: 'pull' | 'load', what: string) => Promise<void>;
   /** Full name to image id. */
   readonly #names = new Map<string, string>();
+  readonly #ofTasks = new Set<string>();
   readonly #images = new Map<string, ImageInfo>();
   readonly #remote = new Map<string, ImageInfo>();
   readonly #users = new Map<string, User>();
@@ -29,7 +30,7 @@ export class FakeImages implements ImageStore {
   add(name: string, more: Partial<ImageInfo> = {}, seed = name): ImageInfo {
     const image = fakeImage(seed, more);
     this.#images.set(image.id, image);
-    this.#names.set(fullName(parseReference(name)), image.id);
+    this.#name(fullName(parseReference(name)), image.id, false);
     return this.#info(image.id);
   }
 
@@ -60,10 +61,7 @@ export class FakeImages implements ImageStore {
     return this.#find(reference) !== undefined;
   }
 
-  async pull(
-    reference: string,
-    options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal } = {},
-  ): Promise<ImageInfo> {
+  async pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {
     const parsed = parseReference(reference);
     await this.#enter('pull', reference);
     if (!this.authorize(reference, options.auth))
@@ -79,8 +77,8 @@ export class FakeImages implements ImageStore {
       );
     options.onProgress?.({ id: image.id.slice(7, 19), status: 'Pull complete' });
     this.#images.set(image.id, image);
-    this.#names.set(fullName(parsed), image.id);
-    this.#names.set(fullName({ ...parsed, digest: sha256(`manifest ${image.id}`) }), image.id);
+    for (const reference of [parsed, { ...parsed, digest: sha256(`manifest ${image.id}`) }])
+      this.#name(fullName(reference), image.id, options.forTask ?? false);
     return this.#info(image.id);
   }
 
@@ -94,7 +92,26 @@ export class FakeImages implements ImageStore {
   async tag(source: string, target: string): Promise<void> {
     const id = this.#find(source);
     if (id === undefined) throw new SkeinError('not-found', `No such image: ${source}`);
-    this.#names.set(fullName(parseReference(target)), id);
+    this.#name(fullName(parseReference(target)), id, false);
+  }
+
+  async ofTasks(): Promise<readonly TaskImage[]> {
+    return [...this.#images.values()].flatMap(({ id, size }) => {
+      const names = [...this.#names].filter(([, of]) => of === id).map(([name]) => name);
+      if (!names.every((name) => this.#ofTasks.has(name))) return [];
+      return [{ id, names, size, inUse: [...this.#users.values()].some((user) => user.imageId === id) }];
+    });
+  }
+
+  async forget({ id, names }: TaskImage): Promise<void> {
+    for (const name of names) if (this.#ofTasks.delete(name)) this.#names.delete(name);
+    if (![...this.#names.values()].includes(id)) this.#images.delete(id);
+  }
+
+  #name(name: string, id: string, forTask: boolean): void {
+    if (!forTask) this.#ofTasks.delete(name);
+    else if (!this.#names.has(name)) this.#ofTasks.add(name);
+    this.#names.set(name, id);
   }
 
   async remove(
@@ -116,7 +133,10 @@ export class FakeImages implements ImageStore {
     });
     if (conflict !== undefined) throw new SkeinError('failed-precondition', conflict);
     const doomed = name === undefined || names.every((n) => n === name || n.includes('@')) ? names : [name];
-    for (const each of doomed) this.#names.delete(each);
+    for (const each of doomed) {
+      this.#names.delete(each);
+      this.#ofTasks.delete(each);
+    }
     const gone = doomed.length === names.length;
     if (gone) this.#images.delete(imageId);
     return {

@@ -24,8 +24,9 @@ import type { ImageRunConfig } from './oci-spec.ts';
 import { mediaType, pullContent, shortDigest } from './pull.ts';
 import { familiarName, familiarRepository, fullName, parseReference, type Reference } from './reference.ts';
 import type { RegistryClient } from './registry.ts';
-import type { ImageInfo, ImageStore, PullProgress, RegistryAuth } from './runtime.ts';
+import type { ImageInfo, ImageStore, PullOptions, PullProgress, RegistryAuth, TaskImage } from './runtime.ts';
 import { SharedRuns } from './shared-runs.ts';
+import { forgetNames, nameLabels, renamedFields, taskImages } from './task-images.ts';
 import { unpack } from './unpack.ts';
 
 /** What a container is made from. */
@@ -94,16 +95,14 @@ export class Images implements ImageStore {
     return this.#find(reference);
   }
 
-  pull(
-    reference: string,
-    options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal },
-  ): Promise<ImageInfo> {
+  pull(reference: string, options: PullOptions): Promise<ImageInfo> {
     const parsed = parseReference(reference);
+    const { auth, forTask = false } = options;
     // Credentials are part of the key: who has none does not get what another was allowed to see.
-    const key = JSON.stringify([fullName(parsed), options.auth ?? null]);
+    const key = JSON.stringify([fullName(parsed), auth ?? null, forTask]);
     return this.#pulls.run(
       key,
-      (signal, progress) => this.#pull(parsed, options.auth, signal, progress),
+      (signal, progress) => this.#pull(parsed, { auth, forTask }, signal, progress),
       options.onProgress ?? (() => {}),
       options.signal,
     );
@@ -121,7 +120,7 @@ export class Images implements ImageStore {
       )) {
         const references = names.map((name) => parseReference(name));
         const keep = references.length > 0 ? references.map(fullName) : [manifest.config.digest];
-        await this.#install(target, manifest, undefined, keep, options);
+        await this.#install(target, manifest, undefined, { all: keep, forTask: false }, options);
         loaded.push(...(references.length > 0 ? references.map(familiarName) : [manifest.config.digest]));
       }
       return loaded;
@@ -165,6 +164,21 @@ export class Images implements ImageStore {
     };
   }
 
+  async ofTasks(): Promise<readonly TaskImage[]> {
+    const all = await Promise.all(
+      (await this.#records()).map(async (record) => ({ record, image: await this.#resolve(record.target!) })),
+    );
+    const whole = all.flatMap(({ record, image }) => (image ? [{ record, image }] : []));
+    const found = taskImages(whole);
+    if (found.length === 0) return [];
+    const used = new Set((await this.#options.users()).map(({ imageId }) => imageId));
+    return found.map((image) => ({ ...image, inUse: used.has(image.id) }));
+  }
+
+  async forget({ names }: TaskImage): Promise<void> {
+    await forgetNames(this.#api, names);
+  }
+
   async resolve(reference: string, auth?: RegistryAuth) {
     const parsed = parseReference(reference);
     const session = this.#options.registry.session(parsed, auth);
@@ -194,7 +208,7 @@ export class Images implements ImageStore {
 
   async #pull(
     reference: Reference,
-    auth: RegistryAuth | undefined,
+    { auth, forTask }: { readonly auth: RegistryAuth | undefined; readonly forTask: boolean },
     signal: AbortSignal,
     progress: (p: PullProgress) => void,
   ): Promise<ImageInfo> {
@@ -209,7 +223,8 @@ export class Images implements ImageStore {
       const before = (await this.#named(fullName(reference)))?.target?.digest;
       const { target, manifest, child } = await pullContent(context, reference);
       const digestName = fullName({ ...reference, digest: target.digest });
-      await this.#install(target, manifest, child, [fullName(reference), digestName], call, progress);
+      const names = { all: [fullName(reference), digestName], forTask };
+      await this.#install(target, manifest, child, names, call, progress);
       progress({ id: '', status: `Digest: ${target.digest}` });
       const status = before === target.digest ? 'Image is up to date for' : 'Downloaded newer image for';
       progress({ id: '', status: `Status: ${status} ${name}` });
@@ -222,7 +237,7 @@ export class Images implements ImageStore {
     target: Descriptor,
     manifest: Manifest,
     child: Descriptor | undefined,
-    names: readonly string[],
+    names: { readonly all: readonly string[]; readonly forTask: boolean },
     call: CallOptions,
     progress: (p: PullProgress) => void = () => {},
   ): Promise<void> {
@@ -237,7 +252,7 @@ export class Images implements ImageStore {
     await labelBlob(this.#api, child?.digest ?? target.digest, labels);
     if (child)
       await labelBlob(this.#api, target.digest, { 'containerd.io/gc.ref.content.m.0': child.digest });
-    for (const name of new Set(names)) await this.#name(name, target);
+    for (const name of new Set(names.all)) await this.#name(name, target, names.forTask);
     // A layer shared with an image that was removed meanwhile may have gone before the names held it.
     const top = chainIds(diffIds(config)).at(-1);
     if (top && !(await unless('not-found', this.#api.snapshots.stat({ snapshotter: SNAPSHOTTER, key: top }))))
@@ -247,13 +262,14 @@ export class Images implements ImageStore {
   async #name(
     name: string,
     { mediaType, digest, size }: { mediaType: string; digest: string; size: number | bigint },
+    forTask = false,
   ) {
-    const image = { name, target: { mediaType, digest, size: BigInt(size) } };
+    const image = { name, target: { mediaType, digest, size: BigInt(size) }, labels: nameLabels(forTask) };
     try {
       await this.#api.images.create({ image });
     } catch (error) {
       if (!isCode(error, 'already-exists')) throw error;
-      await this.#api.images.update({ image, updateMask: { paths: ['target'] } });
+      await this.#api.images.update({ image, updateMask: { paths: renamedFields(forTask) } });
     }
   }
 

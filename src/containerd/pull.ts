@@ -76,18 +76,26 @@ export function mediaType(remote: Pick<RemoteManifest, 'bytes' | 'mediaType'>): 
   }
 }
 
-async function keep({ api, call }: PullContext, remote: RemoteManifest): Promise<Descriptor> {
-  const size = remote.bytes.length;
-  async function* bytes(): AsyncIterable<Uint8Array> {
-    yield remote.bytes;
+async function keep(context: PullContext, remote: RemoteManifest): Promise<Descriptor> {
+  const { api, call } = context;
+  const { digest, bytes } = remote;
+  async function* once(): AsyncIterable<Uint8Array> {
+    yield bytes;
   }
-  await writeBlob(
-    api,
-    { ref: `skein-manifest-${remote.digest}`, digest: remote.digest, size },
-    bytes(),
-    call,
-  );
-  return { mediaType: mediaType(remote), digest: remote.digest, size };
+  const blob = { ref: `skein-manifest-${digest}`, digest, size: bytes.length };
+  await alone(context, digest, async () => {
+    if (!(await claimBlob(api, digest, call))) await writeBlob(api, blob, once(), call);
+  });
+  return { mediaType: mediaType(remote), digest, size: bytes.length };
+}
+
+/** One at a time brings a blob here; who comes after finds it, or takes it up. */
+async function alone({ inFlight }: PullContext, digest: string, work: () => Promise<void>): Promise<void> {
+  for (let other = inFlight.get(digest); other; other = inFlight.get(digest))
+    await other.catch(() => undefined);
+  const own = work().finally(() => inFlight.delete(digest));
+  inFlight.set(digest, own);
+  await own;
 }
 
 const uniqueLayers = (manifest: Manifest): Descriptor[] => [
@@ -107,20 +115,12 @@ async function fetchLayer(context: PullContext, layer: Descriptor): Promise<void
   context.progress({ id, status: 'Download complete' });
 }
 
-async function fetchBlob(
+const fetchBlob = (
   context: PullContext,
   blob: Descriptor,
   onBytes: (current: number) => void,
-): Promise<void> {
-  const { inFlight } = context;
-  for (let other = inFlight.get(blob.digest); other; other = inFlight.get(blob.digest))
-    await other.catch(() => undefined);
-  const own = retried(context, () => fetchOnce(context, blob, onBytes)).finally(() =>
-    inFlight.delete(blob.digest),
-  );
-  inFlight.set(blob.digest, own);
-  await own;
-}
+): Promise<void> =>
+  alone(context, blob.digest, () => retried(context, () => fetchOnce(context, blob, onBytes)));
 
 async function fetchOnce(
   context: PullContext,

@@ -116,6 +116,24 @@ export interface ImageInfo {
   readonly layers: readonly string[];
 }
 
+/** An image all of whose names were brought by tasks' pulls alone. */
+export interface TaskImage {
+  readonly id: string;
+  /** In full, as `fullName` makes them. */
+  readonly names: readonly string[];
+  readonly size: number;
+  /** A container here is made from it, running or not. */
+  readonly inUse: boolean;
+}
+
+export interface PullOptions {
+  readonly auth?: RegistryAuth;
+  readonly onProgress?: (p: PullProgress) => void;
+  readonly signal?: AbortSignal;
+  /** A task wants it, not a person: names that are new by this pull are `ofTasks` until a person pulls or makes them. */
+  readonly forTask?: boolean;
+}
+
 export interface ImageStore {
   list(): Promise<readonly ImageInfo[]>;
   /** By tag, digest reference, id or unambiguous id prefix. */
@@ -126,15 +144,16 @@ export interface ImageStore {
    * Pulls from the registry that the reference names; several at once of one image do the work once. Errors:
    * `not-found`, `unauthenticated` / `permission-denied` ("pull access denied ..."), `unavailable`.
    */
-  pull(
-    reference: string,
-    options: { auth?: RegistryAuth; onProgress?: (p: PullProgress) => void; signal?: AbortSignal },
-  ): Promise<ImageInfo>;
+  pull(reference: string, options: PullOptions): Promise<ImageInfo>;
   /** Reads a `docker save` or OCI layout archive; `invalid-argument` for what is not one. Returns names or ids. */
   load(archive: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<readonly string[]>;
   tag(source: string, target: string): Promise<void>;
   /** Removes one name, or with an id all of them; returns what was untagged and deleted. */
   remove(reference: string, options: { force?: boolean }): Promise<{ untagged: string[]; deleted: string[] }>;
+  /** What no person asked for: may be given up when nothing needs it. */
+  ofTasks(): Promise<readonly TaskImage[]>;
+  /** Takes those names of an image away that are still of tasks alone; without a name it is gone. */
+  forget(image: TaskImage): Promise<void>;
   /** Digest and platforms of a reference as the registry says now. */
   resolve(
     reference: string,

@@ -2,6 +2,7 @@
 import { Agent } from '../agent/agent.ts';
 import { ClusterPlace } from '../agent/cluster-place.ts';
 import { Assignments } from '../agent/assignments.ts';
+import { DEFAULT_POLICY } from '../agent/image-collector.ts';
 import { NamedNetwork } from '../agent/named-network.ts';
 import { ResolverFeed } from '../dns/feed.ts';
 import { type Identity, keepRenewed, renew } from '../agent/identity.ts';
@@ -32,6 +33,7 @@ export interface AgentSideOptions {
   /** Keeps a changed identity (renewed, other managers) and tells who else uses it. */
   readonly adopt: (identity: Identity) => void;
   readonly isStandalone: (id: ContainerId) => boolean;
+  readonly keepUnusedImagesMs: number;
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
   /** Hears what happens on this node. */
   readonly tell: Tell;
@@ -106,6 +108,7 @@ export class AgentSide {
       isStandalone: options.isStandalone,
       hostname: options.hostname,
       tell: options.tell,
+      collection: { ...DEFAULT_POLICY, keepMs: options.keepUnusedImagesMs },
       hash,
       clock,
       log,

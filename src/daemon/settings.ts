@@ -28,6 +28,13 @@ export const settingsSchema = z.strictObject({
     .array(z.string().min(1))
     .default([])
     .describe('registries spoken to without TLS, HOST:PORT or CIDR, besides 127.0.0.0/8'),
+  keepUnusedImages: z.coerce
+    .number()
+    .nonnegative()
+    .default(3600)
+    .describe(
+      'seconds that an image stays which tasks brought and none needs any more, unless the disk fills up',
+    ),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info').describe('how much is logged'),
   labels: z.record(z.string(), z.string()).default({}).describe('engine labels, KEY=VALUE'),
   nodeGenericResources: z

@@ -119,6 +119,7 @@ class Skeind {
       hostname,
       runtime,
       isStandalone: (id) => standalone.owns(id),
+      keepUnusedImagesMs: settings.keepUnusedImages * 1000,
       localAddresses,
       serving: (view) => followCluster(view, events.tell),
       tell: events.tell,

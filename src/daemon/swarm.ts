@@ -41,6 +41,7 @@ export interface SwarmOptions {
   readonly runtime: ContainerRuntime;
   /** Containers of a user's own are no business of the cluster. */
   readonly isStandalone: (id: ContainerId) => boolean;
+  readonly keepUnusedImagesMs: number;
   readonly localAddresses: () => readonly LocalAddress[];
   readonly describe: (network: KernelNetwork, address: string) => Promise<NodeDescription>;
   /** This node serves the cluster's objects from now on. */
@@ -223,11 +224,11 @@ export class Swarm {
   }
 
   async #open(identity: Identity, membership: Membership): Promise<Member> {
-    const { folders, hostname, runtime, describe, isStandalone, tell, tools } = this.#options;
+    const { folders, tools } = this.#options;
     const current = () => this.#member?.identity ?? identity;
     const shared = { folders, membership, tools, identity: current };
     const adopt = (fresh: Identity) => this.#adopt(fresh);
-    const agent = await AgentSide.open({ ...shared, hostname, runtime, describe, isStandalone, tell, adopt });
+    const agent = await AgentSide.open({ ...this.#options, ...shared, adopt });
     const manager = identity.role === 'manager' ? new ManagerSide(shared) : undefined;
     this.#member = { identity, membership, managerReady: false, manager, agent };
     return this.#member;

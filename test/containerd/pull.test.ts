@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer as createTcp } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { systemClock } from '../../src/kit/clock.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress, RegistryAuth } from '../../src/containerd/runtime.ts';
 import { containerConfig, eventually, type Scratch, scratch, type TestImage, testImage } from './scratch.ts';
@@ -146,20 +147,14 @@ test('what the registry does not have is said in the words of Docker', async () 
   });
 });
 
-test('a connection that breaks is taken up where it broke', async () => {
-  const seen: string[] = [];
-  const blob = image.layers[0]!;
-  // A registry that breaks off in the middle of the layer the first time.
+/** Stands before the open registry: notes what is asked for; `instead` may answer in its place. */
+async function front(instead: (url: string, response: ServerResponse) => boolean = () => false) {
+  const asked: { readonly url: string; readonly range: string | undefined }[] = [];
   const server: Server = createServer((request, response) => {
     void (async () => {
-      const isLayer = request.url!.endsWith(digestOf(blob));
-      if (isLayer) seen.push(request.headers.range ?? 'whole');
-      if (isLayer && seen.length === 1) {
-        response.writeHead(200, { 'content-length': blob.length });
-        response.write(blob.subarray(0, blob.length / 2), () => setTimeout(() => response.destroy(), 100));
-        return;
-      }
       const { range, accept = '*/*' } = request.headers;
+      asked.push({ url: request.url!, range });
+      if (instead(request.url!, response)) return;
       const answer = await fetch(`http://127.0.0.1:${open.port}${request.url}`, {
         headers: { accept, ...(range && { range }) },
       });
@@ -170,15 +165,168 @@ test('a connection that breaks is taken up where it broke', async () => {
   const port = await freePort();
   server.listen(port, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
-  try {
-    const info = await runtime.images.pull(`127.0.0.1:${port}/team/app:1`, {});
-    assert.equal(info.id, digestOf(image.config));
-    assert.equal(seen.length, 2);
-    assert.match(seen[1]!, /^bytes=[1-9]\d*-$/);
-  } finally {
+  const close = () => {
     server.close();
     server.closeAllConnections();
+  };
+  return { port, close, asked: (blob: Buffer) => asked.filter(({ url }) => url.endsWith(digestOf(blob))) };
+}
+
+function breakOff(response: ServerResponse, blob: Buffer): void {
+  response.writeHead(200, { 'content-length': blob.length });
+  response.write(blob.subarray(0, blob.length / 2), () => setTimeout(() => response.destroy(), 100));
+}
+
+async function removeAll(): Promise<void> {
+  for (const { id } of await runtime.images.list()) await runtime.images.remove(id, { force: true });
+}
+
+test('a connection that breaks is taken up where it broke', async () => {
+  const blob = image.layers[0]!;
+  let broken = false;
+  const registry = await front((url, response) => {
+    if (broken || !url.endsWith(digestOf(blob))) return false;
+    broken = true;
+    breakOff(response, blob);
+    return true;
+  });
+  try {
+    const info = await runtime.images.pull(`127.0.0.1:${registry.port}/team/app:1`, {});
+    assert.equal(info.id, digestOf(image.config));
+    assert.match(registry.asked(blob)[1]?.range ?? '', /^bytes=[1-9]\d*-$/);
+    assert.equal(registry.asked(blob).length, 2);
+  } finally {
+    registry.close();
   }
+});
+
+test('pulls at the same time, by tag, other tag and digest, by persons and tasks, ask for each blob once', async () => {
+  await removeAll();
+  for (const tag of ['1', '2']) await push(open.port, 'team/many', tag, image);
+  const registry = await front();
+  try {
+    const name = `127.0.0.1:${registry.port}/team/many`;
+    const digest = digestOf(image.manifest);
+    const references = [`${name}:1`, `${name}:1`, `${name}:2`, `${name}@${digest}`, `${name}:1@${digest}`];
+    const pulls = references.flatMap((reference) => [
+      runtime.images.pull(reference, {}),
+      runtime.images.pull(reference, { forTask: true }),
+    ]);
+    for (const { id } of await Promise.all(pulls)) assert.equal(id, digestOf(image.config));
+    for (const blob of [image.config, ...image.layers]) assert.equal(registry.asked(blob).length, 1);
+    const [info] = await runtime.images.list();
+    assert.deepEqual(info?.tags, [`${name}:1`, `${name}:2`]);
+    assert.deepEqual(info.digests, [`${name}@${digest}`]);
+    assert.deepEqual(await runtime.images.ofTasks(), [], 'a person asked for each of its names');
+  } finally {
+    registry.close();
+    await removeAll();
+  }
+});
+
+test('a registry that dies half-way: said in words, nothing half-made is shown, and all is well when it is back', async () => {
+  await runtime.close();
+  const hurried = {
+    now: () => Date.now(),
+    after: (ms: number, fn: () => void) => systemClock.after(ms / 20, fn),
+  };
+  runtime = await own.open({ clock: hurried });
+  const blob = image.layers[0]!;
+  let state: 'well' | 'dying' | 'dead' = 'dying';
+  const registry = await front((url, response) => {
+    if (state === 'dying' && url.endsWith(digestOf(blob))) {
+      state = 'dead';
+      breakOff(response, blob);
+    } else if (state === 'dead') response.destroy();
+    else return false;
+    return true;
+  });
+  const name = `127.0.0.1:${registry.port}/team/app:1`;
+  try {
+    await assert.rejects(runtime.images.pull(name, {}), (error: Error & { code?: string }) => {
+      assert.equal(error.code, 'unavailable');
+      assert.match(error.message, /^Get "http:\/\/127\.0\.0\.1:\d+\/v2\/team\/app\/blobs\/sha256:\w+": \S/);
+      return true;
+    });
+    assert.ok(registry.asked(blob).length > 2, 'it was tried again');
+    assert.deepEqual(await runtime.images.list(), []);
+    assert.equal(await runtime.images.has(name), false);
+    state = 'well';
+    assert.equal((await runtime.images.pull(name, {})).id, digestOf(image.config));
+  } finally {
+    registry.close();
+    await removeAll();
+    await runtime.close();
+    runtime = await own.open();
+  }
+});
+
+test('of an index comes what runs here, by tag and by the digest of the index', async () => {
+  const other = await testImage('other platform');
+  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+  const foreign = architecture === 'arm64' ? 'amd64' : 'arm64';
+  const entry = (content: TestImage, arch: string) => ({
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    digest: digestOf(content.manifest),
+    size: content.manifest.length,
+    platform: { architecture: arch, os: 'linux' },
+  });
+  await push(open.port, 'team/multi', 'here', image);
+  await push(open.port, 'team/multi', 'there', other);
+  const putIndex = async (tag: string, manifests: readonly object[]): Promise<string> => {
+    const mediaType = 'application/vnd.oci.image.index.v1+json';
+    const body = JSON.stringify({ schemaVersion: 2, mediaType, manifests });
+    const url = `http://127.0.0.1:${open.port}/v2/team/multi/manifests/${tag}`;
+    const put = await fetch(url, { method: 'PUT', headers: { 'content-type': mediaType }, body });
+    assert.equal(put.status, 201);
+    return digestOf(Buffer.from(body));
+  };
+  const name = `127.0.0.1:${open.port}/team/multi`;
+  const digest = await putIndex('all', [entry(other, foreign), entry(image, architecture)]);
+  for (const reference of [`${name}:all`, `${name}@${digest}`]) {
+    const info = await runtime.images.pull(reference, {});
+    assert.equal(info.id, digestOf(image.config), reference);
+    assert.deepEqual(info.digests, [`${name}@${digest}`], 'the digest is the one of the index, as in Docker');
+  }
+  const { platforms } = await runtime.images.resolve(`${name}:all`);
+  assert.deepEqual(platforms.map((p) => `${p.os}/${p.architecture}`).sort(), ['linux/amd64', 'linux/arm64']);
+  await putIndex('elsewhere', [entry(other, foreign)]);
+  await assert.rejects(runtime.images.pull(`${name}:elsewhere`, {}), {
+    code: 'not-found',
+    message: `no matching manifest for linux/${architecture} in the manifest list entries`,
+  });
+  await removeAll();
+});
+
+test('an image that only tasks brought is known as such until a person asks for it, and can be given up', async () => {
+  const name = `127.0.0.1:${open.port}/team/app:1`;
+  const digest = `127.0.0.1:${open.port}/team/app@${digestOf(image.manifest)}`;
+  const { id } = await runtime.images.pull(digest, { forTask: true });
+  const [found] = await runtime.images.ofTasks();
+  assert.deepEqual([found?.id, found?.names, found?.inUse], [id, [digest], false]);
+  assert.ok(found!.size > 100_000);
+  const config = containerConfig(own.netns, {}, { image: digest });
+  await runtime.create(config);
+  assert.equal((await runtime.images.ofTasks())[0]?.inUse, true);
+  await runtime.remove(config.id);
+  await runtime.images.forget(found!);
+  assert.deepEqual(await runtime.images.list(), []);
+  await runtime.images.pull(digest, { forTask: true });
+  await runtime.images.tag(digest, 'mine:1');
+  assert.deepEqual(await runtime.images.ofTasks(), [], 'a person gave it a name');
+  await runtime.images.remove('mine:1', {});
+  const [again] = await runtime.images.ofTasks();
+  await runtime.images.pull(name, {}); // a person wants it now, digest and all
+  assert.deepEqual(await runtime.images.ofTasks(), []);
+  await runtime.images.forget(again!);
+  assert.deepEqual(
+    (await runtime.images.get(name))?.digests,
+    [digest],
+    'what is a person’s is not forgotten',
+  );
+  await runtime.images.pull(name, { forTask: true });
+  assert.deepEqual(await runtime.images.ofTasks(), [], 'a task makes nothing its own that was there');
+  await removeAll();
 });
 
 test('nobody there is unavailable, and a canceled pull ends', async () => {

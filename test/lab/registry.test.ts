@@ -45,7 +45,8 @@ describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
 
   before(async () => {
     machine = await machineState(NAME);
-    stage = new Stage(await Lab.up({ name: NAME, nodes: 2, settings: { insecureRegistries: [HOST] } }));
+    const settings = { insecureRegistries: [HOST], keepUnusedImages: 1 };
+    stage = new Stage(await Lab.up({ name: NAME, nodes: 2, settings }));
     writeFileSync(join(folder, 'htpasswd'), HTPASSWD);
     const config = [
       'version: 0.1',
@@ -143,19 +144,26 @@ describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
     );
   });
 
-  test('the password is kept: a task that comes later, on a node that lost the image, pulls again', async () => {
+  test('an image that a task brought goes when none needs it; with the password kept, a later task pulls it again', async () => {
     await docker('node1').ok('service', 'scale', 'web=1');
     const [left] = await stage.running('web');
     const other = left!.node === 'node1' ? 'node2' : 'node1';
-    await until(
-      'the image to be removable',
-      async () => {
-        const { code, stderr } = await docker(other).run('rmi', '-f', IMAGE);
-        return code === 0 || stderr;
-      },
-      { timeoutMs: 15_000 },
-    );
+    const images = () => docker(other).ok('images', '--digests');
+    await until('the image to go', async () => !(await images()).includes('team/web') || images(), {
+      timeoutMs: 20_000,
+    });
+    assert.match(await docker(left!.node).ok('images'), /team\/web/, 'where it is needed it stays');
     await docker('node1').ok('service', 'scale', 'web=2');
     assert.deepEqual((await stage.running('web')).map((t) => t.node).sort(), ['node1', 'node2']);
+  });
+
+  test('what a person pulled stays, whatever tasks come and go', async () => {
+    await docker('node1').ok('pull', IMAGE);
+    await docker('node1').ok('service', 'rm', 'web');
+    const images = async (node: string) => (await docker(node).ok('images', '-q')).trim();
+    await until('node2 to have none', async () => (await images('node2')) === '' || images('node2'), {
+      timeoutMs: 20_000,
+    });
+    assert.notEqual(await images('node1'), '');
   });
 });
