@@ -399,6 +399,17 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   const missing = await call('POST', '/images/create?fromImage=nosuch');
   assert.equal(missing.status, 404);
   assert.equal((await call('POST', '/images/create?fromImage=NO%20GOOD')).status, 400);
+  const foreign = await call('POST', '/images/create?fromImage=a/b&tag=1&platform=linux/arm64/v8');
+  assert.equal(foreign.status, 501);
+  assert.match(
+    foreign.json.message,
+    /what runs on this node: linux\/amd64 \(linux\/arm64\/v8 was asked for\)/,
+  );
+  const own = await call(
+    'POST',
+    '/images/create?fromImage=registry.example:5000/a/b&tag=1&platform=linux/amd64',
+  );
+  assert.equal(own.status, 200);
   backends.runtime.images.authorize = () => false;
   const closed = await call('POST', '/images/create?fromImage=registry.example:5000/a/b&tag=1');
   assert.equal(closed.status, 404, 'at a 401 the CLI would ask for a login');
@@ -406,6 +417,29 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   assert.equal((await call('POST', '/images/registry.example:5000/a/b:1/tag?repo=foo&tag=2')).status, 201);
   assert.deepEqual((await call('DELETE', '/images/foo:2')).json, [{ Untagged: 'foo:2' }]);
   assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');
+});
+
+test('the history of an image gives each step the size of its own layer', async () => {
+  const { call, backends } = await start();
+  const [layers, layerSizes] = [
+    ['sha256:1', 'sha256:2'],
+    [700, 30],
+  ];
+  const history = [
+    { created_by: 'ADD root', created: '2026-01-01T00:00:00Z' },
+    { created_by: 'ENV A=1', empty_layer: true },
+    { created_by: 'COPY data', comment: 'the last' },
+  ];
+  const { id } = backends.runtime.images.add('app:1', { layers, layerSizes, history });
+  const steps = (await call('GET', '/images/app:1/history')).json as unknown as Record<string, unknown>[];
+  assert.deepEqual(
+    steps.map((step) => [step['CreatedBy'], step['Size'], step['Id'], step['Comment'], step['Tags']]),
+    [
+      ['COPY data', 30, id, 'the last', ['app:1']],
+      ['ENV A=1', 0, '<missing>', '', null],
+      ['ADD root', 700, '<missing>', '', null],
+    ],
+  );
 });
 
 test('a word that is empty is one that was not said, as in Go', () => {

@@ -12,6 +12,7 @@ interface User {
 }
 
 export class FakeImages implements ImageStore {
+  readonly architecture = 'amd64';
   readonly #enter: (call: 'pull' | 'load', what: string) => Promise<void>;
   /** Full name to image id. */
   readonly #names = new Map<string, string>();
@@ -198,5 +199,6 @@ const fakeImage = (seed: string, more: Partial<ImageInfo>): ImageInfo => ({
   config: { Cmd: ['/bin/web'] },
   history: [],
   layers: [sha256(`layer ${seed}`)],
+  layerSizes: [1_000_000],
   ...more,
 });

@@ -40,6 +40,7 @@ export interface LocalImage {
 interface Resolved extends LocalImage {
   readonly manifest: Manifest;
   readonly config: ImageConfig;
+  readonly layerSizes: readonly number[];
   readonly size: number;
 }
 
@@ -63,7 +64,7 @@ export class Images implements ImageStore {
   readonly #resolved = new Map<string, Resolved>();
   readonly #pulls = new SharedRuns<PullProgress, ImageInfo>();
   readonly #inFlight = new Map<string, Promise<void>>();
-  readonly #architecture = ociArchitecture(process.arch);
+  readonly architecture = ociArchitecture(process.arch);
 
   constructor(options: ImagesOptions) {
     this.#options = options;
@@ -218,7 +219,7 @@ export class Images implements ImageStore {
     return this.#leased('pull', async (lease) => {
       const call = { ...lease, signal };
       const session = registry.session(reference, auth);
-      const shared = { api: this.#api, clock, architecture: this.#architecture, inFlight: this.#inFlight };
+      const shared = { api: this.#api, clock, architecture: this.architecture, inFlight: this.#inFlight };
       const context = { ...shared, session, call, signal, progress };
       const before = (await this.#named(fullName(reference)))?.target?.digest;
       const { target, manifest, child } = await pullContent(context, reference);
@@ -323,7 +324,7 @@ export class Images implements ImageStore {
     const bytes = await unless('not-found', readBlob(this.#api, target.digest));
     if (!bytes) return undefined;
     if (isIndex(target.mediaType)) {
-      const child = choosePlatform(parseIndex(bytes), this.#architecture);
+      const child = choosePlatform(parseIndex(bytes), this.architecture);
       return child && (await hasBlob(this.#api, child.digest)) ? this.#resolve(child) : undefined;
     }
     const manifest = parseManifest(bytes);
@@ -331,26 +332,28 @@ export class Images implements ImageStore {
     if (!document) return undefined;
     const config = parseConfig(document);
     const chain = chainIds(diffIds(config));
+    const layerSizes = await this.#sizes(chain);
     const image: Resolved = {
       id: manifest.config.digest,
       run: (config.config ?? {}) as ImageRunConfig,
       snapshot: chain.at(-1),
       manifest,
       config,
-      size: await this.#usage(chain),
+      layerSizes,
+      size: layerSizes.reduce((sum, size) => sum + size, 0),
     };
     if (this.#resolved.size >= CACHE) this.#resolved.delete(this.#resolved.keys().next().value!);
     this.#resolved.set(target.digest, image);
     return image;
   }
 
-  async #usage(chain: readonly string[]): Promise<number> {
-    let size = 0;
-    for (const key of chain) {
-      const usage = await unless('not-found', this.#api.snapshots.usage({ snapshotter: SNAPSHOTTER, key }));
-      size += Number(usage?.size ?? 0n);
-    }
-    return size;
+  #sizes(chain: readonly string[]): Promise<number[]> {
+    return Promise.all(
+      chain.map(async (key) => {
+        const at = { snapshotter: SNAPSHOTTER, key };
+        return Number((await unless('not-found', this.#api.snapshots.usage(at)))?.size ?? 0n);
+      }),
+    );
   }
 }
 
@@ -389,5 +392,6 @@ function describe(image: Resolved, names: readonly string[]): ImageInfo {
     config: image.config.config ?? {},
     history: image.config.history ?? [],
     layers: diffIds(image.config),
+    layerSizes: image.layerSizes,
   };
 }

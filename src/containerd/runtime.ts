@@ -114,6 +114,8 @@ export interface ImageInfo {
   readonly config: Readonly<Record<string, unknown>>;
   readonly history: readonly Readonly<Record<string, unknown>>[];
   readonly layers: readonly string[];
+  /** Bytes, unpacked, of each of the layers. */
+  readonly layerSizes: readonly number[];
 }
 
 /** An image all of whose names were brought by tasks' pulls alone. */
@@ -135,6 +137,8 @@ export interface PullOptions {
 }
 
 export interface ImageStore {
+  /** What runs here and is chosen from an index, in OCI's word: `amd64`. */
+  readonly architecture: string;
   list(): Promise<readonly ImageInfo[]>;
   /** By tag, digest reference, id or unambiguous id prefix. */
   get(reference: string): Promise<ImageInfo | undefined>;

@@ -8,7 +8,8 @@ import type { TaskImage } from './runtime.ts';
 
 const OF_TASKS = 'skein.of-tasks';
 
-export const nameLabels = (forTask: boolean): Record<string, string> => (forTask ? { [OF_TASKS]: '' } : {});
+export const nameLabels = (forTask: boolean): Record<string, string> =>
+  forTask ? { [OF_TASKS]: 'true' } : {};
 
 /** What of a name that is there changes when it is given again. */
 export const renamedFields = (forTask: boolean): string[] => (forTask ? ['target'] : ['target', 'labels']);

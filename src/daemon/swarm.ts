@@ -386,6 +386,11 @@ function checkInit({
   if (forceNewCluster) throw new SkeinError('unimplemented', 'skein does not serve --force-new-cluster yet');
   if (spec.EncryptionConfig?.AutoLockManagers)
     throw new SkeinError('unimplemented', 'skein does not serve --autolock yet');
+  if (spec.TaskDefaults?.LogDriver?.Name)
+    throw new SkeinError(
+      'unimplemented',
+      'skein does not serve TaskDefaults.LogDriver: give each service its --log-driver',
+    );
   if (dataPathPort !== 0 && (dataPathPort < 1024 || dataPathPort > 49151))
     throw invalid('Datapath port number is not in valid range (between 1024 and 49151)');
   if (availability !== '' && !['active', 'pause', 'drain'].includes(availability))

@@ -96,6 +96,9 @@ test('an anonymous pull gives an image that runs, with the progress of Docker', 
   assert.deepEqual(info.tags, [name]);
   assert.deepEqual(info.digests, [`127.0.0.1:${open.port}/team/app@${digestOf(image.manifest)}`]);
   assert.equal(info.id, digestOf(image.config));
+  const [bottom = 0, top = 0] = info.layerSizes;
+  assert.ok(bottom > 500_000 && top > 0 && top < 100_000, `layers of ${bottom} and ${top} bytes`);
+  assert.equal(info.size, bottom + top);
   const layer = digestOf(image.layers[0]!).slice(7, 19);
   const statuses = progress.filter((p) => p.id === layer).map((p) => p.status);
   assert.deepEqual(

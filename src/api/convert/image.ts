@@ -63,19 +63,19 @@ export const imageJson = (image: ImageInfo): object => ({
   Metadata: { LastTagTime: '0001-01-01T00:00:00Z' },
 });
 
-/** Newest first. Sizes by step are not in an OCI image: the whole is shown at the newest step that has a layer. */
+/** Newest first. The steps that made a layer are in the order of the layers; the others have no size. */
 export function historyJson(image: ImageInfo): object[] {
-  const steps = image.history.length > 0 ? [...image.history].reverse() : [{}];
-  const sized = Math.max(
-    0,
-    steps.findIndex((step) => step['empty_layer'] !== true),
-  );
-  return steps.map((step, index) => ({
+  const sizes = [...image.layerSizes];
+  const steps = (image.history.length > 0 ? image.history : [{}]).map((step) => ({
+    step,
+    size: step['empty_layer'] === true ? 0 : (sizes.shift() ?? 0),
+  }));
+  return steps.reverse().map(({ step, size }, index) => ({
     Comment: step['comment'] ?? '',
     Created: unixSeconds(typeof step['created'] === 'string' ? step['created'] : image.created),
     CreatedBy: step['created_by'] ?? '',
     Id: index === 0 ? image.id : '<missing>',
-    Size: index === sized ? image.size : 0,
+    Size: size,
     Tags: index === 0 && image.tags.length > 0 ? image.tags.map(familiarTag) : null,
   }));
 }

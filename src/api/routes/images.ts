@@ -77,6 +77,7 @@ async function pull(request: ApiRequest): Promise<Answer> {
   const reference = pullReference(image, request.text('tag'));
   if (!isValidReference(reference)) throw invalid('invalid reference format');
   const { images } = request.backends.engine;
+  checkPlatform(request.text('platform'), images.architecture);
   const { auth } = request.registryAuth();
   const before = await images.get(reference.full);
   return progressAnswer(
@@ -92,6 +93,13 @@ async function pull(request: ApiRequest): Promise<Answer> {
           }, hidden),
     }),
   );
+}
+
+/** `os[/architecture[/variant]]`; any other than the node's own is nothing that could run here. */
+function checkPlatform(platform: string, own: string): void {
+  const [os, architecture = own] = platform.toLowerCase().split('/');
+  if (platform !== '' && (os !== 'linux' || architecture !== own))
+    throw refused(`skein pulls what runs on this node: linux/${own} (${platform} was asked for)`);
 }
 
 /** As in Docker, what may not be seen is not there: at a 401 the CLI would ask for a name and a password, for ever. */

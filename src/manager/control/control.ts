@@ -252,6 +252,8 @@ function checkSwarmSpec(cluster: Cluster, spec: SwarmSpec): void {
   if ((spec.Orchestration?.TaskHistoryRetentionLimit ?? 0) < 0)
     throw invalid('task history retention limit cannot be negative');
   if (spec.EncryptionConfig?.AutoLockManagers) throw unimplemented('autolock is not served by Skein yet');
+  if (spec.TaskDefaults?.LogDriver?.Name)
+    throw unimplemented('TaskDefaults.LogDriver is not served by Skein: give each service its --log-driver');
   if (spec.Name && spec.Name !== cluster.spec.Name && spec.Name !== 'default')
     throw denied('renaming the cluster is not allowed');
 }
