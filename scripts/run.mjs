@@ -24,7 +24,11 @@ const RUNTIME = {
   'busybox-static': 'content of the demo image',
 };
 const PEERS = {
-  test: { 'docker-registry': 'a real registry to pull from', 'etcd-client': 'looks into the store in tests' },
+  test: {
+    'docker-registry': 'a real registry to pull from',
+    'etcd-client': 'looks into the store in tests',
+    'python3-docker': 'the second client of the API',
+  },
   bench: {
     wrk: 'makes the load',
     'nginx-light': 'answers it, in the tasks',

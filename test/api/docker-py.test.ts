@@ -6,10 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-
-const found = spawnSync('python3', ['-c', 'import docker; docker.DockerClient'], { encoding: 'utf8' });
-const skip = found.status === 0 ? false : 'python3 with the docker package is not on this machine';
-if (skip) console.error(`SKIPPED: ${skip}`);
+import { pythonWithDocker, skipWithoutDockerPy as skip } from '../python.ts';
 
 test('docker-py lists, creates, scales, reads logs and sees refusals', { skip }, async () => {
   const dir = mkdtempSync(join(tmpdir(), 'skein-api-py-'));
@@ -18,7 +15,7 @@ test('docker-py lists, creates, scales, reads logs and sees refusals', { skip },
   const server = spawn(process.execPath, [serve, socket], { stdio: ['ignore', 'pipe', 'inherit'] });
   try {
     await once(server.stdout, 'data');
-    const client = spawnSync('python3', [join(import.meta.dirname, 'client.py'), socket], {
+    const client = spawnSync(pythonWithDocker, [join(import.meta.dirname, 'client.py'), socket], {
       encoding: 'utf8',
       timeout: 60_000,
     });

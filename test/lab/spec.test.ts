@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
+import { runProcess } from '../../src/kit/process.ts';
 import { type DockerCli, skipWithoutDocker } from '../docker.ts';
+import { pythonWithDocker, skipWithoutDockerPy } from '../python.ts';
 import { type Flag, first, SCRIPT, second } from './flags.ts';
 import { IMAGE, Stage, type TaskLine } from './stage.ts';
 
@@ -224,6 +226,17 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
       await docker('service', 'rm', 'gpus');
     });
   });
+
+  test(
+    'docker-py: a service with all it refers to, its logs and events, from creation to end',
+    { skip: skipWithoutDockerPy },
+    async () => {
+      const client = join(import.meta.dirname, 'client.py');
+      const { socket } = stage.lab.node('node1');
+      const { stdout } = await runProcess([pythonWithDocker, client, socket, IMAGE], { timeoutMs: 90_000 });
+      assert.match(stdout, /docker-py is content/);
+    },
+  );
 
   test('jobs: to their end, so many at once, again when updated; and no service changes its mode', async () => {
     const once = ['exit=0'];
