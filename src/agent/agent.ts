@@ -100,6 +100,7 @@ export class Agent {
       ...(this.#steering && { away: () => this.#steering!.away }),
       ...(status && {
         audits: { status: status.status.audits, save: (audits) => status.write({ audits }) },
+        saveNotHeld: (notHeld) => status.write({ notHeld }),
       }),
       clock,
       log,

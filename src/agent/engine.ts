@@ -42,6 +42,8 @@ export interface EngineOptions {
   readonly skeinVersion: string;
   readonly description: () => NodeDescription;
   readonly host: HostFacts;
+  /** What an operator should hear of this node, in words. */
+  readonly warnings: () => readonly string[];
   /** Asks the registry whether it takes these credentials. */
   readonly login: (auth: RegistryAuth, signal: AbortSignal) => Promise<{ readonly identityToken: string }>;
 }
@@ -171,7 +173,7 @@ export class AgentEngine {
   }
 
   async info() {
-    const { id, dataRoot, skeinVersion, description, host, runtime } = this.#options;
+    const { id, dataRoot, skeinVersion, description, host, runtime, warnings } = this.#options;
     const { containerd, revision, runc } = await runtime.version();
     return {
       id,
@@ -180,6 +182,7 @@ export class AgentEngine {
       skeinVersion,
       containerd: { version: containerd, revision },
       runc,
+      warnings: warnings(),
       ...host,
     };
   }

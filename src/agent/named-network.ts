@@ -80,6 +80,10 @@ export class NamedNetwork implements AuditedNetwork {
     return this.#options.network.audit?.() ?? Promise.resolve({ steps: {}, total: 0 });
   }
 
+  get notHeld(): ReadonlyMap<string, string> {
+    return this.#options.network.notHeld ?? new Map();
+  }
+
   close(): Promise<void> {
     return this.#options.network.close();
   }

@@ -16,6 +16,8 @@ import type { TaskItem } from '../rpc/messages.ts';
 /** Reads the kernel back and repairs what somebody else changed. */
 export interface AuditedNetwork extends NodeNetwork {
   audit?(): Promise<AuditReport>;
+  /** Published ports that are not held on this node, and why. */
+  readonly notHeld?: ReadonlyMap<string, string>;
 }
 
 /** What was repaired: steps by kind. */
@@ -32,6 +34,8 @@ export interface NetworkLoopOptions {
   readonly away?: () => ReadonlySet<NodeId>;
   /** What earlier audits counted, and where to keep it. */
   readonly audits?: { readonly status: AuditStatus; save(status: AuditStatus): void };
+  /** Other published ports than before are not held. */
+  readonly saveNotHeld?: (ports: Readonly<Record<string, string>>) => void;
   /** A view with other networks was applied: tasks that waited for theirs may go on. */
   readonly onNetworks: () => void;
   readonly clock: Clock;
@@ -56,6 +60,7 @@ export class NetworkLoop {
   #audits: AuditStatus;
   /** No audit out of turn before. */
   #auditFrom = 0;
+  #notHeld: string | undefined;
 
   constructor(options: NetworkLoopOptions) {
     this.#options = options;
@@ -106,6 +111,7 @@ export class NetworkLoop {
     this.#base = view;
     this.#away = away;
     applied(view.revision);
+    this.#tellPorts();
     if (view.networks !== before?.networks) onNetworks();
     this.#auditSoon();
   }
@@ -116,11 +122,20 @@ export class NetworkLoop {
     if (network.audit) this.#loop.markAfter('audit', Math.max(0, this.#auditFrom - clock.now()));
   }
 
+  #tellPorts(): void {
+    const { network, saveNotHeld } = this.#options;
+    const ports = Object.fromEntries(network.notHeld ?? []);
+    const text = JSON.stringify(ports);
+    if (text !== this.#notHeld) saveNotHeld?.(ports);
+    this.#notHeld = text;
+  }
+
   async #audit(): Promise<void> {
     const { network, clock, audits } = this.#options;
     if (!this.#view || !network.audit) return;
     const began = clock.now();
     const { steps, total } = await network.audit();
+    this.#tellPorts();
     const ended = clock.now();
     const lastMs = ended - began;
     this.#auditFrom = ended + Math.min(AUDIT_MS, lastMs / AUDIT_SHARE);

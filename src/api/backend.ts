@@ -194,6 +194,8 @@ export interface EngineInfo {
   readonly operatingSystem: string;
   readonly osVersion: string;
   readonly cgroupVersion: '1' | '2';
+  /** Each is shown after `WARNING: `. */
+  readonly warnings: readonly string[];
 }
 
 export interface Backends {

@@ -82,6 +82,7 @@ export class FakeEngine implements EngineBackend {
       operatingSystem: 'Debian GNU/Linux 12 (bookworm)',
       osVersion: '12',
       cgroupVersion: '2',
+      warnings: [],
     };
   }
 }

@@ -26,7 +26,9 @@ import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import { parseGenericResources } from '../model/generic-resources.ts';
 import { type ContainerId, type Mac, newId } from '../model/ids.ts';
+import { warningsOf } from '../net/doctor-plan.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
+import { NetworkStatusFile } from '../net/network-status.ts';
 import { foldersOf } from './folders.ts';
 import { localAddresses } from './local-addresses.ts';
 import { type Settings, socketPath } from './settings.ts';
@@ -139,6 +141,7 @@ class Skeind {
       skeinVersion: SKEIN_VERSION,
       description: () => describe(NO_MAC),
       host: await readHostFacts(),
+      warnings: () => (swarm.agent ? warningsOf(new NetworkStatusFile(runRoot).status) : []),
       login: registryLogin({ insecure: settings.insecureRegistries }),
     });
     const networks = (id: ContainerId) => engine.containerNetworks(id);

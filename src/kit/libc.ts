@@ -8,7 +8,7 @@
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
 import type * as KoffiModule from 'koffi';
-import { SkeinError } from '../model/errors.ts';
+import { type ErrorCode, SkeinError } from '../model/errors.ts';
 
 export type Koffi = typeof KoffiModule;
 
@@ -31,6 +31,8 @@ export interface Libc {
   socket(domain: number, type: number, protocol: number): number;
   setsockopt(fd: number, level: number, name: number, value: number): void;
   bind(fd: number, address: Uint8Array): void;
+  /** The same file under the lowest free descriptor from `least` on; `fd` is closed. */
+  moveUp(fd: number, least: number): number;
   /** `program`: classic BPF, instructions of 8 bytes; `option`: what it is to decide for the socket. */
   attachProgram(fd: number, level: number, option: number, program: Uint8Array): void;
   send(fd: number, data: Uint8Array): void;
@@ -46,6 +48,7 @@ export function loadKoffi(): Koffi {
   return koffi;
 }
 
+const F_DUPFD_CLOEXEC = 1030;
 const EINVAL = 22;
 const ENOENT = 2;
 const EAGAIN = 11;
@@ -73,12 +76,14 @@ function bindLibc(ffi: Koffi): Libc {
   const FPROG = ffi.struct({ length: 'uint16', instructions: 'void *' });
   const attach = lib.func('setsockopt', 'int', ['int', 'int', 'int', ffi.pointer(FPROG), 'uint']);
   const bind = lib.func('int bind(int fd, void *address, uint length)');
+  const fcntl = lib.func('int fcntl(int fd, int command, int argument)');
   const send = lib.func('int64_t send(int fd, void *data, size_t length, int flags)');
   const recv = lib.func('int64_t recv(int fd, void *into, size_t length, int flags)');
   const close = lib.func('int close(int fd)');
   const check = (result: number | bigint, what: string): number => {
     if (Number(result) >= 0) return Number(result);
-    throw new SkeinError('internal', `${what}: ${errnoName(ffi.errno())}`);
+    const name = errnoName(ffi.errno());
+    throw new SkeinError(CODES[name] ?? 'internal', `${what}: ${name}`);
   };
   return {
     setns: (fd, kind) => void check(setns(fd, kind), 'setns'),
@@ -98,6 +103,11 @@ function bindLibc(ffi: Koffi): Libc {
     setsockopt: (fd, level, name, value) =>
       void check(setsockopt(fd, level, name, new Int32Array([value]), 4), `setsockopt ${level}.${name}`),
     bind: (fd, address) => void check(bind(fd, address, address.length), 'bind'),
+    moveUp(fd, least) {
+      const moved = check(fcntl(fd, F_DUPFD_CLOEXEC, least), 'fcntl');
+      close(fd);
+      return moved;
+    },
     attachProgram(fd, level, option, program) {
       const fprog = { length: program.length / 8, instructions: program };
       check(
@@ -113,6 +123,12 @@ function bindLibc(ffi: Koffi): Libc {
     close: (fd) => void close(fd),
   };
 }
+
+/** Refusals that callers tell apart. */
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  EADDRINUSE: 'already-exists',
+  EPROTONOSUPPORT: 'unimplemented',
+};
 
 /** `EEXIST` for 17. */
 export function errnoName(errno: number): string {

@@ -38,6 +38,7 @@ test('every finding that is not ok says what to do', () => {
     status: {
       peers: [{ ...well.status.peers[0]!, awaySince: NOW - 400 }],
       audits: { count: 9, drifted: 1, repaired: { 'link.create': 1 }, lastMs: 3, lastDrift: NOW - 5_000 },
+      notHeld: { 'tcp/80': 'another program has it' },
     },
   }).filter((finding) => finding.level !== 'ok');
   assert.deepEqual(
@@ -48,6 +49,7 @@ test('every finding that is not ok says what to do', () => {
       'forwarding warn',
       'mtu warn',
       'firewall fail',
+      'ports warn',
       'peers warn',
       'audit warn',
       'clock warn',

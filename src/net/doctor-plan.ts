@@ -31,6 +31,7 @@ const LEAST_MTU = 1_330;
 export function diagnose(facts: DoctorFacts): readonly Finding[] {
   return [daemon(facts), ...kernel(facts), forwarding(facts), bridge(facts), mtu(facts)].concat([
     firewall(facts),
+    ports(facts),
     peers(facts),
     audits(facts),
     clock(facts),
@@ -100,6 +101,24 @@ function firewall({ chains, status }: DoctorFacts): Finding {
     found: `may drop what Skein forwards: ${open.map((chain) => chain.text).join('; ')}`,
     advice:
       'skeind puts its accepts in front within 10 s; if it runs and they do not stay, something removes them',
+  };
+}
+
+/** What an operator should hear of even where he did not ask: `docker info` says it too. */
+export const warningsOf = ({ notHeld = {} }: NetworkStatus): readonly string[] =>
+  Object.entries(notHeld).map(
+    ([port, why]) =>
+      `published port ${port} is not held on this node (${why}): connections go to the service`,
+  );
+
+function ports({ status }: DoctorFacts): Finding {
+  const found = warningsOf(status);
+  if (found.length === 0) return { name: 'ports', level: 'ok', found: 'every published port is held' };
+  return {
+    name: 'ports',
+    level: 'warn',
+    found: found.join('; '),
+    advice: 'find the program with `ss -lntup` and give it another port, or publish the service on another',
   };
 }
 

@@ -108,6 +108,11 @@ export class KernelNetwork implements NodeNetwork {
     return this.#last;
   }
 
+  /** Published ports that are not held on this node, and why. */
+  get notHeld(): ReadonlyMap<string, string> {
+    return this.#holder.notHeld;
+  }
+
   apply(view: NetworkView, signal?: AbortSignal): Promise<void> {
     return this.#serial(async () => {
       signal?.throwIfAborted();
@@ -261,12 +266,11 @@ export class KernelNetwork implements NodeNetwork {
 
   #holdPorts(): void {
     const ports = new Set(this.#known!.tables.get('root')!.frontends.keys());
-    const taken = this.#places.inside('root', () => this.#holder.hold(ports));
-    if (taken.length > 0)
-      this.#options.log.warn(
-        'published ports are bound by another program of this node: the mesh takes its connections',
-        { ports: taken },
-      );
+    const fresh = this.#places.inside('root', () => this.#holder.hold(ports));
+    if (fresh.length > 0)
+      this.#options.log.warn('published ports are not held on this node: connections go to the mesh', {
+        'net.ports': fresh.map((port) => `${port}: ${this.#holder.notHeld.get(port)}`),
+      });
   }
 
   /** Only endpoints and services changed: the common case, and the one that must be quick. */

@@ -1,7 +1,12 @@
 /**
  * libnftables in process: the language of `nft` without a fork. A context binds its netlink socket to the namespace
  * it is made in, so each namespace has one of its own.
+ *
+ * INVARIANT: its socket has a descriptor below 1024. It waits with select(2), whose sets end there, and the C library
+ * ends the process of whoever asks for more. A few low ones are kept free for it, and whoever holds thousands (the port
+ * holder) takes them above.
  */
+import { closeSync, openSync } from 'node:fs';
 import { SkeinError } from '../model/errors.ts';
 import { loadKoffi } from '../kit/libc.ts';
 
@@ -14,6 +19,8 @@ interface Library {
   error(context: unknown): string | null;
   run(context: unknown, commands: string): number;
   setDryRun(context: unknown, dry: boolean): void;
+  /** Low descriptors that are kept for contexts. */
+  readonly reserved: number[];
 }
 
 let library: Library | undefined;
@@ -30,9 +37,15 @@ function loadLibrary(): Library {
     error: lib.func('str nft_ctx_get_error_buffer(void *context)'),
     run: lib.func('int nft_run_cmd_from_buffer(void *context, str commands)'),
     setDryRun: lib.func('void nft_ctx_set_dry_run(void *context, bool dry)'),
+    reserved: Array.from({ length: RESERVED }, reserve),
   };
   return library;
 }
+
+/** What select(2) can wait for: FD_SETSIZE. */
+export const LOW_DESCRIPTORS = 1024;
+/** More than there are contexts at a time: the root's, and those that wait to be closed. */
+const RESERVED = 32;
 
 export class LibNft {
   readonly #context: unknown;
@@ -40,6 +53,7 @@ export class LibNft {
   /** Make it inside the namespace it is for (`inNetns`). */
   constructor() {
     const lib = loadLibrary();
+    makeRoom(lib.reserved);
     this.#context = lib.create(0);
     if (!this.#context) throw new SkeinError('internal', 'libnftables: cannot make a context');
     lib.bufferOutput(this.#context);
@@ -70,6 +84,24 @@ export class LibNft {
   }
 
   close(): void {
-    loadLibrary().free(this.#context);
+    const lib = loadLibrary();
+    lib.free(this.#context);
+    if (lib.reserved.length < RESERVED) lib.reserved.push(reserve());
   }
+}
+
+/** The lowest free descriptor, held. */
+function reserve(): number {
+  return openSync('/dev/null', 'r');
+}
+
+/** So that whatever is opened next has a descriptor below 1024. */
+function makeRoom(reserved: number[]): void {
+  const next = reserve();
+  closeSync(next);
+  if (next < LOW_DESCRIPTORS) return;
+  const fd = reserved.pop();
+  if (fd === undefined || fd >= LOW_DESCRIPTORS)
+    throw new SkeinError('resource-exhausted', 'libnftables: no file descriptor below 1024 is free');
+  closeSync(fd);
 }

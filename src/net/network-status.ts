@@ -35,6 +35,8 @@ const networkStatus = z.object({
       inserted: z.number(),
     })
     .optional(),
+  /** Published ports that are not held on this node, and why. */
+  notHeld: z.record(z.string(), z.string()).optional(),
 });
 
 export type NetworkStatus = z.infer<typeof networkStatus>;

@@ -3,10 +3,13 @@
  * wonders why nobody comes. The sockets never listen and never receive: translation takes every packet before them.
  *
  * A port that somebody else has already is his on paper, and the mesh's in fact: it is named, so that a person hears
- * of it, and tried again with each change. Cost: one file descriptor a port.
+ * of it, and tried again with each change and audit. A protocol that this kernel has no sockets for is nobody's to
+ * bind, and so needs no holding. Cost: one file descriptor a port, high up: the low ones are for those who need them
+ * (libnft.ts).
  */
 import { loadLibc } from '../kit/libc.ts';
-import { SkeinError } from '../model/errors.ts';
+import { LOW_DESCRIPTORS } from './libnft.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { Protocol } from '../model/spec.ts';
 
 /** Binds a socket to the port and gives its file descriptor. */
@@ -15,36 +18,40 @@ export type BindPort = (protocol: Protocol, port: number) => number;
 export class PortHolder {
   readonly #bind: BindPort;
   readonly #held = new Map<string, number>();
-  #taken: ReadonlyMap<string, string> = new Map();
+  #notHeld: ReadonlyMap<string, string> = new Map();
 
   constructor(bind: BindPort) {
     this.#bind = bind;
   }
 
-  /** Ports that are published and that another program on the node has, with what the kernel says. */
-  get taken(): ReadonlyMap<string, string> {
-    return this.#taken;
+  /** Ports that are published and could not be held, and why. */
+  get notHeld(): ReadonlyMap<string, string> {
+    return this.#notHeld;
   }
 
-  /** Holds these ports (`tcp/80`) and lets go of all others; the ports that have newly been found taken. */
+  /** Holds these ports (`tcp/80`) and lets go of all others; the ports that have newly been found not to be held. */
   hold(ports: ReadonlySet<string>): readonly string[] {
     for (const [port, fd] of this.#held)
       if (!ports.has(port)) {
         loadLibc().close(fd);
         this.#held.delete(port);
       }
-    const taken = new Map<string, string>();
+    const notHeld = new Map<string, string>();
     for (const port of ports) {
       if (this.#held.has(port)) continue;
       const [protocol, number] = port.split('/') as [Protocol, string];
       try {
         this.#held.set(port, this.#bind(protocol, Number(number)));
       } catch (error) {
-        taken.set(port, SkeinError.from(error).message);
+        if (isCode(error, 'unimplemented')) continue;
+        const why = isCode(error, 'already-exists')
+          ? 'another program has it'
+          : SkeinError.from(error).message;
+        notHeld.set(port, why);
       }
     }
-    const fresh = [...taken.keys()].filter((port) => !this.#taken.has(port));
-    this.#taken = taken;
+    const fresh = [...notHeld.keys()].filter((port) => !this.#notHeld.has(port));
+    this.#notHeld = notHeld;
     return fresh;
   }
 
@@ -66,7 +73,7 @@ export const bindPort: BindPort = (protocol, port) => {
     address.writeUInt16LE(AF_INET, 0);
     address.writeUInt16BE(port, 2);
     libc.bind(fd, address);
-    return fd;
+    return libc.moveUp(fd, LOW_DESCRIPTORS);
   } catch (error) {
     libc.close(fd);
     throw error;

@@ -3,7 +3,6 @@
  * at, what drains gets nothing new, and a rolling update loses no connection.
  */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
@@ -12,86 +11,13 @@ import { runProcess } from '../../src/kit/process.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { assertWalked, explained, type Question } from './explained.ts';
 import { machineState } from './machine.ts';
+import { publishing } from './publishing.ts';
+import { CONNECTIONS, FLOWS, Running } from './running.ts';
 import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'proof-mesh';
 const A = '192.0.2.11';
 const B = '192.0.2.12';
-
-/**
- * Eight flows to each address, each from a source port of its own that is kept: asks on all of them every 100 ms, and
- * prints after each round `flow answer` of every flow as JSON; an answer from elsewhere than asked ends it.
- */
-const FLOWS = `
-const dgram = require('node:dgram');
-const [port, size, ...addresses] = process.argv.slice(1);
-const answers = {};
-const sockets = addresses.flatMap((address) => Array.from({ length: 8 }, (_, i) => {
-  const flow = address + '#' + i;
-  const socket = dgram.createSocket('udp4');
-  socket.on('message', (data, from) => {
-    if (from.address !== address || from.port !== Number(port)) throw new Error('answer from ' + from.address + ':' + from.port);
-    const [name, rest] = data.toString().split(' ');
-    if (rest.length === Number(size)) answers[flow] = name;
-  });
-  socket.on('error', () => {});
-  return { socket, address };
-}));
-setInterval(() => {
-  console.log(JSON.stringify(answers));
-  for (const flow of Object.keys(answers)) delete answers[flow];
-  for (const { socket, address } of sockets) socket.send('x'.repeat(Number(size)), Number(port), address);
-}, 100);
-process.stdin.on('end', () => process.exit(0)).resume();
-`;
-
-/** New connections one after the other to each address in turn; prints one line of JSON at the end of input. */
-const CONNECTIONS = `
-const http = require('node:http');
-const [port, ...addresses] = process.argv.slice(1);
-const seen = { answered: {}, failed: [] };
-let ending = false;
-process.stdin.on('end', () => (ending = true)).resume();
-function ask(i) {
-  if (ending) { console.log(JSON.stringify(seen)); process.exit(0); }
-  const host = addresses[i % addresses.length];
-  const next = () => setTimeout(ask, 3, i + 1);
-  const request = http.get({ host, port, path: '/', agent: false, timeout: 3000 }, (answer) => {
-    let text = '';
-    answer.on('data', (data) => (text += data));
-    answer.on('end', () => { const name = /container (\\S+)/.exec(text)[1]; seen.answered[name] = (seen.answered[name] ?? 0) + 1; next(); });
-  });
-  request.on('timeout', () => request.destroy(new Error('no answer within 3 s')));
-  request.on('error', (error) => { seen.failed.push(host + ': ' + error.message); next(); });
-}
-ask(0);
-`;
-
-class Running {
-  readonly #child: ChildProcess;
-  #output = '';
-
-  constructor(lab: Lab, script: string, ...args: string[]) {
-    const [command = '', ...enter] = lab.enter('client');
-    this.#child = spawn(command, [...enter, process.execPath, '-e', script, ...args], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#child.stdout!.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
-  }
-
-  /** The last whole line. */
-  get last(): unknown {
-    const lines = this.#output.split('\n');
-    return JSON.parse(lines.at(-2) || '{}');
-  }
-
-  async end(): Promise<unknown> {
-    const closed = new Promise((resolve) => this.#child.on('close', resolve));
-    this.#child.stdin!.end();
-    await closed;
-    return this.last;
-  }
-}
 
 describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   let stage: Stage;
@@ -201,6 +127,8 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () =
       await until('both to answer again', () => bothAnswer(node), { timeoutMs: 5_000 });
     await docker('service', 'rm', 'mortal');
   });
+
+  describe('publishing', () => publishing(() => stage));
 
   describe('explained without traffic', () => {
     const CLIENT = '192.0.2.200';

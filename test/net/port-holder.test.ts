@@ -1,11 +1,13 @@
 /** Published ports are nobody else's on the node, as long as they are published. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { loadLibc } from '../../src/kit/libc.ts';
 import { createNetns, inNetns, removeNetns } from '../../src/kit/netns.ts';
+import { SkeinError } from '../../src/model/errors.ts';
+import { LibNft, LOW_DESCRIPTORS } from '../../src/net/libnft.ts';
 import { bindPort, PortHolder } from '../../src/net/port-holder.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'skein-ports-'));
@@ -51,11 +53,36 @@ test('a port that another program has is said once, and taken over when he lets 
   const hold = () => inside(() => holder.hold(new Set(['tcp/80', 'tcp/82'])));
   assert.deepEqual(hold(), ['tcp/80']);
   assert.deepEqual(hold(), []);
-  assert.deepEqual([...holder.taken.keys()], ['tcp/80']);
+  assert.deepEqual([...holder.notHeld], [['tcp/80', 'another program has it']]);
   assert.equal(isFree('tcp', 82), false, 'the others are held all the same');
   loadLibc().close(other);
   assert.deepEqual(hold(), []);
-  assert.equal(holder.taken.size, 0);
+  assert.equal(holder.notHeld.size, 0);
   assert.equal(isFree('tcp', 80), false);
   inside(() => holder.close());
+});
+
+test('however many ports are held, descriptors that select(2) can wait for stay free', () => {
+  inside(() => new LibNft()).close();
+  const holder = new PortHolder(bindPort);
+  const ports = new Set(Array.from({ length: LOW_DESCRIPTORS + 100 }, (_, n) => `tcp/${2_000 + n}`));
+  inside(() => holder.hold(ports));
+  assert.equal(holder.notHeld.size, 0);
+  // Nor does it matter that others have taken all the low ones meanwhile, as long as a few are reserved.
+  const others = Array.from({ length: LOW_DESCRIPTORS }, () => openSync('/dev/null', 'r'));
+  for (let round = 0; round < 3; round++) {
+    const nft = inside(() => new LibNft());
+    nft.run('add table ip many; delete table ip many');
+    nft.close();
+  }
+  others.forEach((fd) => closeSync(fd));
+  inside(() => holder.close());
+});
+
+test('a protocol that the kernel has no sockets for needs no holding', () => {
+  const holder = new PortHolder(() => {
+    throw new SkeinError('unimplemented', 'socket: EPROTONOSUPPORT');
+  });
+  assert.deepEqual(holder.hold(new Set(['sctp/80'])), []);
+  assert.equal(holder.notHeld.size, 0);
 });

@@ -112,7 +112,7 @@ export function infoJson(info: EngineInfo, counts: InfoCounts, now: string, swar
     InitCommit: { ID: '', Expected: '' },
     SecurityOptions: [],
     ProductLicense: '',
-    Warnings: null,
+    Warnings: info.warnings.length > 0 ? info.warnings.map((text) => `WARNING: ${text}`) : null,
   };
 }
 

@@ -1,0 +1,167 @@
+/** What publishing must do, in a lab of two nodes: ports that come and go, ports of others, host mode, hairpin, SCTP. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
+import { CONNECTIONS, FLOWS, Running } from './running.ts';
+import { SCTP_ANSWER, SCTP_ASK, SCTP_IS_TRACKED } from './sctp.ts';
+import { IMAGE, type Stage } from './stage.ts';
+
+const A = '192.0.2.11';
+const B = '192.0.2.12';
+
+export function publishing(stageOf: () => Stage): void {
+  const docker = (...args: string[]) =>
+    stageOf()
+      .docker('node1')
+      .ok(...args);
+  const create = (name: string, ...args: string[]) =>
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name, ...args);
+  const publishedPorts = async (name: string) => {
+    const format = '{{range .Endpoint.Ports}}{{.Protocol}}/{{.TargetPort}}/{{.PublishedPort}} {{end}}';
+    return (await docker('service', 'inspect', '-f', format, name)).trim().split(' ');
+  };
+  const udpPort = (ports: readonly string[]) =>
+    Number(ports.find((p) => p.startsWith('udp/'))!.split('/')[2]);
+  /** One port for another, and nothing else: the CLI takes all ports of a target away at once. */
+  const movePort = async (name: string, from: number, to: number) => {
+    const engine = stageOf().lab.engine('node1');
+    const { ID, Version, Spec } = await engine.get<{
+      ID: string;
+      Version: { Index: number };
+      Spec: { EndpointSpec: { Ports: { PublishedPort?: number }[] } };
+    }>(`/services/${name}`);
+    const Ports = Spec.EndpointSpec.Ports.map((p) =>
+      p.PublishedPort === from ? { ...p, PublishedPort: to } : p,
+    );
+    const spec = { ...Spec, EndpointSpec: { ...Spec.EndpointSpec, Ports } };
+    await engine.post(`/services/${ID}/update`, spec, { query: { version: Version.Index } });
+  };
+  const get = async (where: string, port: number, address = A) =>
+    (await stageOf().ask(where, address, port)) !== undefined;
+
+  void test('ports come and go on update: the others, their connections and the tasks stay as they are', async () => {
+    const dynamic = ['--publish', 'target=53,protocol=udp', '--publish', '80'];
+    await create('ports', '--replicas', '2', '-p', '8101:80', '-p', '8102:80', ...dynamic, IMAGE, 'udp=53');
+    const before = await publishedPorts('ports');
+    const chosen = before.filter((p) => !/810[12]$/.test(p)).map((p) => Number(p.split('/')[2]));
+    assert.equal(chosen.length, 2);
+    for (const port of chosen) assert.ok(port >= 30_000 && port <= 32_767, `${port} is of the dynamic range`);
+    const tasks = (await stageOf().running('ports')).map((t) => t.id).sort();
+    const flows = new Running(stageOf().lab, FLOWS, String(udpPort(before)), '10', A, B);
+    const load = new Running(stageOf().lab, CONNECTIONS, '8101', A, B);
+    const answers = () => Object.keys(flows.last as object).length === 16;
+    await until('all flows to be answered', async () => answers() || 'not yet', { timeoutMs: 5_000 });
+    const held = flows.last;
+    await movePort('ports', 8102, 8103);
+    for (const node of [A, B])
+      await until('8103 to answer', async () => (await get('client', 8103, node)) || 'not yet', {
+        timeoutMs: 5_000,
+      });
+    assert.equal(await get('client', 8102), false, 'taken away');
+    await until('all flows to be answered', async () => answers() || 'not yet', { timeoutMs: 5_000 });
+    assert.deepEqual(await flows.end(), held, 'a flow of another port stays at its task');
+    assert.deepEqual(((await load.end()) as { failed: string[] }).failed.slice(0, 5), []);
+    assert.deepEqual(
+      (await stageOf().running('ports')).map((t) => t.id).sort(),
+      tasks,
+      'no task was replaced',
+    );
+    assert.deepEqual(
+      (await publishedPorts('ports')).filter((p) => p.startsWith('udp/')),
+      [`udp/53/${udpPort(before)}`],
+      'what was chosen stays',
+    );
+  });
+
+  void test('a task reaches the port that it serves itself, through any node', async () => {
+    await docker('service', 'scale', 'ports=1');
+    const [task] = await stageOf().running('ports');
+    const cli = stageOf().docker(task!.node);
+    const id = (await cli.ok('ps', '-q', '--filter', 'name=ports.')).trim();
+    for (const address of [A, B])
+      assert.match(
+        await cli.ok('exec', id, 'wget', '-q', '-O', '-', `http://${address}:8101/`),
+        new RegExp(`^container ${id}$`, 'm'),
+      );
+    await docker('service', 'rm', 'ports');
+  });
+
+  void test('a port that another program has: the mesh serves it, and the operator hears of it until it is free', async () => {
+    const [command = '', ...enter] = stageOf().lab.enter('node1');
+    const listen = "require('node:net').createServer().listen(8104, () => console.log('ready'))";
+    const other = spawn(command, [...enter, process.execPath, '-e', listen], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(other.stdout, 'data');
+    await create('guest', '--replicas', '2', '-p', '8104:80', IMAGE);
+    for (const node of [A, B]) assert.ok(await get('client', 8104, node), 'the service answers');
+    const warning = /WARNING: published port tcp\/8104 is not held on this node \(another program has it\)/;
+    const info = async (node: string) => {
+      const { stdout, stderr } = await stageOf().docker(node).run('info');
+      return stdout + stderr;
+    };
+    assert.match(await info('node1'), warning);
+    assert.doesNotMatch(await info('node2'), warning);
+    assert.match(readFileSync(stageOf().lab.logFile('node1'), 'utf8'), /tcp\/8104: another program has it/);
+    other.kill();
+    await once(other, 'exit');
+    // Any change makes the node try again; without one, the next audit does.
+    await create('change', '--replicas', '0', '-p', '8105:80', IMAGE);
+    await until('the warning to go', async () => !warning.test(await info('node1')) || 'it is there', {
+      timeoutMs: 12_000,
+    });
+    await docker('service', 'rm', 'guest', 'change');
+  });
+
+  void test('a port in host mode leads to the task of the node that is asked, and is held by one task a node', async () => {
+    const publish = '--publish=mode=host,target=80,published=8106';
+    await create('host', '--mode', 'global', publish, IMAGE);
+    for (const [node, address] of [
+      ['node1', A],
+      ['node2', B],
+    ] as const) {
+      const id = (await stageOf().docker(node).ok('ps', '-q', '-f', 'name=host.')).trim();
+      for (let n = 0; n < 3; n++) assert.equal(await stageOf().ask('client', address, 8106), id);
+    }
+    const shown = await docker('service', 'ps', '--format', '{{.Ports}}', 'host');
+    assert.equal(shown, '*:8106->80/tcp\n*:8106->80/tcp\n');
+    await docker('service', 'rm', 'host');
+  });
+
+  void test(
+    'SCTP is balanced, there and back',
+    { skip: !SCTP_IS_TRACKED && 'NO SCTP IN THIS KERNEL' },
+    async () => {
+      await create('sctp', '--replicas', '2', '-p', '8107:5000/sctp', IMAGE);
+      const servers = [];
+      for (const node of ['node1', 'node2']) {
+        const cli = stageOf().docker(node);
+        const id = (await cli.ok('ps', '-q', '--filter', 'name=sctp.')).trim();
+        const pid = (await cli.ok('inspect', '-f', '{{.State.Pid}}', id)).trim();
+        const argv = [`--net=/proc/${pid}/ns/net`, '--', 'perl', '-e', SCTP_ANSWER, '5000', node];
+        const server = spawn('nsenter', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+        await once(server.stdout, 'data');
+        servers.push(server);
+      }
+      try {
+        for (const address of [A, B]) {
+          const { stdout } = await stageOf().lab.exec('client', [
+            'perl',
+            '-e',
+            SCTP_ASK,
+            address,
+            '8107',
+            '4',
+          ]);
+          assert.deepEqual(stdout.trim().split('\n').sort(), ['node1', 'node1', 'node2', 'node2']);
+        }
+      } finally {
+        for (const server of servers) server.kill();
+      }
+      await docker('service', 'rm', 'sctp');
+    },
+  );
+}
