@@ -4,13 +4,14 @@ import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
 import { type EndpointItem, endpointKey, type NetworkView } from '../model/network-view.ts';
+import type { Protocol } from '../model/spec.ts';
 import { containerId, endpoint, macFor } from '../net/builders.ts';
-import { type Case, facts } from '../net/cases.ts';
+import { type Case, CASES, facts } from '../net/cases.ts';
 import { planNode, type SandboxRecord } from '../net/plan.ts';
-import { walkAnswer, walkStarts } from '../rpc/explain.ts';
-import { type AskNode, type Journey } from './explain.ts';
+import { OPENING_SIZE, walkAnswer, walkStarts, type WalkStart } from '../rpc/explain.ts';
+import { type AskNode, explain, type Explanation, type Journey } from './explain.ts';
 import { NodeMap, type WalkedNode } from './explain-node.ts';
-import { walk } from './explain-walk.ts';
+import { ANY_ADDRESS, walk } from './explain-walk.ts';
 
 export type Change = (node: WalkedNode) => WalkedNode;
 
@@ -124,3 +125,48 @@ const record = (stands: readonly EndpointItem[], n: number, view: NetworkView): 
   gateway: interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16),
   hostPorts: [],
 });
+
+// ---- what tests ask of it
+
+export const CLIENT = parseIpv4('192.0.2.100');
+export const A = 'a' as NodeId;
+export const B = 'b' as NodeId;
+
+export interface Call {
+  readonly protocol?: Protocol;
+  readonly from?: WalkStart['from'];
+  readonly source?: Ipv4;
+  readonly size?: number;
+}
+
+export const start = (to: string, port: number, call: Call = {}): WalkStart => ({
+  from: call.from ?? { at: 'uplink' },
+  packet: {
+    protocol: call.protocol ?? 'tcp',
+    source: { ip: call.source ?? CLIENT, port: 50_000 },
+    destination: { ip: parseIpv4(to), port },
+    reply: false,
+    size: call.size ?? OPENING_SIZE,
+  },
+  tracked: [],
+});
+
+export const fromContainer = (address: string) =>
+  ({ from: { at: 'container', mac: macFor(address) }, source: ANY_ADDRESS }) as const;
+
+export const go = (
+  cluster: FakeExplained,
+  nodeId: NodeId,
+  begun: WalkStart,
+  backend?: Ipv4,
+): Promise<Explanation> => explain(cluster.journey([{ nodeId, start: begun }], backend), cluster.ask);
+
+export const lossOf = async (cluster: FakeExplained, nodeId: NodeId, begun: WalkStart): Promise<string> => {
+  const { paths } = await go(cluster, nodeId, begun);
+  return paths.map(({ loss }) => `${loss?.code}: ${loss?.text}`).join('\n');
+};
+
+export const THREE = CASES['three replicas on two nodes']!;
+export const three = (change: Record<string, Change> = {}, silent: string[] = []) =>
+  new FakeExplained(THREE, change, new Set(silent));
+export const WEB = start('192.0.2.4', 80);
