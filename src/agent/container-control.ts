@@ -12,6 +12,7 @@ import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
 import type { Standalone } from './standalone.ts';
+import { nameTaken } from './standalone-names.ts';
 import { graceMs } from './task-plan.ts';
 
 export interface ContainerControlOptions {
@@ -148,6 +149,18 @@ export class ContainerControl {
     if (!info.config.spec.OpenStdin) return undefined;
     const running = isUp(info) || (await this.#started(info, signal));
     return running ? this.#runtime.stdin(info.id) : undefined;
+  }
+
+  async rename(info: ContainerInfo, name: string): Promise<void> {
+    const holder = (await this.#runtime.list()).find((other) => other.name === name);
+    if (holder) throw nameTaken(name, holder.id);
+    await this.#runtime.update(info.id, { name });
+    this.announce(info.id, 'rename');
+  }
+
+  async update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void> {
+    await this.#runtime.update(id, { limits });
+    this.announce(id, 'update');
   }
 
   announce(id: ContainerId, action: string): void {

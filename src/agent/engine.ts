@@ -19,6 +19,7 @@ import type { ContainerId, InterfaceAddress, NetworkId, TaskId } from '../model/
 import { containerIdOf, type HashText } from '../model/names.ts';
 import type { NetworkItem } from '../model/network-view.ts';
 import type { NodeDescription } from '../model/objects.ts';
+import type { PortSpec } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
@@ -35,7 +36,7 @@ export interface EngineOptions {
   readonly clock: Clock;
   /** Of the cluster this node is in now, if any. */
   readonly assignments: () => Assignments | undefined;
-  readonly place: () => Pick<ClusterPlace, 'standOf'> | undefined;
+  readonly place: () => Pick<ClusterPlace, 'standOf' | 'network'> | undefined;
   readonly hash: HashText;
   readonly id: string;
   readonly dataRoot: string;
@@ -166,6 +167,11 @@ export class AgentEngine {
       gateway: networks.get(a.networkId)?.gateway ?? '',
       aliases: a.aliases,
     }));
+  }
+
+  async ports(): Promise<ReadonlyMap<ContainerId, readonly PortSpec[]>> {
+    const attached = (await this.#options.place()?.network.attached()) ?? [];
+    return new Map(attached.map(({ spec, hostPorts }) => [spec.id, hostPorts]));
   }
 
   async networks(): Promise<readonly NetworkItem[]> {

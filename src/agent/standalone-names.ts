@@ -1,9 +1,18 @@
 /** Names for containers that were given none: two words, as Docker's. Pure. */
+import { SkeinError } from '../model/errors.ts';
+import type { ContainerId } from '../model/ids.ts';
+
 const FIRST =
   'amber brave calm deft eager fair glad keen lucid merry neat proud quiet swift vivid wise'.split(' ');
 const SECOND =
   'arkwright cartwright comber dyer fuller heddle jacquard lister reeler shuttle spinner tailor weaver webb webster yarn'.split(
     ' ',
+  );
+
+export const nameTaken = (name: string, holder: ContainerId): SkeinError =>
+  new SkeinError(
+    'already-exists',
+    `Conflict. The container name "/${name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
   );
 
 /** `pick` gives a number in [0, 1); a taken name gets a number behind it. */

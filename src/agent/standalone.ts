@@ -19,7 +19,7 @@ import type { Attachment } from '../model/objects.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 import type { NodeNetwork } from '../net/network.ts';
 import { standaloneConfig, standaloneFiles, standaloneSandbox } from './standalone-config.ts';
-import { standaloneName } from './standalone-names.ts';
+import { nameTaken, standaloneName } from './standalone-names.ts';
 import type { TaskFiles } from './task-files.ts';
 
 /** How containers come onto this node's network; there is one while the node is a member of a cluster. */
@@ -104,11 +104,7 @@ export class Standalone {
     const { runtime, newId, random } = this.#options;
     const names = new Map((await runtime.list()).map((info) => [info.name, info.id]));
     const holder = names.get(spec.name);
-    if (spec.name !== '' && holder !== undefined)
-      throw new SkeinError(
-        'already-exists',
-        `Conflict. The container name "/${spec.name}" is already in use by container "${holder}". You have to remove (or rename) that container to be able to reuse that name.`,
-      );
+    if (spec.name !== '' && holder !== undefined) throw nameTaken(spec.name, holder);
     const id = newId();
     const named = { ...spec, name: spec.name || standaloneName(new Set(names.keys()), random) };
     this.#ids.add(id);

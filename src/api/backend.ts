@@ -36,6 +36,7 @@ import type {
   NetworkSpec,
   NodeRole,
   NodeSpec,
+  PortSpec,
   SecretSpec,
   ServiceSpec,
   SwarmSpec,
@@ -176,6 +177,8 @@ export interface EngineBackend {
       readonly aliases: readonly string[];
     }[]
   >;
+  /** Ports bound on this node, by the containers that they lead to; with what was chosen where it was left open. */
+  ports?(): Promise<ReadonlyMap<ContainerId, readonly PortSpec[]>>;
   /** The networks of this node, where it is no manager: `network ls` on a worker. */
   networks?(): Promise<readonly NetworkItem[]>;
   /** `docker login`: asks the registry; throws `unauthenticated`. */

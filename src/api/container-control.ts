@@ -33,6 +33,9 @@ export interface ContainerControl {
   attach(container: ContainerInfo, past: boolean, signal: AbortSignal): AsyncIterable<LogLine>;
   /** Its input once it runs; undefined where it has none, or never runs. */
   stdin(container: ContainerInfo, signal: AbortSignal): Promise<Writable | undefined>;
+  /** `already-exists` where the name is taken. */
+  rename(container: ContainerInfo, name: string): Promise<void>;
+  update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void>;
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(container: ContainerInfo): Promise<void>;
   resume(container: ContainerInfo): Promise<void>;

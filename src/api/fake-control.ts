@@ -93,6 +93,8 @@ export class FakeControl implements ContainerControl {
     return this.#runtime.stdin(info.id);
   }
 
+  rename = (info: ContainerInfo, name: string): Promise<void> => this.#runtime.update(info.id, { name });
+  update: ContainerControl['update'] = (id, limits) => this.#runtime.update(id, { limits });
   announce: ContainerControl['announce'] = (id, action) => this.#runtime.announce(id, action);
   resize: ContainerControl['resize'] = (id, size) => this.#runtime.resize(id, size);
   usage: ContainerControl['usage'] = (id) => this.#runtime.usage(id);

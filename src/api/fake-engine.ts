@@ -4,6 +4,7 @@ import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type { LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
+import type { PortSpec } from '../model/spec.ts';
 import { containerName } from '../model/names.ts';
 import type { EngineBackend, EngineInfo } from './backend.ts';
 import { FakeControl } from './fake-control.ts';
@@ -40,6 +41,13 @@ export class FakeEngine implements EngineBackend {
     const found = (await this.#runtime.list()).find((c) => c.id.startsWith(ref) || c.name === ref);
     if (!found) throw new SkeinError('not-found', `No such container: ${ref}`);
     return found;
+  }
+
+  /** Ports bound, by container. */
+  readonly bound = new Map<ContainerId, readonly PortSpec[]>();
+
+  async ports() {
+    return this.bound;
   }
 
   async health() {

@@ -373,6 +373,9 @@ export const containerCreateBody = z.object({
   ),
 });
 
+/** A HostConfig, of which the converter reads what is served and refuses what else says anything. */
+export const containerUpdateBody = z.record(text, z.unknown());
+
 /** What is served of a HostConfig; the converter refuses what else says anything. */
 export const hostConfig = z.object({
   AutoRemove: opt(z.boolean()),

@@ -10,6 +10,8 @@ import { formatTime, type StreamName } from './log-record.ts';
 import type { ContainerConfig, ContainerInfo, MountPoint } from './runtime.ts';
 
 const RUNTIME = 'io.containerd.runc.v2';
+const SPEC_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
+const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxResources';
 const CONFIG_EXTENSION = 'skein.config';
 const MOUNTS_EXTENSION = 'skein.mounts';
 
@@ -35,12 +37,33 @@ export function record(
     id: config.id,
     image: image.id,
     runtime: { name: RUNTIME, options },
-    spec: { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: json(spec) },
+    spec: { typeUrl: SPEC_TYPE, value: json(spec) },
     snapshotter: SNAPSHOTTER,
     snapshotKey: config.id,
     extensions: {
       [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) },
       [MOUNTS_EXTENSION]: { typeUrl: 'skein.containerd.mounts', value: json(mounts) },
+    },
+  };
+}
+
+/** As containerd takes them for a task that runs; its devices are not touched. */
+export const resourcesAny = (resources: object) => ({
+  typeUrl: RESOURCES_TYPE,
+  value: json({ ...resources, devices: undefined }),
+});
+
+/** The record with another config, and in the OCI spec other resources. */
+export function changedRecord(container: Container, config: ContainerConfig, resources: object) {
+  const { id, spec, extensions } = container;
+  const oci = JSON.parse(Buffer.from(spec?.value ?? []).toString()) as { readonly linux: object };
+  const changed = { ...oci, linux: { ...oci.linux, resources } };
+  return {
+    id,
+    spec: { typeUrl: SPEC_TYPE, value: json(changed) },
+    extensions: {
+      ...extensions,
+      [CONFIG_EXTENSION]: { typeUrl: 'skein.containerd.config', value: json(config) },
     },
   };
 }

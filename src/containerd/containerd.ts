@@ -29,7 +29,7 @@ import { ContainerFiles } from './container-files.ts';
 import { ContainerEnds } from './container-ends.ts';
 import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
-import { ociError, readRecord, record, streamsOf } from './container-record.ts';
+import { changedRecord, ociError, readRecord, record, resourcesAny, streamsOf } from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
 import { ContainerTasks, CREATE_TIMEOUT_MS, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
@@ -42,10 +42,11 @@ import { Images, type LocalImage } from './images.ts';
 import { queryLogs } from './log-query.ts';
 import { fillVolume, planMounts, type PlannedMount, type ReadyMounts, readyMounts } from './mounts.ts';
 import { execProcess, type OciProcess } from './oci-process.ts';
-import { type HostLimits, ociSpec } from './oci-spec.ts';
+import { type HostLimits, ociSpec, resourcesOf } from './oci-spec.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { RegistryClient } from './registry.ts';
 import type {
+  ContainerChange,
   ContainerConfig,
   ContainerEvent,
   ContainerInfo,
@@ -308,6 +309,24 @@ export class Containerd implements ContainerRuntime {
     await this.#tasks.running(id);
     const { processes } = await this.#api.tasks.listPids({ containerId: id });
     return processes.map(({ pid }) => pid);
+  }
+
+  async update(id: ContainerId, { name, limits }: ContainerChange): Promise<void> {
+    const container = await this.#reader.record(id);
+    const config = container && readRecord(container)?.config;
+    if (!config) throw new SkeinError('not-found', `No such container: ${id}`);
+    const changed = {
+      ...config,
+      ...(name !== undefined && { name }),
+      ...(limits && { limits: { ...config.limits, ...limits } }),
+    };
+    const resources = resourcesOf(changed, this.#host);
+    if (limits && isUp(await this.#tasks.get(id)))
+      await this.#api.tasks.update({ containerId: id, resources: resourcesAny(resources) });
+    await this.#api.containers.update({
+      container: changedRecord(container, changed, resources),
+      updateMask: { paths: ['spec', 'extensions'] },
+    });
   }
 
   async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {

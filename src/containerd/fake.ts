@@ -14,6 +14,7 @@ import { FakeVolumes } from './fake-volumes.ts';
 import { parseTime } from './log-record.ts';
 import { planMounts } from './mounts.ts';
 import type {
+  ContainerChange,
   ContainerConfig,
   ContainerEvent,
   ContainerInfo,
@@ -324,6 +325,14 @@ export class FakeRuntime implements ContainerRuntime {
     const entry = this.#entries.get(id);
     if (entry?.info.status === 'running' || entry?.info.status === 'paused') return entry;
     throw new SkeinError('failed-precondition', `container ${id} is not running`);
+  }
+
+  async update(id: ContainerId, { name, limits }: ContainerChange): Promise<void> {
+    const entry = this.#entries.get(id);
+    if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);
+    const { config } = entry.info;
+    const changed = { ...config, name: name ?? config.name, limits: { ...config.limits, ...limits } };
+    entry.info = { ...entry.info, name: changed.name, config: changed };
   }
 
   async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {

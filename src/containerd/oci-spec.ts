@@ -179,7 +179,7 @@ function namespacesOf(config: ContainerConfig, host: HostLimits): object[] {
   ];
 }
 
-function resourcesOf({ limits }: ContainerConfig, host: HostLimits): object {
+export function resourcesOf({ limits }: Pick<ContainerConfig, 'limits'>, host: HostLimits): object {
   const memory = limits?.MemoryBytes ?? 0;
   const cpus = limits?.NanoCPUs ?? 0;
   const pids = limits?.Pids ?? 0;

@@ -210,6 +210,12 @@ export interface LogQuery {
   readonly stderr: boolean;
 }
 
+/** What may be changed of a container that exists. What is not named stays. */
+export interface ContainerChange {
+  readonly name?: string;
+  readonly limits?: NonNullable<ContainerConfig['limits']>;
+}
+
 export interface ContainerRuntime {
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
@@ -244,6 +250,8 @@ export interface ContainerRuntime {
   usage(id: ContainerId): Promise<Usage | undefined>;
   /** Pids, on this node, of everything that runs in it. */
   pids(id: ContainerId): Promise<readonly number[]>;
+  /** Limits hold at once for what runs, and at each start from then on. */
+  update(id: ContainerId, change: ContainerChange): Promise<void>;
   /** Starts a process in a running container; `failed-precondition` in any other. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;
 }

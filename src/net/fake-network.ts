@@ -6,7 +6,7 @@ import type { Cidr, ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/id
 import { SkeinError } from '../model/errors.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { chooseGateway, DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
-import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
+import type { AttachedSandbox, NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { type Desired, type Facts, planNode, type SandboxRecord } from './plan.ts';
 import { planRecord } from './sandbox-plan.ts';
 
@@ -67,8 +67,10 @@ export class FakeNetwork implements NodeNetwork {
     this.#records.delete(id);
   }
 
-  async attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]> {
-    return [...this.#records.values()].map(({ spec }) => ({ spec, netnsPath: pathOf(spec.id) }));
+  async attached(): Promise<readonly AttachedSandbox[]> {
+    return [...this.#records.values()].map(({ spec, hostPorts }) => ({
+      ...{ spec, hostPorts, netnsPath: pathOf(spec.id) },
+    }));
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {

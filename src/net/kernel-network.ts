@@ -23,7 +23,7 @@ import { execute, type Executors, makeExecutors, runs } from './executors.ts';
 import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
 import { GATEWAY_LINK, INGRESS_LINK, isPortOf } from './link-names.ts';
 import { removeTableText } from './nft-text.ts';
-import type { NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
+import type { AttachedSandbox, NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { observe } from './observe.ts';
 import { Places } from './places.ts';
 import { bindPort, PortHolder } from './port-holder.ts';
@@ -171,10 +171,10 @@ export class KernelNetwork implements NodeNetwork {
     }
   }
 
-  async attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]> {
+  async attached(): Promise<readonly AttachedSandbox[]> {
     return this.#records.all
       .filter(({ spec }) => this.#places.exists(spec.id))
-      .map(({ spec }) => ({ spec, netnsPath: this.#places.path(spec.id)! }));
+      .map(({ spec, hostPorts }) => ({ spec, hostPorts, netnsPath: this.#places.path(spec.id)! }));
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {

@@ -42,7 +42,7 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       assert.deepEqual(await network.attach(sandbox(1, '10.255.0.7')), first);
       assert.deepEqual(await network.sandboxes(), [containerId(1)]);
       assert.deepEqual(await network.attached(), [
-        { spec: sandbox(1, '10.255.0.7'), netnsPath: first.netnsPath },
+        { spec: sandbox(1, '10.255.0.7'), hostPorts: [], netnsPath: first.netnsPath },
       ]);
     });
 

@@ -39,6 +39,10 @@ export interface Sandbox {
   readonly hostPorts: readonly PortSpec[];
 }
 
+export interface AttachedSandbox extends Omit<Sandbox, 'id'> {
+  readonly spec: SandboxSpec;
+}
+
 export interface NodeNetwork {
   /** Makes the kernel agree with the view; resolves when packets flow by it. */
   apply(view: NetworkView, signal?: AbortSignal): Promise<void>;
@@ -47,7 +51,7 @@ export interface NodeNetwork {
   /** Removes namespace and links; what is gone already is no error. */
   detach(id: ContainerId): Promise<void>;
   /** The sandboxes that were attached and not detached since, as they were asked for. */
-  attached(): Promise<readonly { readonly spec: SandboxSpec; readonly netnsPath: string }[]>;
+  attached(): Promise<readonly AttachedSandbox[]>;
   /** Every sandbox that exists on this node, the truth being the kernel's. */
   sandboxes(): Promise<readonly ContainerId[]>;
   /** Link that carries `address`, with its MAC and MTU. */

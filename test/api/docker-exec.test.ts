@@ -348,6 +348,51 @@ test('docker cp both ways, diff and export', { skip }, async () => {
   assert.match((await docker('export', 'web')).stdout, /^etc\0/);
 });
 
+test('docker rename and update; ps by volume and port, ports as bound', { skip }, async () => {
+  backends.runtime.program = () => {};
+  const ok = async (...args: string[]) => {
+    const { code, stdout, stderr } = await docker(...args);
+    assert.equal(code, 0, `${args.join(' ')}: ${stderr}`);
+    return stdout.trim();
+  };
+  const made = await ok('run', '-d', '--name', 'old', '-p', '8080:80', '-v', 'vol:/v', 'app:1');
+  await ok('rename', 'old', 'new');
+  assert.equal(await ok('inspect', '-f', '{{.Name}}', made), '/new');
+  assert.match((await docker('rename', 'new', 'a b')).stderr, /Invalid container name/);
+  assert.match((await docker('rename', 'new', 'new')).stderr, /same name as its current name/);
+  await ok('update', '--memory', '64m', '--memory-swap', '128m', '--cpus', '0.5', 'new');
+  const limits = '{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}';
+  assert.equal(await ok('inspect', '-f', limits, 'new'), '67108864 500000000');
+  assert.match(
+    (await docker('update', '--cpu-shares', '5', 'new')).stderr,
+    /does not serve HostConfig.CpuShares/,
+  );
+  assert.match((await docker('update', '--restart', 'always', 'new')).stderr, /--restart always/);
+  const bound = { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' } as const;
+  backends.engine.bound.set(made as ContainerId, [bound]);
+  assert.equal(await ok('port', 'new'), '80/tcp -> 0.0.0.0:8080');
+  assert.equal(await ok('ps', '-f', 'name=new', '--format', '{{.Ports}}'), '0.0.0.0:8080->80/tcp');
+  for (const [filter, found] of [
+    ['volume=vol', true],
+    ['volume=/v', true],
+    ['volume=other', false],
+    ['publish=8080', true],
+    ['publish=8000-9000/tcp', true],
+    ['publish=8080/udp', false],
+    ['expose=80', true],
+    ['expose=81', false],
+    ['isolation=default', true],
+  ] as const)
+    assert.equal(
+      await ok('ps', '-f', filter, '-f', 'name=new', '--format', '{{.Names}}'),
+      found ? 'new' : '',
+      filter,
+    );
+  assert.match((await docker('ps', '-f', 'publish=x')).stderr, /invalid filter 'publish=\[x\]'/);
+  assert.match((await docker('ps', '-f', 'nosuch=x')).stderr, /invalid filter 'nosuch'/);
+  await ok('rm', '-f', 'new');
+});
+
 test('docker stats: shares, memory, network, pids', { skip }, async () => {
   const { runtime } = backends;
   const link = { rxBytes: 3000, rxPackets: 3, rxErrors: 0, rxDropped: 0 };

@@ -147,6 +147,11 @@ test('limits reach the cgroup, ulimits are clipped to what the daemon has, ALL c
   assert.equal(value('memory', 'memory.limit_in_bytes', 'memory.max'), '67108864');
   assert.equal(value('pids', 'pids.max', 'pids.max'), '50');
   assert.ok(['50000', '50000 100000'].includes(value('cpu', 'cpu.cfs_quota_us', 'cpu.max')));
+  await runtime.update(config.id, { name: 'other', limits: { MemoryBytes: 128 * 1024 * 1024 } });
+  assert.equal(value('memory', 'memory.limit_in_bytes', 'memory.max'), '134217728');
+  assert.equal(value('pids', 'pids.max', 'pids.max'), '50', 'what was not named stays');
+  const { name, config: changed } = (await runtime.get(config.id))!;
+  assert.deepEqual([name, changed.limits?.MemoryBytes, changed.limits?.Pids], ['other', 134217728, 50]);
   await runtime.remove(config.id);
   const limit = await run('ulimit -n', { Ulimits: [{ Name: 'nofile', Soft: 2000000, Hard: 2000000 }] });
   assert.ok(Number(limit) > 0 && Number(limit) <= 2000000);

@@ -56,11 +56,18 @@ function statusText(container: ContainerInfo, health: HealthReport | undefined, 
   }
 }
 
+/** What is known of a container beside its record, as it is at the moment. */
+export interface ContainerState {
+  readonly image: ImageInfo | undefined;
+  readonly networks: readonly ContainerNetwork[];
+  readonly health: HealthReport | undefined;
+  /** Bound on this node. */
+  readonly ports: readonly PortSpec[];
+}
+
 export function containerSummary(
   container: ContainerInfo,
-  image: ImageInfo | undefined,
-  networks: readonly ContainerNetwork[],
-  health: HealthReport | undefined,
+  { image, networks, health, ports }: ContainerState,
   now: number,
 ): Record<string, unknown> {
   return {
@@ -70,7 +77,7 @@ export function containerSummary(
     ImageID: image?.id ?? container.image,
     Command: argv(container, image).map(quoted).join(' '),
     Created: unixSeconds(container.createdAt),
-    Ports: exposedPorts(image),
+    Ports: portList(image, ports),
     Labels: container.labels,
     State: stateOf(container),
     Status: statusText(container, health, now),
@@ -80,11 +87,43 @@ export function containerSummary(
   };
 }
 
-const exposedPorts = (image: ImageInfo | undefined): object[] =>
-  Object.keys(runConfig(image).ExposedPorts ?? {}).map((exposed) => {
-    const [number, type = 'tcp'] = exposed.split('/');
-    return { PrivatePort: Number(number), Type: type };
+const ANY_ADDRESS = '0.0.0.0';
+
+/** What the image exposes and what is published, as `80/tcp`. */
+export const exposedPorts = (image: ImageInfo | undefined, ports: readonly PortSpec[]): readonly string[] =>
+  [
+    ...new Set([
+      ...Object.keys(runConfig(image).ExposedPorts ?? {}).map((port) =>
+        port.includes('/') ? port : `${port}/tcp`,
+      ),
+      ...ports.map(({ TargetPort, Protocol }) => `${TargetPort}/${Protocol}`),
+    ]),
+  ].sort((x, y) => parseInt(x) - parseInt(y));
+
+const publishedAt = (exposed: string, ports: readonly PortSpec[]): readonly PortSpec[] =>
+  ports.filter(({ TargetPort, Protocol }) => `${TargetPort}/${Protocol}` === exposed);
+
+const portList = (image: ImageInfo | undefined, ports: readonly PortSpec[]): object[] =>
+  exposedPorts(image, ports).flatMap((exposed): object[] => {
+    const [number, Type] = exposed.split('/');
+    const port = { PrivatePort: Number(number), Type };
+    const published = publishedAt(exposed, ports);
+    return published.length === 0
+      ? [port]
+      : published.map(({ PublishedPort }) => ({ IP: ANY_ADDRESS, PublicPort: PublishedPort, ...port }));
   });
+
+const portMap = (image: ImageInfo | undefined, ports: readonly PortSpec[]): Record<string, object | null> =>
+  Object.fromEntries(
+    exposedPorts(image, ports).map((exposed) => {
+      const published = publishedAt(exposed, ports);
+      const bound = published.map(({ PublishedPort }) => ({
+        HostIp: ANY_ADDRESS,
+        HostPort: String(PublishedPort ?? ''),
+      }));
+      return [exposed, bound.length > 0 ? bound : null];
+    }),
+  );
 
 const mountJson = ({ type, name, source, target, readOnly, propagation }: MountPoint): object => ({
   Type: type,
@@ -126,9 +165,7 @@ const networksJson = (networks: readonly ContainerNetwork[]): Record<string, obj
 
 export function containerJson(
   container: ContainerInfo,
-  image: ImageInfo | undefined,
-  networks: readonly ContainerNetwork[],
-  health: HealthReport | undefined,
+  { image, networks, health, ports }: ContainerState,
 ): object {
   const [path = '', ...args] = argv(container, image);
   return {
@@ -157,7 +194,7 @@ export function containerJson(
     NetworkSettings: {
       SandboxID: '',
       SandboxKey: container.config.netnsPath,
-      Ports: {},
+      Ports: portMap(image, ports),
       Networks: networksJson(networks),
     },
   };

@@ -25,14 +25,35 @@ const SILENT: Readonly<Record<string, readonly unknown[]>> = {
   ReadonlyPaths: ['any'],
 };
 
+export function checkName(name: string): void {
+  if (!NAME.test(name))
+    throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+}
+
+const CHANGEABLE = ['Memory', 'MemorySwap', 'NanoCpus', 'PidsLimit'];
+
+/** What `docker update` changes of the limits. */
+export function changedLimits(
+  raw: Readonly<Record<string, unknown>>,
+  host: Host,
+): NonNullable<StandaloneSpec['limits']> {
+  refuseUnknown(raw, CHANGEABLE);
+  refuseHost(host);
+  const { Memory, NanoCpus, PidsLimit } = host;
+  return {
+    ...(Memory && { MemoryBytes: Memory }),
+    ...(NanoCpus && { NanoCPUs: NanoCpus }),
+    ...(PidsLimit && { Pids: PidsLimit }),
+  };
+}
+
 export function newContainer(
   name: string,
   body: Body,
   raw: Readonly<Record<string, unknown>>,
   host: Host,
 ): StandaloneSpec {
-  if (name !== '' && !NAME.test(name))
-    throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+  if (name !== '') checkName(name);
   if (!body.Image) throw invalid('no image specified');
   refuseUnknown(raw, Object.keys(hostConfig.shape));
   refuseBody(body);

@@ -1,13 +1,13 @@
 /** What a user does to a container of this node: `docker create`, start, stop, kill, rm, wait, pause, top. */
 import { type Answer, empty, json } from '../answer.ts';
-import { newContainer } from '../convert/new-container.ts';
+import { changedLimits, checkName, newContainer } from '../convert/new-container.ts';
 import { parseFilters } from '../filters.ts';
 import { invalid, refused } from '../http-error.ts';
 import { logTime } from '../log-query.ts';
 import { parseBody } from '../normalize.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
-import { containerCreateBody, hostConfig } from '../schemas.ts';
+import { containerCreateBody, containerUpdateBody, hostConfig } from '../schemas.ts';
 import type { ContainerInfo } from '../../containerd/runtime.ts';
 import { terminalSize } from './exec.ts';
 
@@ -93,6 +93,23 @@ async function top(request: ApiRequest): Promise<Answer> {
   return json(await engine.control.top(container.id));
 }
 
+async function rename(container: ContainerInfo, request: ApiRequest): Promise<void> {
+  const name = request.text('name').replace(/^\//, '');
+  if (name === '') throw invalid('Neither old nor new names may be empty');
+  checkName(name);
+  if (name === container.name) throw invalid('Renaming a container with the same name as its current name');
+  await request.backends.engine.control.rename(container, name);
+}
+
+async function update(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const container = await engine.container(request.param('id'));
+  const raw = await request.json(containerUpdateBody);
+  const host = parseBody(hostConfig, JSON.stringify(raw));
+  await engine.control.update(container.id, changedLimits(raw, host));
+  return json({ Warnings: null });
+}
+
 const PRUNE_FILTERS = ['until', 'label', 'label!'];
 
 /** A user's own containers that do not run. Those of tasks are kept for their logs, and go with their tasks. */
@@ -147,6 +164,13 @@ export const containerVerbRoutes: readonly Route[] = [
     note: 'The container of a task is replaced by its service.',
   },
   { method: 'POST', path: '/containers/{id}/restart', handler: verb(restart) },
+  { method: 'POST', path: '/containers/{id}/rename', handler: verb(rename) },
+  {
+    method: 'POST',
+    path: '/containers/{id}/update',
+    handler: update,
+    note: 'Memory, processors and pids; what else is asked for is refused by name.',
+  },
   {
     method: 'POST',
     path: '/containers/{id}/kill',

@@ -1,6 +1,12 @@
 import { type Answer, json } from '../answer.ts';
-import type { HealthReport } from '../backend.ts';
-import { type ContainerNetwork, containerJson, containerSummary, stateOf } from '../convert/container.ts';
+import {
+  type ContainerNetwork,
+  type ContainerState,
+  containerJson,
+  containerSummary,
+  exposedPorts,
+  stateOf,
+} from '../convert/container.ts';
 import { familiarTag } from '../convert/image.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
@@ -79,8 +85,7 @@ async function networksOf(
 function accepts(
   filters: Filters,
   container: ContainerInfo,
-  image: ImageInfo | undefined,
-  health: HealthReport | undefined,
+  { image, networks, health, ports }: ContainerState,
 ): boolean {
   const state = stateOf(container);
   const isTask = filters.flag('is-task');
@@ -95,8 +100,28 @@ function accepts(
       'health',
       (wanted) => oneOf('health', wanted, HEALTHS) && wanted === (health?.Status ?? 'none'),
     ) &&
+    filters.any('network', (ref) => networks.some((n) => n.name === ref || n.networkId.startsWith(ref))) &&
+    filters.any('volume', (ref) => container.mounts.some((m) => m.name === ref || m.target === ref)) &&
+    filters.any('publish', (wanted) =>
+      ports.some((p) => isPort('publish', wanted, p.PublishedPort ?? 0, p.Protocol)),
+    ) &&
+    filters.any('expose', (wanted) =>
+      exposedPorts(image, ports).some((port) => {
+        const [number, protocol = 'tcp'] = port.split('/');
+        return isPort('expose', wanted, Number(number), protocol);
+      }),
+    ) &&
+    filters.any('isolation', (kind) => kind === 'default') &&
     (isTask === undefined || isTask === TASK_LABEL in container.labels)
   );
+}
+
+/** `80`, `80/udp`, `8000-8080/tcp`; without a protocol it is TCP. */
+function isPort(filter: string, wanted: string, port: number, protocol: string): boolean {
+  const [, first, last = first, kind = 'tcp'] =
+    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/.exec(wanted) ?? [];
+  if (first === undefined) throw invalid(`invalid filter '${filter}=[${wanted}]'`);
+  return kind === protocol && Number(first) <= port && port <= Number(last);
 }
 
 function exitCode(text: string): number {
@@ -126,8 +151,6 @@ async function bounds(request: ApiRequest, filters: Filters): Promise<{ before?:
 async function list(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const filters = parseFilters(request.text('filters'), FILTERS);
-  for (const key of ['volume', 'publish', 'expose', 'isolation'])
-    if (filters.has(key)) throw invalid(`skein does not serve the container filter '${key}' yet`);
   const { before, since } = await bounds(request, filters);
   const image = imageIndex(await engine.images.list());
   const limit = Number(request.text('limit')) || 0;
@@ -137,15 +160,18 @@ async function list(request: ApiRequest): Promise<Answer> {
     .filter((c) => all || c.status === 'running' || c.status === 'paused')
     .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
     .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
+  const portsOf = await engine.ports?.();
   const lines = [];
   for (const container of chosen) {
     if (limit > 0 && lines.length === limit) break;
-    const health = await engine.health(container);
-    if (!accepts(filters, container, image(container.image), health)) continue;
-    const networks = await networksOf(request, container);
-    if (!filters.any('network', (ref) => networks.some((n) => n.name === ref || n.networkId.startsWith(ref))))
-      continue;
-    lines.push(containerSummary(container, image(container.image), networks, health, request.clock.now()));
+    const state = {
+      image: image(container.image),
+      health: await engine.health(container),
+      networks: await networksOf(request, container),
+      ports: portsOf?.get(container.id) ?? [],
+    };
+    if (accepts(filters, container, state))
+      lines.push(containerSummary(container, state, request.clock.now()));
   }
   return json(lines);
 }
@@ -154,8 +180,10 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
   const image = await engine.images.get(container.image);
-  const [networks, health] = [await networksOf(request, container), await engine.health(container)];
-  return json(containerJson(container, image, networks, health));
+  const networks = await networksOf(request, container);
+  const health = await engine.health(container);
+  const ports = (await engine.ports?.())?.get(container.id) ?? [];
+  return json(containerJson(container, { image, networks, health, ports }));
 }
 
 async function logs(request: ApiRequest): Promise<Answer> {

@@ -11,8 +11,6 @@ const refuse = (method: Route['method'], words: string, ...paths: string[]): Rou
 
 export const refusedRoutes: readonly Route[] = [
   ...refuse('POST', 'images are not made from containers', '/commit'),
-  ...refuse('POST', 'it comes with a later version', '/containers/{id}/rename'),
-  ...refuse('POST', 'make the container anew, or update its service', '/containers/{id}/update'),
   ...refuse('GET', 'attach by an upgraded POST', '/containers/{id}/attach/ws'),
   ...refuse('POST', BUILD, '/build', '/build/cancel', '/session', '/grpc'),
   {

@@ -32,6 +32,8 @@ async function info(request: ApiRequest): Promise<Answer> {
   return json(infoJson(own, counts, timestamp(request.clock.now()), section));
 }
 
+const NOTHING_MORE = { image: undefined, networks: [], health: undefined, ports: [] };
+
 async function diskUsage(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const [containers, images, volumes, volumesOf] = await Promise.all([
@@ -53,7 +55,7 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
       ),
     })),
     Containers: containers.map((container) => ({
-      ...containerSummary(container, undefined, [], undefined, request.clock.now()),
+      ...containerSummary(container, NOTHING_MORE, request.clock.now()),
       SizeRw: 0,
       SizeRootFs: 0,
     })),

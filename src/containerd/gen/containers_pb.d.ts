@@ -6,7 +6,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Any, EmptySchema, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Any, EmptySchema, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file containers.proto.
@@ -208,6 +208,43 @@ export declare type CreateContainerResponse = Message<"containerd.services.conta
 export declare const CreateContainerResponseSchema: GenMessage<CreateContainerResponse>;
 
 /**
+ * @generated from message containerd.services.containers.v1.UpdateContainerRequest
+ */
+export declare type UpdateContainerRequest = Message<"containerd.services.containers.v1.UpdateContainerRequest"> & {
+  /**
+   * @generated from field: containerd.services.containers.v1.Container container = 1;
+   */
+  container?: Container | undefined;
+
+  /**
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message containerd.services.containers.v1.UpdateContainerRequest.
+ * Use `create(UpdateContainerRequestSchema)` to create a new message.
+ */
+export declare const UpdateContainerRequestSchema: GenMessage<UpdateContainerRequest>;
+
+/**
+ * @generated from message containerd.services.containers.v1.UpdateContainerResponse
+ */
+export declare type UpdateContainerResponse = Message<"containerd.services.containers.v1.UpdateContainerResponse"> & {
+  /**
+   * @generated from field: containerd.services.containers.v1.Container container = 1;
+   */
+  container?: Container | undefined;
+};
+
+/**
+ * Describes the message containerd.services.containers.v1.UpdateContainerResponse.
+ * Use `create(UpdateContainerResponseSchema)` to create a new message.
+ */
+export declare const UpdateContainerResponseSchema: GenMessage<UpdateContainerResponse>;
+
+/**
  * @generated from message containerd.services.containers.v1.DeleteContainerRequest
  */
 export declare type DeleteContainerRequest = Message<"containerd.services.containers.v1.DeleteContainerRequest"> & {
@@ -258,6 +295,14 @@ export declare const Containers: GenService<{
     methodKind: "unary";
     input: typeof CreateContainerRequestSchema;
     output: typeof CreateContainerResponseSchema;
+  },
+  /**
+   * @generated from rpc containerd.services.containers.v1.Containers.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof UpdateContainerRequestSchema;
+    output: typeof UpdateContainerResponseSchema;
   },
   /**
    * @generated from rpc containerd.services.containers.v1.Containers.Delete

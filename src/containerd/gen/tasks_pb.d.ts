@@ -433,6 +433,27 @@ export declare type CloseIORequest = Message<"containerd.services.tasks.v1.Close
 export declare const CloseIORequestSchema: GenMessage<CloseIORequest>;
 
 /**
+ * @generated from message containerd.services.tasks.v1.UpdateTaskRequest
+ */
+export declare type UpdateTaskRequest = Message<"containerd.services.tasks.v1.UpdateTaskRequest"> & {
+  /**
+   * @generated from field: string container_id = 1;
+   */
+  containerId: string;
+
+  /**
+   * @generated from field: google.protobuf.Any resources = 2;
+   */
+  resources?: Any | undefined;
+};
+
+/**
+ * Describes the message containerd.services.tasks.v1.UpdateTaskRequest.
+ * Use `create(UpdateTaskRequestSchema)` to create a new message.
+ */
+export declare const UpdateTaskRequestSchema: GenMessage<UpdateTaskRequest>;
+
+/**
  * @generated from message containerd.services.tasks.v1.PauseTaskRequest
  */
 export declare type PauseTaskRequest = Message<"containerd.services.tasks.v1.PauseTaskRequest"> & {
@@ -602,6 +623,14 @@ export declare const Tasks: GenService<{
   resume: {
     methodKind: "unary";
     input: typeof ResumeTaskRequestSchema;
+    output: typeof EmptySchema;
+  },
+  /**
+   * @generated from rpc containerd.services.tasks.v1.Tasks.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof UpdateTaskRequestSchema;
     output: typeof EmptySchema;
   },
   /**
