@@ -430,6 +430,23 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.deepEqual(network!.IPAM.Config, [{ Subnet: '10.77.0.0/24', Gateway: '10.77.0.1' }]);
     assert.deepEqual(network!.Labels, { a: 'b' });
     await create('inside', '--replicas', '2', '--network', 'net1', IMAGE);
+    const [verbose] = JSON.parse(await docker('network', 'inspect', '-v', 'net1')) as {
+      Services: Record<string, { VIP: string; Tasks: { Name: string; EndpointIP: string; Info: object }[] }>;
+    }[];
+    const { VIP, Tasks } = verbose!.Services['inside']!;
+    assert.match(VIP, /^10\.77\.0\.\d+$/);
+    assert.deepEqual(
+      Tasks.map((t) => t.Info).toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)),
+      [{ 'Host IP': '192.0.2.11' }, { 'Host IP': '192.0.2.12' }],
+      'of all nodes',
+    );
+    for (const { EndpointIP } of Tasks) assert.match(EndpointIP, /^10\.77\.0\.\d+$/);
+    const isOn = async (node: string) => /net1/.test(await stage.docker(node).ok('network', 'ls'));
+    assert.ok(await isOn('node2'));
+    await docker('service', 'update', '--constraint-add', 'node.hostname==node1', 'inside');
+    await until('node2 to need it no more', async () => !(await isOn('node2')) || 'it is there', {
+      timeoutMs: 10_000,
+    });
     assert.match(await fails('network', 'rm', 'net1'), /network \S+ is in use by service/);
     await docker('service', 'rm', 'inside');
     await until(

@@ -34,9 +34,14 @@ const full = view({
     endpoint('a', 't1', '10.255.0.7', { serviceId: WEB }),
     endpoint('b', 't2', '10.255.0.8', { serviceId: WEB }),
     endpoint('c', 't3', '10.255.0.9', { serviceId: WEB }),
-    endpoint('b', 't2', '10.0.1.8', { networkId: MYNET }),
+    endpoint('b', 't2', '10.0.1.8', { networkId: MYNET, serviceId: WEB }),
   ],
-  services: [service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' }))],
+  services: [
+    {
+      ...service('web', port(80, 8080), port(53, 53, { Protocol: 'udp' })),
+      virtualIps: [{ networkId: MYNET, address: parseIpv4('10.0.1.2') }],
+    },
+  ],
 });
 const box = sandbox(1, '10.255.0.7', {
   hostPorts: [port(8000, 8080, { PublishMode: 'host' })],
@@ -134,6 +139,14 @@ const drifts: Record<string, () => unknown> = {
   'a port that learns': () => lab.ip(fabric, ['link set sk0000000001-1 type bridge_slave learning on']),
   'a link of a container deleted': () => lab.ip(inside, ['link del eth1']),
   'a default route deleted': () => lab.ip(inside, ['route del default']),
+  'an address of a container deleted': () => lab.ip(inside, ['addr del 10.0.1.7/24 dev eth1']),
+  'a link of a container down': () => lab.ip(inside, ['link set eth0 down']),
+  'the table of a container deleted': () => lab.exec(inside, 'nft', 'delete', 'table', 'ip', 'skein'),
+  'a rule of a container deleted': () => lab.exec(inside, 'nft', 'flush', 'chain', 'ip', 'skein', 'output'),
+  'a virtual IP of a container deleted': () =>
+    lab.exec(inside, 'nft', 'delete element ip skein vips { 10.0.1.2 }'),
+  'a backend of a virtual IP deleted': () =>
+    lab.exec(inside, 'nft', 'delete element ip skein slots-vip-2 { 10.0.1.2 . 0 }'),
   'forwarding switched off': () => lab.exec(root, 'busybox', 'sysctl', '-w', 'net.ipv4.ip_forward=0'),
   'a link of ours that nobody wants': () => lab.ip(fabric, ['link add vx-999 type bridge']),
 };

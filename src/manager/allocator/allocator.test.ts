@@ -93,6 +93,33 @@ test('networks: VNI 4096 for ingress only; given subnet, gateway and range are h
   );
 });
 
+test('addresses come from the range alone, and never the gateway or an auxiliary one', () => {
+  const fixed = ['10.0.5.0', '10.0.5.1'] as Ipv4[];
+  const pool = new AddressPool(cidr('10.0.0.0/16'), cidr('10.0.5.0/30'), fixed);
+  const given: Ipv4[] = [];
+  for (let ip = pool.next(0, new Set()); ip !== undefined; ip = pool.next(0, new Set())) {
+    pool.hold(ip, `task ${ip}`);
+    given.push(ip);
+  }
+  assert.deepEqual(given, ['10.0.5.2', '10.0.5.3']);
+});
+
+test('subnets come from the pools and of the size that swarm init was given', () => {
+  const settings = { ...cluster(), addressPools: [cidr('10.30.0.0/16')], subnetSize: 26 };
+  const view = viewOf(
+    { kind: 'cluster', object: settings },
+    { kind: 'network', object: network('one') },
+    { kind: 'network', object: network('two') },
+  );
+  const book = new Book();
+  book.rebuild(view, T0);
+  const { steps } = planAllocation(view, book, ['network/one', 'network/two'], T0, counterIds());
+  assert.deepEqual(
+    steps.map((step) => step.kind === 'allocate-network' && step.state.subnet),
+    ['10.30.0.0/26', '10.30.0.64/26'],
+  );
+});
+
 const ingress = network('ingress', {
   spec: { Name: 'ingress', Driver: 'overlay', Ingress: true },
   state: { vni: 4096 as never, subnet: cidr('10.0.0.0/24'), gateway: '10.0.0.1' as Ipv4, ipRange: undefined },
