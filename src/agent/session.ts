@@ -26,8 +26,22 @@ import {
   type ToManager,
 } from '../rpc/messages.ts';
 import { Queue } from '../rpc/queue.ts';
+import type { TraceBatch, TraceRequest } from '../rpc/trace-messages.ts';
+import { Answers } from './answers.ts';
 import type { Assignments } from './assignments.ts';
 import type { Identity } from './identity.ts';
+
+/** Captures packets on this node. */
+export interface TraceSource {
+  /** Ends when the signal aborts or a bound of the request is reached; `leaderClock` asks the leader for its time. */
+  read(
+    request: TraceRequest,
+    leaderClock: () => Promise<{ readonly time: string; readonly boot: string }>,
+    signal: AbortSignal,
+  ): AsyncIterable<TraceBatch>;
+  /** Changes what is captured from now on; false when it does not run. */
+  refilter(request: TraceRequest): boolean;
+}
 
 export interface SessionOptions {
   /** As it is now: after a renewal the next connection uses the new certificate. */
@@ -41,6 +55,7 @@ export interface SessionOptions {
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord>;
   /** This node's part of ways that are walked without traffic. */
   walk(starts: readonly WalkStart[]): Promise<readonly (readonly Leg[])[]>;
+  readonly trace: TraceSource;
   readonly clock: Clock;
   readonly log: Log;
   /** In [0, 1): jitter. */
@@ -55,6 +70,7 @@ export class Session {
   readonly #options: SessionOptions;
   /** Last status of each task; a task's is dropped when its assignment is gone. */
   readonly #statuses = new Map<TaskId, TaskStatus>();
+  readonly #answers = new Answers();
   #applied: number | undefined;
   #managers: readonly ManagerAddress[];
   #outgoing: Queue<ToManager> | undefined;
@@ -166,7 +182,7 @@ export class Session {
       client.close();
       this.#outgoing = undefined;
       this.#client = undefined;
-      this.#cancelLogs();
+      this.#answers.cancelAll();
     }
   }
 
@@ -209,10 +225,13 @@ export class Session {
         assignments.apply(message.revision, message.put, message.delete);
         return this.#forgetGone();
       case 'logs':
-        return void this.#publish(message.request, client, live);
+        return void this.#publishLogs(message.request, client, live);
+      case 'trace':
+        if (this.#options.trace.refilter(message.request)) return;
+        return void this.#publishTrace(message.request, client, live);
       case 'logs-cancel':
-        this.#logs.get(message.id)?.abort();
-        return;
+      case 'trace-cancel':
+        return this.#answers.cancel(message.id);
       case 'walk':
         return void this.#answerWalk(message.request, client, live);
     }
@@ -230,26 +249,27 @@ export class Session {
       if (!tasks.has(id) && isTerminal(state)) this.#statuses.delete(id);
   }
 
-  readonly #logs = new Map<string, AbortController>();
-
-  #cancelLogs(): void {
-    for (const abort of this.#logs.values()) abort.abort();
-    this.#logs.clear();
+  async #publishLogs(request: LogRequest, client: RpcClient, live: AbortSignal): Promise<void> {
+    const { id } = request;
+    try {
+      await this.#answers.run(id, live, (signal) =>
+        client.call('logs.publish', { id }, { input: this.#options.logs(request, signal), signal }),
+      );
+    } catch (error) {
+      this.#options.log.warn('cannot send the logs asked for', { err: error });
+    }
   }
 
-  async #publish(request: LogRequest, client: RpcClient, live: AbortSignal): Promise<void> {
-    const abort = new AbortController();
-    this.#logs.get(request.id)?.abort();
-    this.#logs.set(request.id, abort);
-    const signal = AbortSignal.any([live, abort.signal]);
+  async #publishTrace(request: TraceRequest, client: RpcClient, live: AbortSignal): Promise<void> {
+    const { id } = request;
+    const leaderClock = () => client.call('trace.clock', {});
     try {
-      const input = this.#options.logs(request, signal);
-      await client.call('logs.publish', { id: request.id }, { input, signal });
+      await this.#answers.run(id, live, (signal) => {
+        const input = this.#options.trace.read(request, leaderClock, signal);
+        return client.call('trace.publish', { id }, { input, signal });
+      });
     } catch (error) {
-      if (!signal.aborted) this.#options.log.warn('cannot send the logs asked for', { err: error });
-    } finally {
-      abort.abort();
-      if (this.#logs.get(request.id) === abort) this.#logs.delete(request.id);
+      this.#options.log.warn('cannot send the packets asked for', { err: error });
     }
   }
 

@@ -19,6 +19,7 @@ import { containerIdOf, containerName } from '../model/names.ts';
 import type { Cluster, Meta, Network, Node, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
+import type { TraceEvent, TraceQuery } from '../rpc/trace-messages.ts';
 import type { Cache } from '../store/cache.ts';
 import type { Change } from '../store/store.ts';
 import type { ClusterBackend } from './backend.ts';
@@ -334,6 +335,14 @@ export class FakeCluster implements ClusterBackend {
       if (own.id.startsWith(ref) || named(own)) return own;
     }
     throw new SkeinError('not-found', `${kind} ${ref} not found`);
+  }
+
+  /** Every node is asked and captures nothing until the time is over. */
+  async *trace(query: TraceQuery, signal: AbortSignal): AsyncGenerator<TraceEvent> {
+    for (const node of this.view.all('node').values())
+      yield { type: 'node', node: node.description!.hostname };
+    await sleep(this.#clock, query.maxMs, signal);
+    yield { type: 'end', why: signal.aborted ? 'canceled' : 'the time is over' };
   }
 
   /** One line a task; with `follow` it then waits for its reader to go. */

@@ -16,6 +16,7 @@ import { statsRoutes } from './routes/stats.ts';
 import { swarmRoutes } from './routes/swarm.ts';
 import { systemRoutes } from './routes/system.ts';
 import { taskRoutes } from './routes/tasks.ts';
+import { traceRoutes } from './routes/trace.ts';
 import { volumeRoutes } from './routes/volumes.ts';
 
 export const routes: readonly Route[] = [
@@ -35,5 +36,6 @@ export const routes: readonly Route[] = [
   ...imageRoutes,
   ...volumeRoutes,
   ...explainRoutes,
+  ...traceRoutes,
   ...refusedRoutes,
 ];

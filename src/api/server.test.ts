@@ -448,3 +448,35 @@ test('a word that is empty is one that was not said, as in Go', () => {
   const mode = z.object({ PublishMode: z.enum(['ingress', 'host']).default('ingress') });
   assert.deepEqual(mode.parse(normalize(mode, { PublishMode: '' })), { PublishMode: 'ingress' });
 });
+
+test('a trace is a line of JSON each event, its bounds and clients are checked, and only managers give it', async () => {
+  const { call, clock } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const asked = call('POST', '/skein/trace', { Service: 'web', Clients: ['192.0.2.0/24'], Seconds: 2 });
+  let answered = false;
+  void asked.then(() => (answered = true));
+  while (!answered) {
+    await clock.advance(500);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { status, headers, text } = await asked;
+  assert.deepEqual([status, headers['content-type']], [200, 'application/x-ndjson']);
+  assert.deepEqual(text.trim().split('\n').map(parse), [
+    { type: 'node', node: 'host1' },
+    { type: 'node', node: 'host2' },
+    { type: 'end', why: 'the time is over' },
+  ]);
+  const refused = async (body: object) => {
+    const answer = await call('POST', '/skein/trace', { Service: 'web', ...body });
+    return [answer.status, answer.json.message];
+  };
+  assert.deepEqual(await refused({ Clients: ['everybody'] }), [
+    400,
+    'invalid client "everybody": an IPv4 address or CIDR is needed',
+  ]);
+  assert.equal((await refused({ Service: 'nobody' }))[0], 404);
+  assert.equal((await refused({ Packets: 0 }))[0], 400);
+  assert.equal((await refused({ Seconds: 1e9 }))[0], 400);
+  const worker = await start('worker');
+  assert.equal((await worker.call('POST', '/skein/trace', { Service: 'web' })).status, 503);
+});

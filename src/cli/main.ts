@@ -11,6 +11,7 @@ import { registerDoctor } from './doctor.ts';
 import { registerExplain } from './explain.ts';
 import { registerInstall } from './install.ts';
 import { registerLab } from './lab.ts';
+import { registerTrace } from './trace.ts';
 
 const program = new Command('skein')
   .description('Containers on many hosts as one service. Drive it with the stock docker CLI.')
@@ -23,6 +24,7 @@ registerDemo(program);
 registerBench(program);
 registerDoctor(program);
 registerExplain(program);
+registerTrace(program);
 
 try {
   await program.parseAsync();

@@ -19,6 +19,7 @@ import { HostFirewall } from '../net/firewall.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { IcmpProber } from '../net/probe-socket.ts';
 import { NodeWalker } from '../trace/node-walker.ts';
+import { NodeTracer } from '../trace/node-tracer.ts';
 import type { Folders } from './folders.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
@@ -87,6 +88,7 @@ export class AgentSide {
       describe: async () => ({ description: await options.describe(network, dataPathAddr), dataPathAddr }),
       logs: (request, signal) => this.#agent.logs(request, signal),
       walk: (starts) => walker.walk(starts),
+      trace: new NodeTracer({ runRoot: folders.runRoot, clock }),
       clock,
       log,
       random: Math.random,

@@ -15,16 +15,18 @@ import { Dispatcher } from '../manager/dispatcher/dispatcher.ts';
 import { WalkBroker } from '../manager/explain/broker.ts';
 import { LogBroker } from '../manager/logs/broker.ts';
 import { Manager } from '../manager/manager.ts';
+import { Tracer } from '../manager/trace/tracer.ts';
 import { newSecretsKey, Sealer } from '../manager/secrets/sealer.ts';
 import { sleep } from '../kit/clock.ts';
+import { readHostClock } from '../kit/host-clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { ClusterCa } from '../model/objects.ts';
 import { RpcClient } from '../rpc/client.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
 import type { ExplainQuestion, WalkStart } from '../rpc/explain.ts';
-import type { LogRecord, LogRequest, ManagerAddress } from '../rpc/messages.ts';
-import type { ManagerJoinAnswer, ManagerJoinRequest } from '../rpc/methods.ts';
+import type { ManagerAddress } from '../rpc/messages.ts';
+import type { ManagerJoinAnswer, ManagerJoinRequest, OutputOf, ParamsOf } from '../rpc/methods.ts';
 import { RpcServer } from '../rpc/server.ts';
 import { Cache } from '../store/cache.ts';
 import { EtcdClient } from '../store/etcd/client.ts';
@@ -72,6 +74,7 @@ export class ManagerSide {
   readonly #dispatcher: Dispatcher;
   readonly #broker: LogBroker;
   readonly #walks: WalkBroker;
+  readonly #tracer: Tracer;
   readonly #server: RpcServer;
   readonly #sealer: Sealer;
   readonly control: Control;
@@ -104,17 +107,13 @@ export class ManagerSide {
       openSecret: ({ id, sealed }) => this.#sealer.open(id, sealed).toString('base64'),
       leader: () => this.#leaderAddress(),
     });
-    this.#broker = new LogBroker({
-      view,
-      clock,
-      random,
-      send: (node, message) => this.#dispatcher.send(node, message),
+    const streams = { view, clock, random, send: this.#dispatcher.send.bind(this.#dispatcher) };
+    this.#broker = new LogBroker(streams);
+    this.#tracer = new Tracer({
+      ...streams,
+      onSession: (listener) => this.#dispatcher.onSession(listener),
     });
-    this.#walks = new WalkBroker({
-      clock,
-      random,
-      send: (node, message) => this.#dispatcher.send(node, message),
-    });
+    this.#walks = new WalkBroker(streams);
     const issuer = new Issuer({
       store,
       view,
@@ -131,7 +130,12 @@ export class ManagerSide {
       sealer: this.#sealer,
       leader: () => this.#leader,
       newToken: (_role, cluster) => newJoinToken(cluster.ca.certificate, random),
-      logs: (request, signal) => this.#logs(request, signal),
+      logs: (request, signal) =>
+        this.#fromLeader('logs.read', { ...request, id: 'proxy' }, signal, () =>
+          this.#broker.read(request, { tasks: () => request.tasks }, signal),
+        ),
+      trace: (query, signal) =>
+        this.#fromLeader('trace.read', query, signal, () => this.#tracer.read(query, signal)),
     });
     const joining = {
       ...{ store, view },
@@ -167,6 +171,12 @@ export class ManagerSide {
           this.#broker.read(request, { tasks: () => request.tasks }, call.signal),
         'explain.answer': (params, call) => this.#walks.answer(params, call),
         'explain.ask': ({ nodeId, starts }) => this.#walks.ask(nodeId, starts),
+        'trace.clock': async () => {
+          const { time, boot } = readHostClock();
+          return { time: String(time), boot };
+        },
+        'trace.publish': (params, call) => this.#tracer.publish(params, call),
+        'trace.read': (query, call) => this.#tracer.read(query, call.signal),
       },
     });
   }
@@ -350,12 +360,16 @@ export class ManagerSide {
   }
 
   /** The leader has the sessions; another manager asks it. */
-  async *#logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncGenerator<LogRecord> {
-    if (this.#dispatcher.leading)
-      return yield* this.#broker.read(request, { tasks: () => request.tasks }, signal);
+  async *#fromLeader<N extends 'logs.read' | 'trace.read'>(
+    name: N,
+    params: ParamsOf<N>,
+    signal: AbortSignal,
+    own: () => AsyncIterable<OutputOf<N>>,
+  ): AsyncGenerator<OutputOf<N>> {
+    if (this.#dispatcher.leading) return yield* own();
     const client = await this.#dialLeader(signal);
     try {
-      yield* client.stream('logs.read', { ...request, id: 'proxy' }, { signal });
+      yield* client.stream(name, params, { signal });
     } finally {
       client.close();
     }

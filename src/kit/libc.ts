@@ -38,6 +38,8 @@ export interface Libc {
   send(fd: number, data: Uint8Array): void;
   /** Bytes received into `into` (a longer datagram is cut); -EAGAIN when told not to wait and there is nothing. */
   recv(fd: number, into: Uint8Array, flags: number): number;
+  /** Nanoseconds since the epoch, by the clock that time servers set. */
+  realtime(): bigint;
   close(fd: number): void;
 }
 
@@ -49,6 +51,7 @@ export function loadKoffi(): Koffi {
 }
 
 const F_DUPFD_CLOEXEC = 1030;
+const CLOCK_REALTIME = 0;
 const EINVAL = 22;
 const ENOENT = 2;
 const EAGAIN = 11;
@@ -79,6 +82,7 @@ function bindLibc(ffi: Koffi): Libc {
   const fcntl = lib.func('int fcntl(int fd, int command, int argument)');
   const send = lib.func('int64_t send(int fd, void *data, size_t length, int flags)');
   const recv = lib.func('int64_t recv(int fd, void *into, size_t length, int flags)');
+  const clockGettime = lib.func('int clock_gettime(int clock, void *time)');
   const close = lib.func('int close(int fd)');
   const check = (result: number | bigint, what: string): number => {
     if (Number(result) >= 0) return Number(result);
@@ -119,6 +123,11 @@ function bindLibc(ffi: Koffi): Libc {
     recv(fd, into, flags) {
       const length = Number(recv(fd, into, into.length, flags));
       return length < 0 && ffi.errno() === EAGAIN ? -EAGAIN : check(length, 'recv');
+    },
+    realtime() {
+      const time = new BigInt64Array(2);
+      check(clockGettime(CLOCK_REALTIME, time), 'clock_gettime');
+      return time[0]! * 1_000_000_000n + time[1]!;
     },
     close: (fd) => void close(fd),
   };

@@ -120,6 +120,30 @@ export class EngineClient {
     });
   }
 
+  /** The answer's lines of JSON, as they come. */
+  async *lines<T>(method: string, path: string, options: CallOptions = {}): AsyncGenerator<T> {
+    const response = await this.open(method, path, options);
+    const status = response.statusCode ?? 0;
+    let text = '';
+    try {
+      for await (const chunk of response.setEncoding('utf8') as AsyncIterable<string>) {
+        text += chunk;
+        if (text.length > MAX_BODY)
+          throw new SkeinError('resource-exhausted', `${method} ${path}: answer too large`);
+        if (status >= 400) continue;
+        const lines = text.split('\n');
+        text = lines.pop()!;
+        for (const line of lines) yield JSON.parse(line) as T;
+      }
+    } catch (error) {
+      if (error instanceof SkeinError) throw error;
+      const code = options.signal?.aborted ? 'canceled' : 'unavailable';
+      throw new SkeinError(code, `${method} ${path}: the answer broke off`, { cause: error });
+    }
+    if (status >= 400)
+      throw new SkeinError(CODES[status] ?? 'internal', `${method} ${path}: ${messageOf(text, status)}`);
+  }
+
   /** True once the API answers. */
   async ping(timeoutMs = 2_000): Promise<boolean> {
     try {

@@ -2,8 +2,9 @@
  * What managers and agents say to each other on the session stream, one JSON value a line (see adr/0003). Managers
  * listen, agents dial; a worker never needs an open port. Each side checks the other's `protocol` first.
  *
- *   agent -> manager   hello, then: status, applied, heartbeat, logs (answers)
- *   manager -> agent   welcome, snapshot, then: delta, managers, logs (subscribe / cancel), walk, and errors that end it
+ *   agent -> manager   hello, then: status, applied, heartbeat
+ *   manager -> agent   welcome, snapshot, then: delta, managers, logs and trace (ask / cancel), walk,
+ *                      and errors that end it
  *
  * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
  * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
@@ -12,6 +13,7 @@ import type { ConfigId, NodeId, SecretId, TaskId } from '../model/ids.ts';
 import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
 import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
 import type { WalkRequest } from './explain.ts';
+import type { TraceRequest } from './trace-messages.ts';
 
 /** Grows when a message changes its meaning. A node of another version is told so in words. */
 export const PROTOCOL = 1;
@@ -110,7 +112,10 @@ export type ToAgent =
   | { readonly type: 'logs'; readonly request: LogRequest }
   | { readonly type: 'logs-cancel'; readonly id: string }
   /** The agent answers by a call of `explain.answer` with the same id. */
-  | { readonly type: 'walk'; readonly request: WalkRequest };
+  | { readonly type: 'walk'; readonly request: WalkRequest }
+  /** Likewise with `trace.publish`; said again with another filter while it runs. */
+  | { readonly type: 'trace'; readonly request: TraceRequest }
+  | { readonly type: 'trace-cancel'; readonly id: string };
 
 /** One line (or part of one over 16 KiB) of a container's output. */
 export interface LogRecord {

@@ -9,6 +9,7 @@ import type { Availability, GenericResource, NodeRole, PortSpec } from '../model
 import { TASK_STATES } from '../model/task-state.ts';
 import { walkAnswer, walkStarts } from './explain.ts';
 import type { Item, LogRecord, LogRequest, ManagerAddress, ToAgent, ToManager } from './messages.ts';
+import { traceBatch, traceEvent, traceQuery, traceRequest } from './trace-messages.ts';
 
 /** `member`: a verified certificate of this cluster whose node still belongs to it. `manager`: its role too. */
 export type Caller = 'anyone' | 'member' | 'manager';
@@ -122,6 +123,8 @@ const toAgent: z.ZodType<ToAgent> = z.discriminatedUnion('type', [
   z.object({ type: z.literal('logs'), request: logRequest }),
   z.object({ type: z.literal('logs-cancel'), id: z.string() }),
   z.object({ type: z.literal('walk'), request: z.object({ id: z.string(), starts: walkStarts }) }),
+  z.object({ type: z.literal('trace'), request: traceRequest }),
+  z.object({ type: z.literal('trace-cancel'), id: z.string() }),
 ]);
 
 export interface IssueRequest {
@@ -248,6 +251,24 @@ export const METHODS = {
     nothing,
   ),
   'explain.ask': unary('manager', z.object({ nodeId: id<NodeId>(), starts: walkStarts }), walkAnswer),
+  /** The leader's clock, for the times of a trace. */
+  'trace.clock': unary('member', nothing, z.object({ time: z.string().regex(/^\d+$/), boot: z.string() })),
+  'trace.publish': method({
+    who: 'member',
+    answers: 'one',
+    timeoutMs: undefined,
+    params: z.object({ id: z.string() }),
+    input: traceBatch,
+    output: nothing,
+  }),
+  'trace.read': method({
+    who: 'manager',
+    answers: 'many',
+    timeoutMs: undefined,
+    params: traceQuery,
+    input: never,
+    output: traceEvent,
+  }),
 } as const;
 
 export type MethodName = keyof typeof METHODS;

@@ -53,7 +53,8 @@ const POLL_MS = 5;
 /** A poll reads no more than this, so that a flood does not hold the event loop. */
 const POLL_PACKETS = 2_000;
 
-const PACKET_HOST = 0;
+/** To this host, to all, to some, or to another host: a bridge's port takes those in, too. */
+const PACKET_OTHERHOST = 3;
 const PACKET_OUTGOING = 4;
 
 /** A capture at several points at once, on one clock. Frames come in the order the kernel stamped them. */
@@ -146,7 +147,7 @@ export class Capture {
     this.#frames.push({
       point,
       link: linkOf(socket, this.#address.readInt32LE(4)),
-      direction: type === PACKET_OUTGOING ? 'out' : type === PACKET_HOST ? 'in' : 'other',
+      direction: type === PACKET_OUTGOING ? 'out' : type <= PACKET_OTHERHOST ? 'in' : 'other',
       time: calls.timestamp(fd),
       length,
       bytes: Buffer.from(this.#buffer.subarray(0, Math.min(length, SNAP_LENGTH))),

@@ -15,8 +15,12 @@ export function shownHops({ hops, kind }: Connection): readonly Hop[] {
   );
 }
 
-export const rowsOf = (connection: Connection, clocks: Uncertainties = new Map()): readonly PathRow[] =>
-  shownHops(connection).map((hop, index, hops) => {
+export const rowsOf = (
+  connection: Connection,
+  clocks: Uncertainties = new Map(),
+  hops: readonly Hop[] = shownHops(connection),
+): readonly PathRow[] =>
+  hops.map((hop, index) => {
     const before = hops[index - 1];
     return {
       kind: connection.kind,

@@ -29,9 +29,11 @@ import { Issuer } from '../../src/manager/ca/issuer.ts';
 import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
 import { WalkBroker } from '../../src/manager/explain/broker.ts';
 import { LogBroker } from '../../src/manager/logs/broker.ts';
+import { Tracer } from '../../src/manager/trace/tracer.ts';
 import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
 import { RpcServer } from '../../src/rpc/server.ts';
+import type { TraceEvent } from '../../src/rpc/trace-messages.ts';
 import { Cache } from '../../src/store/cache.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { Draft } from '../../src/store/store.ts';
@@ -67,17 +69,15 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
   const certificate = await issueNode(root, csr, subject, 3600_000, deps);
   const common = { store, view, clock: systemClock, log: silentLog };
   const dispatcher = new Dispatcher({ ...common, leader, openSecret: ({ sealed }) => sealed });
-  const broker = new LogBroker({
+  const streams = {
     view,
     clock: systemClock,
     random: randomBytes,
-    send: (n, m) => dispatcher.send(n, m),
-  });
-  const walks = new WalkBroker({
-    clock: systemClock,
-    random: randomBytes,
-    send: (n, m) => dispatcher.send(n, m),
-  });
+    send: dispatcher.send.bind(dispatcher),
+  };
+  const broker = new LogBroker(streams);
+  const tracer = new Tracer({ ...streams, onSession: (listener) => dispatcher.onSession(listener) });
+  const walks = new WalkBroker(streams);
   const issuer = new Issuer({ ...common, random: randomBytes, managers: () => [] });
   const server = new RpcServer({
     credentials: { key, certificate, ca: root.certificate },
@@ -91,6 +91,8 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
       'dispatcher.session': (params, call) => dispatcher.session(params, call),
       'logs.publish': (params, call) => broker.publish(params, call),
       'explain.answer': (params, call) => walks.answer(params, call),
+      'trace.clock': async () => ({ time: '5', boot: 'm' }),
+      'trace.publish': (params, call) => tracer.publish(params, call),
       'node.leave': async (_params, call) => {
         await dispatcher.leave(call.peer!.nodeId);
         return {};
@@ -98,7 +100,7 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
     },
   });
   const { port } = await server.listen('127.0.0.1', 0);
-  return { dispatcher, broker, walks, server, addr: `127.0.0.1:${port}` };
+  return { dispatcher, broker, tracer, walks, server, addr: `127.0.0.1:${port}` };
 }
 type Manager = Awaited<ReturnType<typeof startManager>>;
 
@@ -139,6 +141,8 @@ interface Agent {
   readonly assignments: Assignments;
   readonly session: Session;
   readonly canceled: string[];
+  /** Hosts of the filters that it was given for traces, in order. */
+  readonly filters: string[];
   end(): Promise<void>;
 }
 
@@ -148,6 +152,8 @@ async function startAgent(managers: string[]): Promise<Agent> {
   const assignments = new Assignments();
   const abort = new AbortController();
   const canceled: string[] = [];
+  const filters: string[] = [];
+  let tracing: string | undefined;
   const session = new Session({
     identity: () => identity,
     saveManagers: () => {},
@@ -164,6 +170,24 @@ async function startAgent(managers: string[]): Promise<Agent> {
       if (starts.length === 0) throw new Error('nothing to walk');
       return starts.map(() => []);
     },
+    trace: {
+      async *read({ id, filter }, leaderClock, signal) {
+        filters.push(filter.hosts.join());
+        tracing = id;
+        const { time } = await leaderClock();
+        const frame = { link: 'eth0', direction: 'in', time, length: 1, bytes: 'eA==' } as const;
+        yield { frames: [frame], translations: [], uncertainty: 7 };
+        await new Promise<void>((resolve) =>
+          signal.addEventListener('abort', () => resolve(), { once: true }),
+        );
+        canceled.push('trace');
+      },
+      refilter({ id, filter }) {
+        if (id !== tracing) return false;
+        filters.push(filter.hosts.join());
+        return true;
+      },
+    },
     clock: systemClock,
     log: silentLog,
     random: () => 0.5,
@@ -175,6 +199,7 @@ async function startAgent(managers: string[]): Promise<Agent> {
     assignments,
     session,
     canceled,
+    filters,
     async end() {
       abort.abort();
       await running;
@@ -334,6 +359,50 @@ test('a node walks its part of a way, or says why not; one without a session is 
     () => !leader.dispatcher.send(nodeId, { type: 'logs-cancel', id: '' }),
   );
   await assert.rejects(leader.walks.ask(nodeId, [start]), /no session with the managers/);
+});
+
+test('a trace hears of every node, follows the cluster, and its end reaches the agents', async () => {
+  const [a, b] = [await startAgent([leader.addr]), await startAgent([leader.addr])];
+  await until('sessions', () => a.session.connected && b.session.connected);
+  const service = {
+    id: 'traced',
+    spec: { Name: 'traced' },
+    endpoint: {
+      virtualIps: [],
+      ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'ingress' }],
+    },
+  } as unknown as Draft<'service'>;
+  await store.transact([{ op: 'create', kind: 'service', object: service }]);
+  const ready = (id: NodeId) => view.get('node', id)?.status.state === 'ready';
+  await until(
+    'view',
+    () =>
+      view.get('service', service.id) !== undefined && ready(a.identity.nodeId) && ready(b.identity.nodeId),
+  );
+  const abort = new AbortController();
+  const events: TraceEvent[] = [];
+  const query = { service: service.id, clients: [], maxPackets: 10, maxMs: 60_000 };
+  const reading = (async () => {
+    for await (const event of leader.tracer.read(query, abort.signal)) events.push(event);
+  })();
+  const packets = () => events.filter((event) => event.type === 'packets');
+  const toldOf = (why: string) => events.filter((event) => event.type === 'node' && event.why === why);
+  await until('packets of both', () => packets().length === 2);
+  assert.deepEqual(
+    packets()[0]!.batch.frames.map(({ time }) => time),
+    ['5'],
+  );
+  assert.equal(events[0]!.type, 'scene');
+  const address = { networkId: 'n', address: '10.255.0.9/16', mac: '02:00:00:00:00:09', aliases: [] };
+  const placed = { ...task('tt', a.identity.nodeId), serviceId: 'traced', attachments: [address] };
+  await store.transact([{ op: 'create', kind: 'task', object: placed as unknown as Draft<'task'> }]);
+  await until('the new filter at both', () => [a, b].every(({ filters }) => filters.at(-1) === '10.255.0.9'));
+  await b.end();
+  await until('the lost node', () => toldOf('its connection to the leader was lost').length === 1);
+  abort.abort();
+  await reading;
+  await until('canceled at the agent', () => a.canceled.includes('trace'));
+  await a.end();
 });
 
 test('leaving is told at once', async () => {

@@ -12,6 +12,7 @@ import { newId, type NetworkId, type NodeId, type RandomBytes, type ServiceId } 
 import type { Cluster, Network, Node, Service, Task, UpdateStatus } from '../../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../../model/spec.ts';
 import type { LogRecord, LogRequest } from '../../rpc/messages.ts';
+import type { TraceEvent, TraceQuery } from '../../rpc/trace-messages.ts';
 import type { Op, Store } from '../../store/store.ts';
 import type { LiveView } from '../../store/view.ts';
 import type { Sealer } from '../secrets/sealer.ts';
@@ -37,6 +38,7 @@ export interface ControlOptions {
   /** A new join token for the role, as the CA makes them. */
   newToken(role: NodeRole, cluster: Cluster): string;
   logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+  trace(query: TraceQuery, signal: AbortSignal): AsyncIterable<TraceEvent>;
 }
 
 /** How long a write may take to show in the view before the client is told to look again. */
@@ -87,6 +89,10 @@ export class Control {
 
   logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord> {
     return this.#options.logs(request, signal);
+  }
+
+  trace(query: TraceQuery, signal: AbortSignal): AsyncIterable<TraceEvent> {
+    return this.#options.trace(query, signal);
   }
 
   async createService(

@@ -39,6 +39,7 @@ export class TestCluster {
       sealer: this.sealer,
       newToken: (role) => `new-${role}`,
       async *logs() {},
+      async *trace() {},
     });
   }
 
