@@ -8,6 +8,7 @@ import {
   type NetlinkSocket,
   readIp,
   u16be,
+  u32be,
   u8,
 } from './netlink.ts';
 import { head, NFPROTO_IPV4, protocolNumber } from './nfnetlink.ts';
@@ -17,6 +18,10 @@ const CT_GET = 1;
 const CT_DELETE = 2;
 const CTA_TUPLE_ORIG = 1;
 const CTA_TUPLE_REPLY = 2;
+const CTA_STATUS = 3;
+const CTA_STATUS_MASK = 26;
+/** Something came back. */
+const IPS_SEEN_REPLY = 1 << 1;
 const CTA_TUPLE_IP = 1;
 const CTA_TUPLE_PROTO = 2;
 const CTA_IP_V4_SRC = 1;
@@ -78,27 +83,43 @@ function readTuple(tuple: Buffer, protocol: Tuple['protocol']): Tuple | undefine
 }
 
 /**
- * Forgets the UDP flows that were translated to `address:port`, or to `address` whatever the port: without a handshake the kernel would send the rest
- * of a flow to a backend that is gone until the flow is silent for its whole timeout.
+ * Forgets the UDP flows that were translated to `address:port`, or to `address` whatever the port: without a handshake
+ * the kernel would send the rest of a flow to a backend that is gone until the flow is silent for its whole timeout.
  *
  * Cost: one pass over the node's connection table, only when a UDP backend leaves.
  */
 export function forgetUdp(socket: NetlinkSocket, backends: ReadonlySet<string>): number {
+  return forget(socket, 'udp', backends, head(NFPROTO_IPV4));
+}
+
+/**
+ * Forgets the TCP connections to these backends that nothing has come back for yet: the client's next SYN is
+ * translated anew, to a backend that is there. Those that were answered keep theirs.
+ *
+ * Cost: one pass of the kernel over its table; only what is unanswered is read.
+ */
+export function forgetUnanswered(socket: NetlinkSocket, backends: ReadonlySet<string>): number {
+  const unanswered = [attr(CTA_STATUS, u32be(0)), attr(CTA_STATUS_MASK, u32be(IPS_SEEN_REPLY))];
+  return forget(socket, 'tcp', backends, Buffer.concat([head(NFPROTO_IPV4), ...unanswered]));
+}
+
+function forget(
+  socket: NetlinkSocket,
+  protocol: 'tcp' | 'udp',
+  backends: ReadonlySet<string>,
+  which: Buffer,
+): number {
   const doomed: Message[] = [];
-  for (const { body } of socket.dump(
-    (SUBSYSTEM_CONNTRACK << 8) | CT_GET,
-    head(NFPROTO_IPV4),
-    'list conntrack',
-  )) {
+  for (const { body } of socket.dump((SUBSYSTEM_CONNTRACK << 8) | CT_GET, which, 'list conntrack')) {
     const found = attributes(body, 4);
     const reply = tupleSource(found.get(CTA_TUPLE_REPLY));
-    if (reply?.protocol !== protocolNumber.udp) continue;
+    if (reply?.protocol !== protocolNumber[protocol]) continue;
     const { address, port } = reply;
     if (!backends.has(`${address}:${port}`) && !backends.has(address)) continue;
     doomed.push({
       type: (SUBSYSTEM_CONNTRACK << 8) | CT_DELETE,
       flags: 0,
-      what: `forget the UDP flow to ${address}:${port}`,
+      what: `forget the ${protocol} flow to ${address}:${port}`,
       ignore: [ENOENT],
       body: Buffer.concat([head(NFPROTO_IPV4), attr(CTA_TUPLE_ORIG | 0x8000, found.get(CTA_TUPLE_ORIG)!)]),
     });

@@ -199,7 +199,7 @@ function baseText(step: StepOf<'nft.base'>): string {
 function program(places: Places, place: Place, changes: FrontendChanges): void {
   places.withFilter(place, (socket) => {
     socket.request(nf.transaction(frontendMessages(changes)));
-    if (changes.forgetUdp.size > 0) forgetUdp(socket, changes.forgetUdp);
+    if (changes.goneUdp.size > 0) forgetUdp(socket, changes.goneUdp);
   });
 }
 

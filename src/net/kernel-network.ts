@@ -18,6 +18,7 @@ import type { Log } from '../kit/log.ts';
 import { isCode } from '../model/errors.ts';
 import type { Cidr, ContainerId, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
+import { forgetUnanswered } from './conntrack.ts';
 import { diff, type Step, type StepKind } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
 import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
@@ -32,8 +33,9 @@ import { readFacts, readUplink, type Uplink } from './local-facts.ts';
 import { type DeltaPlan, planDelta } from './delta-plan.ts';
 import { dumpAddresses, dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
 import { planRecord } from './sandbox-plan.ts';
+import { Unanswered } from './unanswered.ts';
 import { SandboxRecords } from './sandbox-records.ts';
-import { ZERO_MAC } from './state.ts';
+import { type Place, ZERO_MAC } from './state.ts';
 import { dropSandbox, emptyState, mergeSandbox, onlyOf } from './known-state.ts';
 
 export interface KernelNetworkOptions {
@@ -89,6 +91,7 @@ export class KernelNetwork implements NodeNetwork {
   /** Removed, but their links may still be on their way out. */
   readonly #leaving = new Set<ContainerId>();
   readonly #clock: Clock;
+  readonly #unanswered: Unanswered;
   #queue: Promise<unknown> = Promise.resolve();
 
   static async open(options: KernelNetworkOptions): Promise<KernelNetwork> {
@@ -98,6 +101,10 @@ export class KernelNetwork implements NodeNetwork {
   constructor(options: KernelNetworkOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#unanswered = new Unanswered(
+      this.#clock,
+      (place, backends) => void this.#forgetUnanswered(place, backends),
+    );
     this.#places = new Places(options.runRoot, options.netns, this.#clock);
     this.#records = new SandboxRecords(options.runRoot);
     this.#executors = makeExecutors(this.#places);
@@ -210,6 +217,7 @@ export class KernelNetwork implements NodeNetwork {
   clear(): Promise<void> {
     return this.#serial(async () => {
       this.#view = this.#knownView = undefined;
+      this.#unanswered.close();
       this.#holder.close();
       this.#forget();
       for (const id of this.#sandboxIds()) {
@@ -223,6 +231,7 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   async close(): Promise<void> {
+    this.#unanswered.close();
     await this.#queue.catch(() => undefined);
     this.#places.close();
     this.#holder.close();
@@ -303,6 +312,19 @@ export class KernelNetwork implements NodeNetwork {
 
   #run(steps: readonly Step[]): void {
     for (const run of runs(steps)) execute(this.#executors, run[0].kind, run, run[0].place);
+    for (const step of steps)
+      if (step.kind === 'nft.frontends') this.#unanswered.left(step.place, step.changes.goneTcp);
+  }
+
+  /** Repairs nothing that a later apply would not: where it fails, the connections wait for their clients to give up. */
+  #forgetUnanswered(place: Place, backends: ReadonlySet<string>): Promise<void> {
+    return this.#serial(async () => {
+      if (!this.#places.exists(place)) return;
+      const forgotten = this.#places.withFilter(place, (socket) => forgetUnanswered(socket, backends));
+      if (forgotten > 0) this.#options.log.info('connections moved off backends that left', { forgotten });
+    }).catch((error: unknown) =>
+      this.#options.log.warn('connections to backends that left may hang', { err: error }),
+    );
   }
 
   /** Makes or completes one sandbox, without looking at anything else. */

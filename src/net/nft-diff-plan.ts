@@ -11,8 +11,10 @@ export interface FrontendChanges {
   readonly deletePublished: readonly string[];
   readonly addSlots: ReadonlyMap<string, string>;
   readonly deleteSlots: readonly string[];
-  /** UDP backends, `address:port` or `address`, that no slot leads to any more: their flows are forgotten. */
-  readonly forgetUdp: ReadonlySet<string>;
+  /** Backends, `address:port` or `address`, that no slot leads to any more: all UDP flows to them are forgotten. */
+  readonly goneUdp: ReadonlySet<string>;
+  /** And those of TCP: the connections that they have not answered are. */
+  readonly goneTcp: ReadonlySet<string>;
 }
 
 export type NftStep =
@@ -83,7 +85,8 @@ function frontendChanges(
     deletePublished: newPublished.remove,
     addSlots: newSlots.add,
     deleteSlots: newSlots.remove,
-    forgetUdp: goneUdp(desired.slots, observed.slots, newSlots.remove),
+    goneUdp: gone('udp', desired.slots, observed.slots, newSlots.remove),
+    goneTcp: gone('tcp', desired.slots, observed.slots, newSlots.remove),
   };
 }
 
@@ -98,14 +101,15 @@ function compare(desired: ReadonlyMap<string, string>, observed: ReadonlyMap<str
   return { add, change, remove: [...observed.keys()].filter((key) => !desired.has(key)) };
 }
 
-function goneUdp(
+function gone(
+  protocol: 'udp' | 'tcp',
   desired: ReadonlyMap<string, string>,
   observed: ReadonlyMap<string, string>,
   removed: readonly string[],
 ): Set<string> {
-  const mayBeUdp = (key: string) => key.startsWith('udp/') || key.startsWith('vip/');
-  const suspects = new Set(removed.filter(mayBeUdp).map((key) => observed.get(key)!));
+  const mayBe = (key: string) => key.startsWith(`${protocol}/`) || key.startsWith('vip/');
+  const suspects = new Set(removed.filter(mayBe).map((key) => observed.get(key)!));
   if (suspects.size === 0) return suspects;
-  for (const [key, target] of desired) if (mayBeUdp(key)) suspects.delete(target);
+  for (const [key, target] of desired) if (mayBe(key)) suspects.delete(target);
   return suspects;
 }

@@ -87,6 +87,17 @@ describe('a peer that does not answer', { skip: skipWithoutDocker, timeout: 240_
     assert.deepEqual([whole.failed, whole.answers.size], [0, 3]);
   });
 
+  test('connections that began in the moment of the cut go elsewhere when they try again', async () => {
+    await delay(1_200);
+    await stage.lab.cut('node3');
+    const began = await HttpLoad.run(stage.lab, { address: '192.0.2.11', port: PORT, requests: 60 });
+    assert.deepEqual(began.errors, [], `${began.failed} of 60 that began before the cut was known`);
+    assert.equal(began.answers.size, 2);
+    await stage.lab.heal('node3');
+    await untilAway('node1');
+    await untilAway('node2');
+  });
+
   test('a service whose every backend is away refuses at once', async () => {
     await stage.lab.cut('node3');
     await untilAway('node1', 'node3');

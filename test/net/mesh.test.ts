@@ -5,6 +5,8 @@ import type { Mac, ServiceId } from '../../src/model/ids.ts';
 import type { EndpointItem } from '../../src/model/network-view.ts';
 import { endpoint, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
 import type { KernelNetwork } from '../../src/net/kernel-network.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import { until } from '../../src/lab/cluster.ts';
 import { ADDRESS, TwoNodes } from './two-nodes.ts';
 
 const WEB = 'web' as ServiceId;
@@ -141,6 +143,24 @@ test('a backend out of rotation gets no new connection; the ones it has go on', 
   assert.notEqual(names([await flows.ask()])[0], first);
   await a.apply(viewOf('a'));
   await Promise.all([held.stop(), flows.stop()]);
+});
+
+test('a connection that a backend did not answer before it left goes to another', async () => {
+  const silent = [`--net=${sandboxes['t2']!}`, 'nft', '-f', '-'];
+  const rules = 'table ip silent { chain in { type filter hook input priority 0; tcp dport 8080 drop; }; }';
+  await runProcess(['nsenter', ...silent], { input: rules });
+  const held = [1, 2, 3].map(() => lab.hold(lab.host('client'), 'tcp', ADDRESS.a, 80));
+  const answers: string[] = [];
+  const asked = held.map(async (talk) => void answers.push(await talk.ask()));
+  await until('two of three to be answered', async () => answers.length === 2 || answers.join(), {
+    timeoutMs: 5_000,
+  });
+  await a.apply(viewOf('a', { t2: { inRotation: false } }));
+  await Promise.all(asked);
+  assert.deepEqual(new Set(names(answers)), new Set(['t1', 't3']), answers.join());
+  await runProcess(['nsenter', ...silent], { input: 'delete table ip silent' });
+  await a.apply(viewOf('a'));
+  await Promise.all(held.map((talk) => talk.stop()));
 });
 
 test('a new daemon on a working node changes nothing, and connections live on', async () => {
