@@ -48,8 +48,8 @@ export class LocalVolumes implements VolumeStore {
   readonly #options: LocalVolumesOptions;
   readonly #holders = new Map<string, Set<ContainerId>>();
   readonly #using = new Set<ContainerId>();
-  /** Changes of volumes happen one after the other: making and removing one must not overlap. */
-  #last: Promise<unknown> = Promise.resolve();
+  /** Changes of one volume happen one after the other; a file server that does not answer holds up nobody else's. */
+  readonly #last = new Map<string, Promise<unknown>>();
 
   constructor(options: LocalVolumesOptions) {
     this.#options = options;
@@ -74,11 +74,11 @@ export class LocalVolumes implements VolumeStore {
   }
 
   create(spec: VolumeSpec): Promise<VolumeInfo> {
-    return this.#alone(() => this.#create(spec));
+    return this.#alone(spec.name, () => this.#create(spec));
   }
 
   remove(name: string): Promise<void> {
-    return this.#alone(async () => {
+    return this.#alone(name, async () => {
       const info = await this.get(name);
       if (!info) throw new SkeinError('not-found', `get ${name}: no such volume`);
       const users = (await this.#options.containers()).filter((c) => c.mounts.some((m) => m.name === name));
@@ -104,7 +104,7 @@ export class LocalVolumes implements VolumeStore {
 
   /** Makes it where it is missing, and keeps it there, mounted, until the holder lets go. */
   hold(spec: VolumeSpec, holder: ContainerId): Promise<VolumeInfo> {
-    return this.#alone(async () => {
+    return this.#alone(spec.name, async () => {
       const info = await this.#create(spec);
       this.#holders.set(spec.name, (this.#holders.get(spec.name) ?? new Set()).add(holder));
       try {
@@ -124,28 +124,28 @@ export class LocalVolumes implements VolumeStore {
       if (holders.has(holder)) this.#say(name, 'mount', { container: holder });
   }
 
-  release(holder: ContainerId): Promise<void> {
-    return this.#alone(async () => {
-      for (const [name, holders] of [...this.#holders]) {
-        if (!holders.has(holder)) continue;
-        if (this.#using.has(holder)) this.#say(name, 'unmount', { container: holder });
-        if (this.#letGo(name, holder)) await this.#unmountQuietly(name);
-      }
-      this.#using.delete(holder);
-    });
+  async release(holder: ContainerId): Promise<void> {
+    const held = [...this.#holders].filter(([, holders]) => holders.has(holder)).map(([name]) => name);
+    await Promise.all(
+      held.map((name) =>
+        this.#alone(name, async () => {
+          if (this.#using.has(holder)) this.#say(name, 'unmount', { container: holder });
+          if (this.#letGo(name, holder)) await this.#unmountQuietly(name);
+        }),
+      ),
+    );
+    this.#using.delete(holder);
   }
 
   /** After a start: those with a process hold their volumes; what is mounted for nobody is not. */
-  settle(running: readonly Pick<ContainerInfo, 'id' | 'mounts'>[]): Promise<void> {
-    return this.#alone(async () => {
-      for (const { id, mounts } of running) {
-        this.#using.add(id);
-        for (const { name } of mounts)
-          if (name) this.#holders.set(name, (this.#holders.get(name) ?? new Set()).add(id));
-      }
-      for (const info of await this.list())
-        if (mountOf(info) && !this.#holders.has(info.name)) await this.#unmountQuietly(info.name);
-    });
+  async settle(running: readonly Pick<ContainerInfo, 'id' | 'mounts'>[]): Promise<void> {
+    for (const { id, mounts } of running) {
+      this.#using.add(id);
+      for (const { name } of mounts)
+        if (name) this.#holders.set(name, (this.#holders.get(name) ?? new Set()).add(id));
+    }
+    for (const info of await this.list())
+      if (mountOf(info) && !this.#holders.has(info.name)) await this.#unmountQuietly(info.name);
   }
 
   async #create(spec: VolumeSpec): Promise<VolumeInfo> {
@@ -211,9 +211,16 @@ export class LocalVolumes implements VolumeStore {
     this.#options.tell({ type: 'volume', action, id: name, attributes, scope: 'local' });
   }
 
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#last.then(work, work);
-    this.#last = result.catch(() => {});
+  #alone<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const result = (this.#last.get(name) ?? Promise.resolve()).then(work, work);
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    this.#last.set(name, settled);
+    void settled.then(() => {
+      if (this.#last.get(name) === settled) this.#last.delete(name);
+    });
     return result;
   }
 }
