@@ -9,8 +9,8 @@
  */
 import { readFile } from 'node:fs/promises';
 import { isNews } from '../containerd/container-event.ts';
-import type { ContainerRuntime } from '../containerd/runtime.ts';
-import { type Clock, sleep } from '../kit/clock.ts';
+import type { ContainerEvent, ContainerRuntime } from '../containerd/runtime.ts';
+import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -22,6 +22,7 @@ import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import type { CollectionPolicy } from './collection-plan.ts';
 import { FirewallLoop } from './firewall-loop.ts';
+import { followContainers } from './follow-containers.ts';
 import { DEFAULT_POLICY, diskOf, ImageCollector } from './image-collector.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
@@ -59,8 +60,6 @@ export interface AgentOptions {
   /** When images that tasks brought are given up. */
   readonly collection?: CollectionPolicy;
 }
-
-const REOPEN_MS = 1_000;
 
 export class Agent {
   readonly #options: AgentOptions;
@@ -145,7 +144,7 @@ export class Agent {
     this.#firewall?.start();
     this.#worker.start();
     this.#collector.start();
-    this.#events = this.#watch();
+    this.#events = followContainers(this.#options, (event) => this.#on(event), this.#abort.signal);
     this.#lookAtAll();
     return this;
   }
@@ -181,20 +180,9 @@ export class Agent {
     });
   }
 
-  async #watch(): Promise<void> {
-    const { runtime, clock, log } = this.#options;
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      try {
-        for await (const event of runtime.events(signal)) {
-          if (event.type === 'resync') this.#markAll();
-          else if (isNews(event)) this.#worker.mark(event.id);
-          if (event.type === 'delete') this.#collector.mark();
-        }
-      } catch (error) {
-        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
-      }
-      await sleep(clock, REOPEN_MS, signal);
-    }
+  #on(event: ContainerEvent): void {
+    if (event.type === 'resync') this.#markAll();
+    else if (isNews(event)) this.#worker.mark(event.id);
+    if (event.type === 'delete') this.#collector.mark();
   }
 }

@@ -4,7 +4,12 @@
  */
 import type { Writable } from 'node:stream';
 import type { TerminalSize } from '../containerd/process.ts';
-import type { ContainerInfo, ContainerRuntime, LogLine } from '../containerd/runtime.ts';
+import {
+  ALL_OUTPUT,
+  type ContainerInfo,
+  type ContainerRuntime,
+  type LogLine,
+} from '../containerd/runtime.ts';
 import type { Usage } from '../containerd/usage.ts';
 import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -129,17 +134,9 @@ export class ContainerControl {
   }
 
   async *#output(info: ContainerInfo, past: boolean, signal: AbortSignal): AsyncGenerator<LogLine> {
-    const all = {
-      follow: true,
-      tail: undefined,
-      since: undefined,
-      until: undefined,
-      stdout: true,
-      stderr: true,
-    };
+    const all = { ...ALL_OUTPUT, follow: true };
     if (isUp(info)) return yield* this.#runtime.logs(info.id, past ? all : { ...all, tail: 0 }, signal);
-    if (past || !info.config.restartable)
-      yield* this.#runtime.logs(info.id, { ...all, follow: false }, signal);
+    if (past || !info.config.restartable) yield* this.#runtime.logs(info.id, ALL_OUTPUT, signal);
     const started = await this.#started(info, signal);
     if (started) yield* this.#runtime.logs(info.id, { ...all, since: started.startedAt }, signal);
   }

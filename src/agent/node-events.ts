@@ -5,11 +5,12 @@
  */
 import { containerEvent } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
-import { type Clock, sleep } from '../kit/clock.ts';
+import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerNetwork } from './engine.ts';
+import { followContainers } from './follow-containers.ts';
 
 export interface NodeEventsOptions {
   readonly runtime: Pick<ContainerRuntime, 'events' | 'get' | 'list'>;
@@ -28,8 +29,6 @@ interface Known {
 
 type Happening = Exclude<ContainerEvent, { type: 'resync' }>;
 
-const REOPEN_MS = 1_000;
-
 export class NodeEvents {
   readonly #options: NodeEventsOptions;
   readonly #known = new Map<ContainerId, Known>();
@@ -41,28 +40,13 @@ export class NodeEvents {
   }
 
   run(): void {
-    this.#watching = this.#watch();
+    const on = (event: ContainerEvent) => (event.type === 'resync' ? this.#resync() : this.#on(event));
+    this.#watching = followContainers(this.#options, on, this.#abort.signal);
   }
 
   async stop(): Promise<void> {
     this.#abort.abort();
     await this.#watching;
-  }
-
-  async #watch(): Promise<void> {
-    const { runtime, clock, log } = this.#options;
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      try {
-        for await (const event of runtime.events(signal)) {
-          if (event.type === 'resync') await this.#resync();
-          else await this.#on(event);
-        }
-      } catch (error) {
-        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
-      }
-      await sleep(clock, REOPEN_MS, signal);
-    }
   }
 
   /** What happened while nobody listened is not told: nobody knows when it was. */

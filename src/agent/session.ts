@@ -11,7 +11,7 @@ import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
-import type { NodeId, TaskId } from '../model/ids.ts';
+import type { TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import { isTerminal } from '../model/task-state.ts';
 import { RpcClient } from '../rpc/client.ts';
@@ -285,6 +285,3 @@ export class Session {
     }
   }
 }
-
-/** A manager that this node can dial although it has never heard of it by name. */
-export const unnamedManager = (addr: string): ManagerAddress => ({ nodeId: '' as NodeId, addr });

@@ -9,8 +9,9 @@
  *   that about, whatever was killed in between. Starts, removals and reconciles of one container never overlap.
  */
 import { isNews } from '../containerd/container-event.ts';
-import type { ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
-import { type Clock, sleep } from '../kit/clock.ts';
+import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
+import type { Clock } from '../kit/clock.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -18,6 +19,7 @@ import type { ContainerId } from '../model/ids.ts';
 import type { Attachment } from '../model/objects.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 import type { NodeNetwork } from '../net/network.ts';
+import { followContainers } from './follow-containers.ts';
 import { standaloneConfig, standaloneFiles, standaloneSandbox } from './standalone-config.ts';
 import { nameTaken, standaloneName } from './standalone-names.ts';
 import type { TaskFiles } from './task-files.ts';
@@ -52,7 +54,6 @@ export interface StandaloneOptions {
 const FULL_PASS_MS = 30_000;
 /** How long what has ended waits for a client to read its last words. */
 const READ_MS = 30_000;
-const REOPEN_MS = 1_000;
 const NO_CLUSTER =
   'this node is not part of a swarm, and skein connects containers to a network only in one. Use "docker swarm init" or "docker swarm join" first';
 
@@ -60,7 +61,7 @@ export class Standalone {
   readonly #options: StandaloneOptions;
   readonly #ids = new Set<ContainerId>();
   readonly #holders = new Map<ContainerId, Set<object>>();
-  readonly #locks = new Map<ContainerId, Promise<unknown>>();
+  readonly #locks = new KeyedLocks<ContainerId>();
   readonly #loop: Loop<ContainerId>;
   readonly #abort = new AbortController();
   #watching: Promise<void> = Promise.resolve();
@@ -78,7 +79,7 @@ export class Standalone {
       name: 'standalone',
       clock,
       log,
-      reconcile: (id) => this.#locked(id, () => this.#reconcile(id)),
+      reconcile: (id) => this.#locks.run(id, () => this.#reconcile(id)),
       full: { interval: FULL_PASS_MS, keys: () => this.#ids },
     });
   }
@@ -86,7 +87,8 @@ export class Standalone {
   /** From now on what ends is cleared up after. */
   run(): void {
     this.#loop.start();
-    this.#watching = this.#watch();
+    const on = (event: ContainerEvent) => this.#on(event);
+    this.#watching = followContainers(this.#options, on, this.#abort.signal);
   }
 
   /** Lets go; the containers run on. */
@@ -108,7 +110,7 @@ export class Standalone {
     const id = newId();
     const named = { ...spec, name: spec.name || standaloneName(new Set(names.keys()), random) };
     this.#ids.add(id);
-    return this.#locked(id, () => this.#create(id, named));
+    return this.#locks.run(id, () => this.#create(id, named));
   }
 
   async #create(id: ContainerId, named: StandaloneSpec): Promise<ContainerId> {
@@ -125,7 +127,7 @@ export class Standalone {
 
   /** False: it runs already. */
   start(info: ContainerInfo): Promise<boolean> {
-    return this.#locked(info.id, async () => {
+    return this.#locks.run(info.id, async () => {
       const { runtime } = this.#options;
       const now = await runtime.get(info.id);
       if (!now) throw new SkeinError('not-found', `No such container: ${info.id}`);
@@ -148,7 +150,7 @@ export class Standalone {
 
   /** With what it runs. */
   remove(id: ContainerId, options: { readonly keepVolumes: boolean }): Promise<void> {
-    return this.#locked(id, () => this.#remove(id, options));
+    return this.#locks.run(id, () => this.#remove(id, options));
   }
 
   async #remove(id: ContainerId, options = { keepVolumes: false }): Promise<void> {
@@ -216,33 +218,9 @@ export class Standalone {
     this.#ids.delete(id);
   }
 
-  #locked<T>(id: ContainerId, work: () => Promise<T>): Promise<T> {
-    const result = (this.#locks.get(id) ?? Promise.resolve()).then(work, work);
-    const settled = result.then(
-      () => {},
-      () => {},
-    );
-    this.#locks.set(id, settled);
-    void settled.then(() => {
-      if (this.#locks.get(id) === settled) this.#locks.delete(id);
-    });
-    return result;
-  }
-
-  async #watch(): Promise<void> {
-    const { runtime, clock, log } = this.#options;
-    const { signal } = this.#abort;
-    while (!signal.aborted) {
-      try {
-        for await (const event of runtime.events(signal)) {
-          if (event.type === 'resync') for (const id of this.#ids) this.#loop.mark(id);
-          else if (isNews(event) && this.#ids.has(event.id)) this.#loop.mark(event.id);
-        }
-      } catch (error) {
-        if (!signal.aborted) log.warn('stream of container events broke, opening it again', { err: error });
-      }
-      await sleep(clock, REOPEN_MS, signal);
-    }
+  #on(event: ContainerEvent): void {
+    if (event.type === 'resync') for (const id of this.#ids) this.#loop.mark(id);
+    else if (isNews(event) && this.#ids.has(event.id)) this.#loop.mark(event.id);
   }
 }
 

@@ -1,7 +1,7 @@
 /** What a user does to containers, over FakeRuntime: as the agent does it, less networks and what is kept on disk. */
 import type { Writable } from 'node:stream';
 import type { FakeRuntime } from '../containerd/fake.ts';
-import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
+import { ALL_OUTPUT, type ContainerInfo, type LogLine } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
@@ -83,8 +83,7 @@ export class FakeControl implements ContainerControl {
   async *attach(info: ContainerInfo, past: boolean, signal: AbortSignal): AsyncGenerator<LogLine> {
     if (!isUp(info)) await this.#started(info.id, signal);
     const tail = past || !isUp(info) ? undefined : 0;
-    const query = { follow: true, tail, since: undefined, until: undefined, stdout: true, stderr: true };
-    yield* this.#runtime.logs(info.id, query, signal);
+    yield* this.#runtime.logs(info.id, { ...ALL_OUTPUT, follow: true, tail }, signal);
   }
 
   async stdin(info: ContainerInfo, signal: AbortSignal): Promise<Writable | undefined> {

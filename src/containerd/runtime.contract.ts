@@ -4,7 +4,14 @@ import { after, before, describe, test } from 'node:test';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec } from '../model/spec.ts';
 import { collectOutput, type ExecConfig } from './process.ts';
-import type { ContainerConfig, ContainerEvent, ContainerRuntime, LogLine, LogQuery } from './runtime.ts';
+import {
+  ALL_OUTPUT,
+  type ContainerConfig,
+  type ContainerEvent,
+  type ContainerRuntime,
+  type LogLine,
+  type LogQuery,
+} from './runtime.ts';
 
 /** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
 export const TALKS = ['/bin/sh', '-c', 'echo out 1; echo out 2; echo err 1 >&2; echo out 3; exit 7'];
@@ -23,14 +30,7 @@ export interface RuntimeHarness {
   close(): Promise<void>;
 }
 
-const everything: LogQuery = {
-  follow: true,
-  tail: undefined,
-  since: undefined,
-  until: undefined,
-  stdout: true,
-  stderr: true,
-};
+const everything: LogQuery = { ...ALL_OUTPUT, follow: true };
 
 export function runtimeContract(name: string, open: () => Promise<RuntimeHarness>): void {
   describe(`${name} as ContainerRuntime`, () => {

@@ -210,6 +210,16 @@ export interface LogQuery {
   readonly stderr: boolean;
 }
 
+/** Both streams from the beginning, as far as it has come. */
+export const ALL_OUTPUT: LogQuery = {
+  follow: false,
+  tail: undefined,
+  since: undefined,
+  until: undefined,
+  stdout: true,
+  stderr: true,
+};
+
 /** What may be changed of a container that exists. What is not named stays. */
 export interface ContainerChange {
   readonly name?: string;

@@ -8,7 +8,7 @@ import { systemClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { queryLogs } from './log-query.ts';
 import { cutLines, decodeRecord, encodeRecord, formatTime, MAX_DATA, parseTime } from './log-record.ts';
-import type { LogQuery } from './runtime.ts';
+import { ALL_OUTPUT, type LogQuery } from './runtime.ts';
 import { Tailer } from './tailer.ts';
 
 function folder(): string {
@@ -28,14 +28,7 @@ const tailer = (path: string, punched: number[] = [], maxFileBytes = 1 << 20) =>
     punch: (_, length) => punched.push(length),
   });
 
-const EVERYTHING: LogQuery = {
-  follow: true,
-  stdout: true,
-  stderr: true,
-  since: undefined,
-  until: undefined,
-  tail: undefined,
-};
+const EVERYTHING: LogQuery = { ...ALL_OUTPUT, follow: true };
 
 async function read(path: string, source?: Tailer, tail?: number): Promise<string[]> {
   const query = { ...EVERYTHING, follow: source !== undefined, tail };

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -49,7 +50,7 @@ export class LocalVolumes implements VolumeStore {
   readonly #holders = new Map<string, Set<ContainerId>>();
   readonly #using = new Set<ContainerId>();
   /** Changes of one volume happen one after the other; a file server that does not answer holds up nobody else's. */
-  readonly #last = new Map<string, Promise<unknown>>();
+  readonly #locks = new KeyedLocks<string>();
 
   constructor(options: LocalVolumesOptions) {
     this.#options = options;
@@ -74,11 +75,11 @@ export class LocalVolumes implements VolumeStore {
   }
 
   create(spec: VolumeSpec): Promise<VolumeInfo> {
-    return this.#alone(spec.name, () => this.#create(spec));
+    return this.#locks.run(spec.name, () => this.#create(spec));
   }
 
   remove(name: string): Promise<void> {
-    return this.#alone(name, async () => {
+    return this.#locks.run(name, async () => {
       const info = await this.get(name);
       if (!info) throw new SkeinError('not-found', `get ${name}: no such volume`);
       const users = (await this.#options.containers()).filter((c) => c.mounts.some((m) => m.name === name));
@@ -104,7 +105,7 @@ export class LocalVolumes implements VolumeStore {
 
   /** Makes it where it is missing, and keeps it there, mounted, until the holder lets go. */
   hold(spec: VolumeSpec, holder: ContainerId): Promise<VolumeInfo> {
-    return this.#alone(spec.name, async () => {
+    return this.#locks.run(spec.name, async () => {
       const info = await this.#create(spec);
       this.#holders.set(spec.name, (this.#holders.get(spec.name) ?? new Set()).add(holder));
       try {
@@ -128,7 +129,7 @@ export class LocalVolumes implements VolumeStore {
     const held = [...this.#holders].filter(([, holders]) => holders.has(holder)).map(([name]) => name);
     await Promise.all(
       held.map((name) =>
-        this.#alone(name, async () => {
+        this.#locks.run(name, async () => {
           if (this.#using.has(holder)) this.#say(name, 'unmount', { container: holder });
           if (this.#letGo(name, holder)) await this.#unmountQuietly(name);
         }),
@@ -209,19 +210,6 @@ export class LocalVolumes implements VolumeStore {
   #say(name: string, action: string, more: Readonly<Record<string, string>> = {}): void {
     const attributes = { driver: 'local', ...more };
     this.#options.tell({ type: 'volume', action, id: name, attributes, scope: 'local' });
-  }
-
-  #alone<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const result = (this.#last.get(name) ?? Promise.resolve()).then(work, work);
-    const settled = result.then(
-      () => {},
-      () => {},
-    );
-    this.#last.set(name, settled);
-    void settled.then(() => {
-      if (this.#last.get(name) === settled) this.#last.delete(name);
-    });
-    return result;
   }
 }
 

@@ -1,15 +1,23 @@
 /** The sockets in one sandbox: made inside its namespace, served from here. */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
-import { loadLibc } from '../kit/libc.ts';
+import {
+  AF_INET,
+  loadLibc,
+  SO_RCVBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} from '../kit/libc.ts';
 import { inNetns } from '../kit/netns.ts';
 import { framed } from './forward.ts';
 import { RESOLVER } from '../model/network-view.ts';
 
 export type Serve = (query: Buffer, over: 'udp' | 'tcp') => Promise<Buffer | undefined> | Buffer | undefined;
 
-const [AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_CLOEXEC, SOCK_NONBLOCK] = [2, 1, 2, 0o2000000, 0o4000];
-const [SOL_SOCKET, SO_REUSEADDR, SO_REUSEPORT, SO_RCVBUFFORCE, SO_ATTACH_REUSEPORT_CBPF] = [1, 2, 15, 33, 51];
+const [SO_REUSEADDR, SO_REUSEPORT, SO_ATTACH_REUSEPORT_CBPF] = [2, 15, 51];
 /** Questions that wait while this process is not on a core: about 1,300. */
 const WAITING_BYTES = 1 << 20;
 /**

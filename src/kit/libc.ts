@@ -18,6 +18,17 @@ export const MS_REMOUNT = 32;
 export const MS_BIND = 4096;
 export const MNT_DETACH = 2;
 
+export const AF_INET = 2;
+export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_SEQPACKET = 5;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const SOL_SOCKET = 1;
+export const SO_RCVBUFFORCE = 33;
+export const MSG_DONTWAIT = 0x40;
+
 export interface Libc {
   setns(fd: number, kind: number): void;
   unshare(flags: number): void;

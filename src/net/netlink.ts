@@ -4,7 +4,16 @@
  * back: a thousand entries cost a few system calls.
  */
 import { SkeinError } from '../model/errors.ts';
-import { errnoName, type Libc, loadLibc } from '../kit/libc.ts';
+import {
+  errnoName,
+  type Libc,
+  loadLibc,
+  MSG_DONTWAIT,
+  SO_RCVBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from '../kit/libc.ts';
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
@@ -26,10 +35,7 @@ export const EINVAL = 22;
 export const EADDRNOTAVAIL = 99;
 
 const AF_NETLINK = 16;
-const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
-const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
@@ -125,7 +131,7 @@ export class NetlinkSocket {
   constructor(protocol: number) {
     const libc = loadLibc();
     this.#libc = libc;
-    this.#fd = libc.socket(AF_NETLINK, SOCK_RAW_CLOEXEC, protocol);
+    this.#fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
     const address = Buffer.alloc(12);
     address.writeUInt16LE(AF_NETLINK, 0);
     libc.bind(this.#fd, address);
@@ -196,8 +202,6 @@ export class NetlinkSocket {
     }
   }
 }
-
-const MSG_DONTWAIT = 0x40;
 
 function encode(message: Message, sequence: number): Buffer {
   const out = Buffer.alloc(pad(HEADER + message.body.length));

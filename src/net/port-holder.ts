@@ -7,7 +7,7 @@
  * bind, and so needs no holding. Cost: one file descriptor a port, high up: the low ones are for those who need them
  * (libnft.ts).
  */
-import { loadLibc } from '../kit/libc.ts';
+import { AF_INET, loadLibc, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM } from '../kit/libc.ts';
 import { LOW_DESCRIPTORS } from './libnft.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { Protocol } from '../model/spec.ts';
@@ -60,7 +60,6 @@ export class PortHolder {
   }
 }
 
-const [AF_INET, SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_CLOEXEC] = [2, 1, 2, 5, 0o2000000];
 const IPPROTO: Record<Protocol, number> = { tcp: 6, udp: 17, sctp: 132 };
 const TYPE: Record<Protocol, number> = { tcp: SOCK_STREAM, udp: SOCK_DGRAM, sctp: SOCK_SEQPACKET };
 

@@ -2,7 +2,15 @@
  * Echo requests (ICMP) to other nodes, which their kernels answer whatever becomes of their skeind. One raw socket,
  * never waited for: whoever owns it reads it empty now and then.
  */
-import { loadKoffi, loadLibc } from '../kit/libc.ts';
+import {
+  AF_INET,
+  loadKoffi,
+  loadLibc,
+  MSG_DONTWAIT,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+} from '../kit/libc.ts';
 import { inNetns } from '../kit/netns.ts';
 import { ipBytes, NETLINK_ROUTE, NetlinkSocket, readIp } from './netlink.ts';
 import { deleteNeighbour } from './rtnetlink.ts';
@@ -24,16 +32,11 @@ export interface Prober {
   close(): void;
 }
 
-const AF_INET = 2;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const IPPROTO_ICMP = 1;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
 const ECHO_REQUEST = 8;
 const ECHO_REPLY = 0;
-const MSG_DONTWAIT = 0x40;
 const HEADER = 8;
 
 export class IcmpProber implements Prober {

@@ -6,6 +6,7 @@
  * A packet socket (AF_PACKET) opened inside a namespace sees every interface there; the filter runs in the kernel.
  * Reading is a poll on a short timer: no thread, no fork, and bounded by packets and time.
  */
+import { loadLibc, SO_RCVBUFFORCE, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_RAW, SOL_SOCKET } from '../kit/libc.ts';
 import { inNetns } from '../kit/netns.ts';
 import { type CaptureFilter, compileFilter, encodeFilter, SNAP_LENGTH } from './filter.ts';
 import { packetSyscalls } from './packet-syscalls.ts';
@@ -42,11 +43,7 @@ export interface CaptureLimits {
 }
 
 const AF_PACKET = 17;
-const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
-const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_FILTER = 26;
 const ETH_P_ALL = 3;
 const RECEIVE_BUFFER = 8 * 1024 * 1024;
 const POLL_MS = 5;
@@ -119,7 +116,7 @@ export class Capture {
   /** From now on; no packet is missed or seen twice in between. */
   setFilter(filter: CaptureFilter): void {
     const program = encodeFilter(compileFilter(filter));
-    for (const { fd } of this.#sockets) packetSyscalls().attachFilter(fd, program);
+    for (const { fd } of this.#sockets) attachFilter(fd, program);
   }
 
   /** Ends the capture; repeatable. */
@@ -158,7 +155,7 @@ export class Capture {
   #close(): void {
     clearInterval(this.#timer);
     clearTimeout(this.#end);
-    for (const { fd } of this.#sockets.splice(0)) packetSyscalls().close(fd);
+    for (const { fd } of this.#sockets.splice(0)) loadLibc().close(fd);
   }
 }
 
@@ -168,23 +165,24 @@ function linkOf({ fd, links }: PointSocket, index: number): string {
   return name;
 }
 
+const attachFilter = (fd: number, program: Uint8Array): void =>
+  loadLibc().attachProgram(fd, SOL_SOCKET, SO_ATTACH_FILTER, program);
+
 /** Deaf (protocol 0) until the filter is in place: nothing unasked for is ever queued. */
 function openPacketSocket(program: Uint8Array): number {
-  const calls = packetSyscalls();
-  const fd = calls.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const libc = loadLibc();
+  const fd = libc.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   try {
-    const size = Buffer.alloc(4);
-    size.writeInt32LE(RECEIVE_BUFFER);
-    calls.setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, size);
-    calls.attachFilter(fd, program);
-    calls.timestamp(fd); // the first question turns time stamps on
+    libc.setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+    attachFilter(fd, program);
+    packetSyscalls().timestamp(fd); // the first question turns time stamps on
     const address = Buffer.alloc(20);
     address.writeUInt16LE(AF_PACKET, 0);
     address.writeUInt16BE(ETH_P_ALL, 2);
-    calls.bind(fd, address);
+    libc.bind(fd, address);
     return fd;
   } catch (error) {
-    calls.close(fd);
+    libc.close(fd);
     throw error;
   }
 }

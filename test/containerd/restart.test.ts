@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Containerd } from '../../src/containerd/containerd.ts';
+import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
 import type { ContainerId } from '../../src/model/ids.ts';
 import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
@@ -31,29 +32,14 @@ const bundleOf = (id: ContainerId): string =>
 const socketOf = (address: string): string => address.replace(/^unix:\/\//, '');
 
 async function output(id: ContainerId): Promise<string> {
-  const query = {
-    follow: true,
-    stdout: true,
-    stderr: true,
-    tail: undefined,
-    since: undefined,
-    until: undefined,
-  };
+  const query = { ...ALL_OUTPUT, follow: true };
   const chunks: Uint8Array[] = [];
   for await (const line of runtime.logs(id, query, AbortSignal.timeout(60_000))) chunks.push(line.data);
   return Buffer.concat(chunks).toString();
 }
 
 async function firstLine(id: ContainerId): Promise<string | undefined> {
-  const query = {
-    follow: false,
-    stdout: true,
-    stderr: true,
-    tail: undefined,
-    since: undefined,
-    until: undefined,
-  };
-  for await (const line of runtime.logs(id, query, AbortSignal.timeout(10_000)))
+  for await (const line of runtime.logs(id, ALL_OUTPUT, AbortSignal.timeout(10_000)))
     return Buffer.from(line.data).toString();
   return undefined;
 }

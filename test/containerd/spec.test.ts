@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Containerd } from '../../src/containerd/containerd.ts';
-import type { ContainerConfig } from '../../src/containerd/runtime.ts';
+import { ALL_OUTPUT, type ContainerConfig } from '../../src/containerd/runtime.ts';
 import type { ContainerSpec } from '../../src/model/spec.ts';
 import { containerConfig, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
@@ -27,14 +27,7 @@ async function run(script: string, spec: Partial<ContainerSpec> = {}, more: Part
   const config = containerConfig(own.netns, { Command: ['/bin/sh', '-c', script], ...spec }, more);
   await runtime.create(config);
   await runtime.start(config.id);
-  const query = {
-    follow: true,
-    stdout: true,
-    stderr: true,
-    tail: undefined,
-    since: undefined,
-    until: undefined,
-  };
+  const query = { ...ALL_OUTPUT, follow: true };
   let text = '';
   for await (const line of runtime.logs(config.id, query, AbortSignal.timeout(20_000)))
     text += Buffer.from(line.data).toString();

@@ -7,7 +7,7 @@ import { feed } from '../conversation.ts';
 import { frame } from '../frames.ts';
 import { invalid } from '../http-error.ts';
 import { MULTIPLEXED, RAW_STREAM } from '../log-stream.ts';
-import type { ContainerInfo } from '../../containerd/runtime.ts';
+import { ALL_OUTPUT, type ContainerInfo } from '../../containerd/runtime.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 import type { EngineBackend } from '../backend.ts';
 import type { ApiRequest } from '../request.ts';
@@ -68,18 +68,7 @@ const output = (
 ) =>
   stream
     ? engine.control.attach(container, past, signal)
-    : engine.logs(
-        container.id,
-        {
-          follow: false,
-          tail: past ? undefined : 0,
-          since: undefined,
-          until: undefined,
-          stdout: true,
-          stderr: true,
-        },
-        signal,
-      );
+    : engine.logs(container.id, past ? ALL_OUTPUT : { ...ALL_OUTPUT, tail: 0 }, signal);
 
 /** A container whose input is for one client alone ends it with the client's. */
 async function input(
