@@ -132,7 +132,9 @@ worker.update({"Availability": "active", "Role": "worker", "Labels": {}})
 
 service.remove()
 assert client.services.list(filters={"name": "py"}) == []
-eventually("no container", lambda: not client.containers.list(filters={"label": "com.docker.swarm.service.name=py"}))
+# docker-py lists, then inspects each: one may go in between.
+of_py = {"label": "com.docker.swarm.service.name=py"}
+eventually("no container", lambda: not client.containers.list(filters=of_py, ignore_removed=True))
 secret.remove()
 config.remove()
 
