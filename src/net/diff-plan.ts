@@ -224,7 +224,7 @@ function diffAttached(desired: Wanted, observed: KernelState, links: LinkDiff): 
     desired.routes,
     observed.routes,
     (r) => gone(r.place, r.link),
-    (a, b) => a.link === b.link && a.via === b.via,
+    (a, b) => a.link === b.link && a.via === b.via && a.source === b.source,
   );
   for (const r of route.removed)
     if (removable(r.place, r.link)) steps.push({ kind: 'route.delete', place: r.place, route: r });

@@ -91,7 +91,7 @@ function observeRoutes(
     const link = names.get(route.index);
     const ours = route.table === undefined || isReturnMark(route.table);
     if (link && ours && route.via && route.destination.length === 0)
-      state.route({ place, link, via: route.via, table: route.table });
+      state.route({ place, link, via: route.via, table: route.table, source: route.source });
   }
   for (const { mark, table } of dumpMarkRules(socket))
     if (mark === table && isReturnMark(mark)) state.markRule({ place, mark });

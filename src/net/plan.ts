@@ -11,6 +11,7 @@ import {
   GATEWAY_BRIDGE,
   GATEWAY_LINK,
   GATEWAY_PORT,
+  gatewayLinkName,
   gatewayPortName,
   INGRESS_LINK,
   INGRESS_PORT,
@@ -18,7 +19,7 @@ import {
   vxlanName,
 } from './link-names.ts';
 import { type NftTable, nftStateOf, planNft, type Surroundings } from './nft-plan.ts';
-import { planReturnPaths, planSandboxTable, rotationOf } from './sandbox-table.ts';
+import { planReturnPaths, planSandboxTable, rotationOf, sourceOf } from './sandbox-table.ts';
 import type { SandboxSpec } from './network.ts';
 import { type KernelState, linkKey, type Link, type Place, StateBuilder, ZERO_MAC } from './state.ts';
 
@@ -241,7 +242,7 @@ function planSandbox(
     );
     state.address(spec.id, inner.name, attachment.address);
   });
-  if (record.gateway) planGateway(state, spec, record.gateway, facts);
+  if (record.gateway) planGateway(state, spec, record.gateway, facts, sourceOf(spec, view));
   planReturnPaths(state, spec, view);
 }
 
@@ -250,8 +251,14 @@ const loopback = (place: Place): Link => ({
   type: { kind: 'other', type: 'loopback' },
 });
 
-function planGateway(state: StateBuilder, spec: SandboxSpec, address: InterfaceAddress, facts: Facts): void {
-  const link = `eth${spec.attachments.length}`;
+function planGateway(
+  state: StateBuilder,
+  spec: SandboxSpec,
+  address: InterfaceAddress,
+  facts: Facts,
+  source: Ipv4 | undefined,
+): void {
+  const link = gatewayLinkName(spec.attachments.length);
   const mac = gatewayMac(spec.id);
   planVeth(
     state,
@@ -260,7 +267,7 @@ function planGateway(state: StateBuilder, spec: SandboxSpec, address: InterfaceA
     facts.uplinkMtu,
   );
   state.address(spec.id, link, address);
-  state.route({ place: spec.id, link, via: addressOf(facts.gateway), table: undefined });
+  state.route({ place: spec.id, link, via: addressOf(facts.gateway), table: undefined, source });
   // Besides saving an ARP exchange, it says in the kernel which addresses of the gateway subnet are taken.
   state.neighbour({ place: 'root', link: GATEWAY_LINK, ip: addressOf(address), mac });
 }

@@ -80,7 +80,8 @@ function ipLines(desired: Desired, links: readonly Link[], place: Place): string
     ),
     ...here(desired.addresses.values()).map((a) => `address add ${a.address} broadcast + dev ${a.link}`),
     ...here(desired.routes.values()).map(
-      (r) => `route add default via ${r.via} dev ${r.link}${r.table ? ` table ${r.table}` : ''}`,
+      (r) =>
+        `route add default via ${r.via} dev ${r.link}${r.source ? ` src ${r.source}` : ''}${r.table ? ` table ${r.table}` : ''}`,
     ),
     ...here(desired.markRules.values()).map((r) => `rule add fwmark ${r.mark} table ${r.mark}`),
     ...here(desired.neighbours.values()).map(

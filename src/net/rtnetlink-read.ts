@@ -178,11 +178,13 @@ export interface ObservedRoute {
   readonly index: number;
   /** undefined: the main table. */
   readonly table: number | undefined;
+  readonly source: Ipv4 | undefined;
 }
 
 /** Unicast routes of all tables. */
 export function dumpRoutes(socket: NetlinkSocket): ObservedRoute[] {
-  const [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_TABLE, MAIN, UNICAST] = [1, 4, 5, 15, 254, 1];
+  const [RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE] = [1, 4, 5, 7, 15];
+  const [MAIN, UNICAST] = [254, 1];
   const head = Buffer.alloc(12);
   head.writeUInt8(AF_INET, 0);
   return socket
@@ -191,12 +193,14 @@ export function dumpRoutes(socket: NetlinkSocket): ObservedRoute[] {
     .map(({ body }) => {
       const found = attributes(body, 12);
       const via = found.get(RTA_GATEWAY);
+      const source = found.get(RTA_PREFSRC);
       const table = found.get(RTA_TABLE)?.readUInt32LE() ?? body[4]!;
       return {
         destination: { ip: readIp(found.get(RTA_DST) ?? Buffer.alloc(4)) as Ipv4, length: body[1]! },
         via: via && (readIp(via) as Ipv4),
         index: found.get(RTA_OIF)?.readUInt32LE() ?? 0,
         table: table === MAIN ? undefined : table,
+        source: source && (readIp(source) as Ipv4),
       };
     });
 }

@@ -62,7 +62,7 @@ import {
   NDA_DST,
   NDA_LLADDR,
 } from './rtnetlink-numbers.ts';
-import type { PortFlags } from './state.ts';
+import type { DefaultRoute, PortFlags } from './state.ts';
 
 /** A link as a message names it. `netnsFd`: where it is made, when not in the socket's own namespace. */
 export interface LinkMessage {
@@ -253,8 +253,11 @@ const fdbBody = (index: number, mac: Mac, vtep: Ipv4 | undefined): Buffer =>
 
 const [TABLE_MAIN, PROTOCOL_STATIC, UNICAST, TO_TABLE] = [254, 4, 1, 1];
 
-function routeBody(index: number, via: Ipv4, table: number | undefined): Buffer {
-  const [RTA_OIF, RTA_GATEWAY, RTA_TABLE] = [4, 5, 15];
+/** `table` undefined: the main one; `source`: what a socket without an address of its own is given. */
+type RouteTarget = Pick<DefaultRoute, 'via' | 'table' | 'source'>;
+
+function routeBody(index: number, { via, table, source }: RouteTarget): Buffer {
+  const [RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_TABLE] = [4, 5, 7, 15];
   const head = Buffer.from([
     AF_INET,
     0,
@@ -273,32 +276,24 @@ function routeBody(index: number, via: Ipv4, table: number | undefined): Buffer 
     head,
     attr(RTA_OIF, u32(index)),
     attr(RTA_GATEWAY, ipBytes(via)),
+    ...(source ? [attr(RTA_PREFSRC, ipBytes(source))] : []),
     ...(table ? [attr(RTA_TABLE, u32(table))] : []),
   ]);
 }
 
-/** `table` undefined: the main one. */
-export const setDefaultRoute = (
-  index: number,
-  name: string,
-  { via, table }: { readonly via: Ipv4; readonly table: number | undefined },
-): Message => ({
+export const setDefaultRoute = (index: number, name: string, target: RouteTarget): Message => ({
   type: RTM_NEWROUTE,
   flags: NLM_F_CREATE | NLM_F_REPLACE,
-  what: `route by ${via} on ${name}`,
-  body: routeBody(index, via, table),
+  what: `route by ${target.via} on ${name}`,
+  body: routeBody(index, target),
 });
 
-export const deleteDefaultRoute = (
-  index: number,
-  name: string,
-  { via, table }: { readonly via: Ipv4; readonly table: number | undefined },
-): Message => ({
+export const deleteDefaultRoute = (index: number, name: string, target: RouteTarget): Message => ({
   type: RTM_DELROUTE,
   flags: 0,
-  what: `delete the route by ${via} on ${name}`,
+  what: `delete the route by ${target.via} on ${name}`,
   ignore: [ESRCH, ENODEV, EINVAL],
-  body: routeBody(index, via, table),
+  body: routeBody(index, target),
 });
 
 function markRuleBody(mark: number): Buffer {

@@ -6,14 +6,17 @@
  * - Virtual IPs: translated where the connection begins, so that the backend sees the true source, no hop is added and
  *   no address is spent on balancing. Round robin over the backends in rotation, on any port and protocol.
  * - For a service that keeps its clients' addresses: a connection is marked by the MAC of the ingress endpoint that it
- *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`).
+ *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`). A UDP server that
+ *   listens on every address lets the kernel choose the source of its answer before any mark: the default route
+ *   names the address that it was asked at (`sourceOf`), and what the container itself sends out is translated.
  *
  * Cost: a chain and a few elements for each virtual IP on the container's networks; a change of one backend is one
  * element in each local container on its network.
  */
-import { ipToInt, range } from '../kit/cidr.ts';
+import { addressOf, ipToInt, range } from '../kit/cidr.ts';
 import type { Cidr, Ipv4, NetworkId, ServiceId } from '../model/ids.ts';
 import { type NetworkItem, type NetworkView, RESOLVER } from '../model/network-view.ts';
+import { gatewayLinkName } from './link-names.ts';
 import type { SandboxSpec } from './network.ts';
 import { type NftTable, vipKey } from './nft-plan.ts';
 import type { BaseChain, Entrance, Rule, ServiceVip, StateBuilder } from './state.ts';
@@ -26,6 +29,8 @@ const BASES = {
   answer: { type: 'route', hook: 'output', priority: -150 },
   // dstnat: connections that the container opens.
   output: { type: 'nat', hook: 'output', priority: -100 },
+  // srcnat: connections that the container opens by the gateway, though the route gave them another source.
+  leave: { type: 'nat', hook: 'postrouting', priority: 100 },
 } as const;
 
 const RESOLVER_CIDR = `${RESOLVER.address}/32` as Cidr;
@@ -48,6 +53,8 @@ const OUTPUT: readonly Rule[] = [
 /** Where connections through the mesh come into the container, and each node's way in and its mark. */
 interface Entries {
   readonly link: string;
+  /** The container's own there. */
+  readonly address: Ipv4;
   readonly nodes: readonly (Entrance & { readonly address: Ipv4 })[];
 }
 
@@ -64,7 +71,8 @@ function entriesOf(spec: SandboxSpec, view: NetworkView): Entries | undefined {
   const nodes = [...(own ? [own] : []), ...others]
     .map(({ address, mac }) => ({ address, mac, mark: markOf(address, network) }))
     .sort((a, b) => a.mark - b.mark);
-  return nodes.length > 0 ? { link: `eth${index}`, nodes } : undefined;
+  const { address } = spec.attachments[index]!;
+  return nodes.length > 0 ? { link: `eth${index}`, address: addressOf(address), nodes } : undefined;
 }
 
 const FIRST_MARK = 0x45_0000;
@@ -73,7 +81,8 @@ const FIRST_MARK = 0x45_0000;
 const markOf = (address: Ipv4, network: NetworkItem): number =>
   FIRST_MARK + ipToInt(address) - range(network.subnet).first;
 
-function basesOf(entries: Entries | undefined): BaseChain[] {
+/** `gateway`: the container's link to the gateway bridge. */
+function basesOf(entries: Entries | undefined, gateway: string | undefined): BaseChain[] {
   const chain = (name: keyof typeof BASES, rules: readonly Rule[]): BaseChain => ({
     name,
     ...BASES[name],
@@ -97,6 +106,17 @@ function basesOf(entries: Entries | undefined): BaseChain[] {
       },
     ]),
     chain('output', OUTPUT),
+    ...(gateway
+      ? [
+          chain('leave', [
+            {
+              name: 'way out',
+              matches: [{ kind: 'oifname', name: gateway }],
+              verdict: { kind: 'masquerade' },
+            },
+          ]),
+        ]
+      : []),
   ];
 }
 
@@ -130,16 +150,27 @@ export function planSandboxTable(spec: SandboxSpec, view: NetworkView, rotation:
       const backends = rotation.get(rotationKey(networkId, service.serviceId)) ?? [];
       frontends.set(vipKey(address), { kind: 'vip', address, backends });
     }
-  return { kind: 'sandbox', bases: basesOf(entriesOf(spec, view)), frontends };
+  return {
+    kind: 'sandbox',
+    bases: basesOf(
+      entriesOf(spec, view),
+      spec.internal ? undefined : gatewayLinkName(spec.attachments.length),
+    ),
+    frontends,
+  };
 }
 
 /** For each node's entrance a table with the way back through it, and the rule that leads marked packets there. */
 export function planReturnPaths(state: StateBuilder, spec: SandboxSpec, view: NetworkView): void {
   const entries = entriesOf(spec, view);
   for (const { address, mark } of entries?.nodes ?? []) {
-    state.route({ place: spec.id, link: entries!.link, via: address, table: mark });
+    state.route({ place: spec.id, link: entries!.link, via: address, table: mark, source: undefined });
     state.markRule({ place: spec.id, mark });
   }
 }
+
+/** Of what a container sends by its default route without saying from where; undefined: as the link has it. */
+export const sourceOf = (spec: SandboxSpec, view: NetworkView): Ipv4 | undefined =>
+  entriesOf(spec, view)?.address;
 
 export const isReturnMark = (mark: number): boolean => mark >= FIRST_MARK;

@@ -67,6 +67,8 @@ export interface DefaultRoute {
   readonly via: Ipv4;
   /** undefined: the main table. */
   readonly table: number | undefined;
+  /** What a socket without an address of its own is given as source; undefined: the address of the link. */
+  readonly source: Ipv4 | undefined;
 }
 
 /** Packets with this mark are routed by the table of the same number. */

@@ -115,7 +115,7 @@ export class NodeMap {
     if (near) return { link: near.link, via: undefined, source: near.ip };
     if (place === 'root') return { link: this.node.uplink.name, via: undefined, source: this.node.vtep };
     const last = routes.get(`${place}|`);
-    return last && { ...last, source: this.addressOn(place, last.link) };
+    return last && { ...last, source: last.source ?? this.addressOn(place, last.link) };
   }
 
   ports(bridge: Link): readonly Link[] {

@@ -265,6 +265,10 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     // From the node itself: by loopback there is no address to keep, by its own there is.
     assert.match((await ask('node1', 'http://127.0.0.1:81/'))['client']!, /^10\.255\.0\.2:/);
     assert.match((await ask('node1', `http://${ADDRESS.node1}:81/`))['client']!, /^192\.0\.2\.11:/);
+    // What such a task asks of the world itself still comes back to it.
+    const [own] = await boxes('kept');
+    const world = ['busybox', 'wget', '-q', '-O', '-', `http://${ADDRESS.node2}:82/`];
+    assert.match(await stage.docker(own!.node).ok('exec', own!.id, ...world), /^container /m);
   });
 
   test('the label is turned on and off without touching a task', async () => {

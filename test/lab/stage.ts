@@ -18,12 +18,12 @@ export interface TaskLine {
   readonly error: string;
 }
 
-/** Sends one datagram and prints what comes back, within a second. */
+/** Sends one datagram and prints what comes back from where it was sent to, within a second. */
 const DATAGRAM = `
 const socket = require('node:dgram').createSocket('udp4');
 setTimeout(() => process.exit(1), 1000);
 socket.on('message', (data) => { process.stdout.write(data); process.exit(0); });
-socket.send('hi', Number(process.argv[2]), process.argv[1]);
+socket.connect(Number(process.argv[2]), process.argv[1], () => socket.send('hi'));
 `;
 
 export class Stage {
