@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId } from '../model/ids.ts';
@@ -77,6 +78,8 @@ test('a chain of deltas ends where the whole plan does, by the same steps', () =
         const whole = planNode(chain[i]!, boxes, facts);
         const delta = planDelta(chain[i - 1]!, chain[i]!, known, facts, boxes);
         assert.ok(delta);
+        const published = (d: Desired) => [...d.tables.get('root')!.frontends.keys()].sort();
+        assert.equal(delta.ports, !isDeepStrictEqual(published(known), published(whole)));
         const byText = (steps: readonly unknown[]) => steps.map((s) => inspectStep(s)).sort();
         assert.deepEqual(byText(delta.steps), byText(diff(whole, planNode(chain[i - 1]!, boxes, facts))));
         delta.settle();

@@ -16,6 +16,8 @@ import { INGRESS_LINK, vxlanName } from './link-names.ts';
 
 export interface DeltaPlan {
   readonly steps: readonly Step[];
+  /** Published ports came or went. */
+  readonly ports: boolean;
   /** Brings the known state to where the steps bring the kernel. Called once they are taken. */
   readonly settle: () => void;
 }
@@ -49,6 +51,7 @@ export function planDelta(
   );
   return {
     steps,
+    ports: parts.some((part) => part.place === 'root' && !sameKeys(part.seenFrontends, part.table.frontends)),
     settle: () => {
       ends.settle();
       for (const part of parts) settleTable(known, part);
@@ -68,6 +71,7 @@ const isEntrance = (view: NetworkView, key: string): boolean => {
 /** Keys whose value is not the same; values are compared by what they say only when they are not one object. */
 function changedKeys<K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>): K[] {
   const keys: K[] = [];
+  if (before === after) return keys;
   for (const [key, value] of after) {
     const old = before.get(key);
     if (old !== value && (old === undefined || JSON.stringify(old) !== JSON.stringify(value))) keys.push(key);
@@ -173,17 +177,22 @@ function tablePart(place: Place, old: NftTable, table: NftTable, known: Desired)
   return { place, table, wanted, seen, seenFrontends };
 }
 
-const pick = <V>(map: ReadonlyMap<string, V>, key: string): [string, V][] => {
+const sameKeys = (a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean =>
+  a.size === b.size && [...a.keys()].every((key) => b.has(key));
+
+const pick = <K, V>(map: ReadonlyMap<K, V>, key: K): [K, V][] => {
   const value = map.get(key);
   return value === undefined ? [] : [[key, value]];
 };
 
-/** The view of these services alone. */
-const only = (view: NetworkView, services: ReadonlySet<string>): NetworkView => ({
-  ...view,
-  services: new Map([...view.services].filter(([id]) => services.has(id))),
-  endpoints: new Map([...view.endpoints].filter(([, e]) => e.serviceId && services.has(e.serviceId))),
-});
+/** The view of these services alone. Every change passes the endpoints here: nothing is made of those left out. */
+function only(view: NetworkView, services: ReadonlySet<string>): NetworkView {
+  const kept = [...services].flatMap((id) => pick(view.services, id as ServiceId));
+  const endpoints = new Map<string, EndpointItem>();
+  for (const [key, endpoint] of view.endpoints)
+    if (endpoint.serviceId && services.has(endpoint.serviceId)) endpoints.set(key, endpoint);
+  return { ...view, services: new Map(kept), endpoints };
+}
 
 function settleTable(known: Desired, { place, table, wanted, seen, seenFrontends }: TablePart): void {
   const frontends = known.tables.get(place)!.frontends as Map<string, Frontend>;

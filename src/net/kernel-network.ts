@@ -265,16 +265,16 @@ export class KernelNetwork implements NodeNetwork {
   #reconcileOnce(view: NetworkView): ApplyReport {
     const facts = this.#currentFacts();
     const readBack = this.#known === undefined;
-    const { steps, settle } = this.#delta(view, facts) ?? this.#whole(view, facts);
+    const { steps, ports, settle } = this.#delta(view, facts) ?? this.#whole(view, facts);
     this.#run(steps);
     settle();
-    this.#holdPorts();
+    if (ports) this.#holdPorts();
     this.#knownView = view;
     return { readBack, ...countSteps(steps) };
   }
 
   #holdPorts(): void {
-    const ports = new Set(this.#known!.tables.get('root')!.frontends.keys());
+    const ports = this.#known!.tables.get('root')!.frontends;
     const fresh = this.#places.inside('root', () => this.#holder.hold(ports));
     if (fresh.length > 0)
       this.#options.log.warn('published ports are not held on this node: connections go to the mesh', {
@@ -300,7 +300,7 @@ export class KernelNetwork implements NodeNetwork {
       for (const { spec } of alive) this.#places.forget(spec.id);
       this.#known = desired;
     };
-    return { steps, settle };
+    return { steps, ports: true, settle };
   }
 
   #observeAll(desired: Desired, alive: readonly SandboxRecord[]) {

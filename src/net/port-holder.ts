@@ -3,7 +3,7 @@
  * wonders why nobody comes. The sockets never listen and never receive: translation takes every packet before them.
  *
  * A port that somebody else has already is his on paper, and the mesh's in fact: it is named, so that a person hears
- * of it, and tried again with each change and audit. A protocol that this kernel has no sockets for is nobody's to
+ * of it, and tried again with each audit. A protocol that this kernel has no sockets for is nobody's to
  * bind, and so needs no holding. Cost: one file descriptor a port, high up: the low ones are for those who need them
  * (libnft.ts).
  */
@@ -14,6 +14,9 @@ import type { Protocol } from '../model/spec.ts';
 
 /** Binds a socket to the port and gives its file descriptor. */
 export type BindPort = (protocol: Protocol, port: number) => number;
+
+/** Ports are the keys: of a set, or of what hangs on each. */
+export type Ports = Pick<ReadonlySet<string>, 'has' | 'keys'>;
 
 export class PortHolder {
   readonly #bind: BindPort;
@@ -30,14 +33,14 @@ export class PortHolder {
   }
 
   /** Holds these ports (`tcp/80`) and lets go of all others; the ports that have newly been found not to be held. */
-  hold(ports: ReadonlySet<string>): readonly string[] {
+  hold(ports: Ports): readonly string[] {
     for (const [port, fd] of this.#held)
       if (!ports.has(port)) {
         loadLibc().close(fd);
         this.#held.delete(port);
       }
     const notHeld = new Map<string, string>();
-    for (const port of ports) {
+    for (const port of ports.keys()) {
       if (this.#held.has(port)) continue;
       const [protocol, number] = port.split('/') as [Protocol, string];
       try {

@@ -54,6 +54,7 @@ function freeAddress({ gateway, others, taken }: SandboxContext): InterfaceAddre
 }
 
 function hostPorts(spec: SandboxSpec, { view, others, before }: SandboxContext): PortSpec[] {
+  if (spec.hostPorts.length === 0) return [];
   const holders = new Map<string, string>();
   for (const other of others)
     for (const port of other.hostPorts)
