@@ -4,11 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { HttpLoad } from './load.ts';
 import { machineState } from './machine.ts';
+import { RuleChanges } from './rule-changes.ts';
 import { delay, IMAGE, Stage } from './stage.ts';
 
 const NAME = 'steer-a';
@@ -127,6 +129,76 @@ describe('a peer that does not answer', { skip: skipWithoutDocker, timeout: 240_
     await stage.lab.heal('node2', 'node3');
     await untilAway('node2');
     await untilAway('node3');
+  });
+
+  /** Rules of the underlay between two stations, one direction alone. */
+  const underlay = (rules: string) => {
+    const { netns } = stage.lab.plan.underlay;
+    return runProcess(['nsenter', `--net=${netns}`, '--', 'nft', '-f', '-'], { input: rules });
+  };
+  const ask = async (node: (typeof NODES)[number], requests = 21) => {
+    const { address } = stage.lab.node(node);
+    const { failed, errors, answers } = await HttpLoad.run(stage.lab, { address, port: PORT, requests });
+    assert.equal(failed, 0, `through ${node}: ${errors.join()}`);
+    return answers.size;
+  };
+
+  test('a way that loses in one direction only is left by both its ends, once, and by nobody else', async () => {
+    const watched = await Promise.all(NODES.map((node) => RuleChanges.of(stage.lab, node)));
+    const pair = `{ "${stage.lab.node('node3').port}" . "${stage.lab.node('node2').port}" }`;
+    await underlay(`add element bridge skein_lab cut ${pair}\n`);
+    // node2 hears nothing of node3, node3 no answer of node2's.
+    await untilAway('node2', 'node3');
+    await untilAway('node3', 'node2');
+    await delay(1_500);
+    assert.deepEqual([away('node1'), away('node2'), away('node3')], [[], ['node3'], ['node2']]);
+    assert.deepEqual([await ask('node1'), await ask('node2'), await ask('node3')], [3, 2, 2]);
+    const changed = await Promise.all(watched.map((each) => each.end()));
+    assert.deepEqual(
+      changed.map(({ changes }) => changes),
+      [0, 1, 1],
+    );
+    await underlay(`delete element bridge skein_lab cut ${pair}\n`);
+    await untilAway('node2');
+    await untilAway('node3');
+    assert.deepEqual([await ask('node2'), await ask('node3')], [3, 3]);
+  });
+
+  test('a way that loses most of one direction changes rules at most once a second, at its ends alone', async () => {
+    const watched = await Promise.all(NODES.map((node) => RuleChanges.of(stage.lab, node)));
+    const ports = `iifname "${stage.lab.node('node3').port}" oifname "${stage.lab.node('node2').port}"`;
+    await underlay(
+      `add chain bridge skein_lab lossy { type filter hook forward priority 1; }
+       add rule bridge skein_lab lossy ${ports} numgen random mod 100 < 55 drop\n`,
+    );
+    await delay(4_000);
+    assert.equal(await ask('node1'), 3);
+    const [one, ...ends] = await Promise.all(watched.map((each) => each.end()));
+    assert.equal(one!.changes, 0);
+    for (const { changes, seconds } of ends)
+      assert.ok(changes <= seconds + 1, `${changes} changes in ${seconds} s`);
+    await underlay('delete chain bridge skein_lab lossy\n');
+    await untilAway('node2');
+    await untilAway('node3');
+    assert.deepEqual([await ask('node2'), await ask('node3')], [3, 3]);
+  });
+
+  test('a link that flaps as fast as it is believed changes rules once a second at most, and loses nothing known', async () => {
+    const watched = await Promise.all((['node1', 'node2'] as const).map((n) => RuleChanges.of(stage.lab, n)));
+    const FLAPS = 3;
+    for (let n = 0; n < FLAPS; n++) {
+      await stage.lab.cut('node3');
+      await Promise.all([untilAway('node1', 'node3'), untilAway('node2', 'node3')]);
+      assert.deepEqual([await ask('node1'), await ask('node2')], [2, 2]);
+      await stage.lab.heal('node3');
+      await Promise.all([untilAway('node1'), untilAway('node2')]);
+      assert.deepEqual([await ask('node1', 12), await ask('node2', 12)], [3, 3]);
+    }
+    for (const each of watched) {
+      const { changes, seconds } = await each.end();
+      assert.equal(changes, 2 * FLAPS);
+      assert.ok(changes <= seconds + 1, `${changes} changes in ${seconds} s`);
+    }
   });
 
   test('a dead skeind steers nobody away, and remembers when it comes back', async () => {
