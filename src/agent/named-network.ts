@@ -68,6 +68,10 @@ export class NamedNetwork implements AuditedNetwork {
     return this.#options.network.sandboxes();
   }
 
+  hasSandbox(id: ContainerId): Promise<boolean> {
+    return this.#options.network.hasSandbox(id);
+  }
+
   attached(): ReturnType<AuditedNetwork['attached']> {
     return this.#options.network.attached();
   }

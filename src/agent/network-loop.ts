@@ -3,7 +3,7 @@
  * for, so it is said only after the kernel agrees. One loop with one key: views that come while one is applied are
  * merged into the last of them.
  */
-import type { Clock } from '../kit/clock.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop } from '../kit/loop.ts';
 import type { NodeId } from '../model/ids.ts';
@@ -45,7 +45,10 @@ export interface NetworkLoopOptions {
 
 const AUDIT_MS = 10_000;
 /** After a change the kernel is read back at once, but audits take no more than this part of the time. */
-const AUDIT_SHARE = 0.04;
+const AUDIT_SHARE = 0.02;
+/** After a change it rests for so many times what that took: a flood of views is applied in few steps, not one each. */
+const REST_FACTOR = 2;
+const MAX_REST_MS = 50;
 const NONE_AWAY: ReadonlySet<NodeId> = new Set();
 
 export class NetworkLoop {
@@ -100,7 +103,8 @@ export class NetworkLoop {
   }
 
   async #apply(signal: AbortSignal): Promise<void> {
-    const { network, view: latest, away: isAway, applied, onNetworks } = this.#options;
+    const { network, view: latest, away: isAway, applied, onNetworks, clock } = this.#options;
+    const began = clock.now();
     const view = latest();
     const away = isAway?.() ?? NONE_AWAY;
     if (!view || (this.#base && isSame(view, this.#base) && away === this.#away)) return;
@@ -114,6 +118,8 @@ export class NetworkLoop {
     this.#tellPorts();
     if (view.networks !== before?.networks) onNetworks();
     this.#auditSoon();
+    const rest = Math.min(MAX_REST_MS, REST_FACTOR * (clock.now() - began));
+    if (rest > 0) await sleep(clock, rest, signal);
   }
 
   /** A change is programmed against what is remembered of the kernel; this is what makes the memory true. */

@@ -217,14 +217,13 @@ export class Worker {
 
   async #observe({ id, item, local }: Context): Promise<Observed> {
     const { runtime, network, networkLoop, files, payloads, reporter } = this.#options;
-    const [container, sandboxes, hasFiles, started, hasPayloads] = await Promise.all([
+    const [container, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
       runtime.get(id),
-      network.sandboxes(),
+      network.hasSandbox(id),
       files.has(id),
       files.isStarted(id),
       payloads.has(id),
     ]);
-    const sandbox = sandboxes.includes(id);
     if (!sandbox) local.sandbox = undefined;
     const ours = container && this.#isOurs(container) ? container : undefined;
     const known = item && reporter.statusOf(item).health;

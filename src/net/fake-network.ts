@@ -77,6 +77,10 @@ export class FakeNetwork implements NodeNetwork {
     return [...this.#records.keys()].sort();
   }
 
+  async hasSandbox(id: ContainerId): Promise<boolean> {
+    return this.#records.has(id);
+  }
+
   async uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }> {
     const { vtep, mac, mtu } = this.#options;
     if (address !== vtep)

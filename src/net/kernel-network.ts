@@ -188,6 +188,10 @@ export class KernelNetwork implements NodeNetwork {
     return this.#sandboxIds().sort();
   }
 
+  async hasSandbox(id: ContainerId): Promise<boolean> {
+    return this.#records.get(id) !== undefined || this.#places.has(id);
+  }
+
   /** Looks at what the kernel was last made to hold, between two changes. Undefined before the first view. */
   inspect<T>(look: (planned: Planned) => T): Promise<T | undefined> {
     return this.#serial(async () => {

@@ -41,6 +41,10 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       assert.match(first.netnsPath, new RegExp(containerId(1)));
       assert.deepEqual(await network.attach(sandbox(1, '10.255.0.7')), first);
       assert.deepEqual(await network.sandboxes(), [containerId(1)]);
+      assert.deepEqual(
+        [await network.hasSandbox(containerId(1)), await network.hasSandbox(containerId(2))],
+        [true, false],
+      );
       assert.deepEqual(await network.attached(), [
         { spec: sandbox(1, '10.255.0.7'), hostPorts: [], netnsPath: first.netnsPath },
       ]);

@@ -54,6 +54,8 @@ export interface NodeNetwork {
   attached(): Promise<readonly AttachedSandbox[]>;
   /** Every sandbox that exists on this node, the truth being the kernel's. */
   sandboxes(): Promise<readonly ContainerId[]>;
+  /** Whether the container's is among them; costs the same however many there are. */
+  hasSandbox(id: ContainerId): Promise<boolean>;
   /** Link that carries `address`, with its MAC and MTU. */
   uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }>;
   close(): Promise<void>;

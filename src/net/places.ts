@@ -2,7 +2,7 @@
  * The namespaces of one node, each with its netlink sockets: opened once inside, used from anywhere. Sockets of
  * sandboxes are not kept, because an open socket would keep the namespace of a removed container alive.
  */
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -69,6 +69,11 @@ export class Places {
     } catch {
       return [];
     }
+  }
+
+  /** Whether `sandboxes` would name it. */
+  has(id: ContainerId): boolean {
+    return existsSync(join(this.#folder, id));
   }
 
   /** Runs `fn` with an open file of the namespace, which is how a message names another namespace. */

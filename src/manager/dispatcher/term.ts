@@ -7,7 +7,7 @@
  *   agent comes back for a snapshot.
  * - A stopping task's agent hears of it only after its drain (drains.ts).
  *
- * Changes are gathered for some milliseconds, then each changed topic is encoded once.
+ * Changes are gathered while the last ones are being digested, then each changed topic is encoded once.
  */
 import type { Clock } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
@@ -55,7 +55,12 @@ export interface Session {
   topics: Set<Topic>;
 }
 
-const GATHER_MS = 10;
+/**
+ * The first change after a quiet time goes out at once; after that changes are gathered for so many times what sending
+ * the last ones took, so that a flood of them costs a fifth of the leader's time at most.
+ */
+const REST_FACTOR = 4;
+const REST_MS = { least: 1, most: 50 };
 /** An agent this far behind is cheaper served by a fresh snapshot. */
 const QUEUE_BYTES = 32 * 1024 * 1024;
 
@@ -70,6 +75,8 @@ export class Term {
   readonly #moved = new Set<NodeId>();
   #context;
   #cancelFlush: (() => void) | undefined;
+  /** No flush before. */
+  #flushFrom = 0;
   #managersChanged = false;
 
   constructor(options: TermOptions) {
@@ -241,16 +248,24 @@ export class Term {
   }
 
   #soon(): void {
-    this.#cancelFlush ??= this.#options.clock.after(GATHER_MS, () => this.#flush());
+    const { clock } = this.#options;
+    this.#cancelFlush ??= clock.after(Math.max(0, this.#flushFrom - clock.now()), () => this.#flush());
   }
 
   #flush(): void {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
-    const { view } = this.#options;
+    const { clock } = this.#options;
+    const begun = clock.now();
     if (this.#managersChanged) this.#sendManagers();
+    if (this.#topics.dirty.size > 0 || this.#moved.size > 0) this.#sendDeltas();
+    const rest = REST_FACTOR * (clock.now() - begun);
+    this.#flushFrom = clock.now() + Math.min(REST_MS.most, Math.max(REST_MS.least, rest));
+  }
+
+  #sendDeltas(): void {
+    const { view } = this.#options;
     const dirty = this.#topics.dirty;
-    if (dirty.size === 0 && this.#moved.size === 0) return;
     const deltas = new Deltas(this.#topics, view.revision);
     for (const session of this.#sessions.values()) {
       const before = session.topics;
