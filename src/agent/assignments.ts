@@ -18,6 +18,7 @@ import type {
   SelfItem,
   ServiceItem,
 } from '../model/network-view.ts';
+import type { NodeRole } from '../model/spec.ts';
 import type { Item, PayloadItem, TaskItem } from '../rpc/messages.ts';
 import type { PayloadItems } from './payloads.ts';
 
@@ -87,6 +88,11 @@ export class Assignments {
   get recognised(): boolean {
     const self = this.#kinds.self.get('');
     return self !== undefined && this.#kinds.peer.has(self.nodeId);
+  }
+
+  /** What the managers say this node is; undefined before they have said anything. */
+  get role(): NodeRole | undefined {
+    return this.#kinds.self.get('')?.role;
   }
 
   /** Undefined before the first snapshot. */

@@ -180,10 +180,8 @@ export interface RenewalOptions {
   readonly random: () => number;
   readonly signal: AbortSignal;
   current(): Identity;
-  /** Asks a manager; the daemon passes `renew` with a client of its own. */
+  /** Asks a manager, keeps the new identity and tells listener and session of it. */
   renew(): Promise<Identity>;
-  /** Keeps the new identity and tells listener and session. */
-  adopt(identity: Identity): void;
 }
 
 const CHECK_MS = 3600_000;
@@ -198,7 +196,6 @@ export async function keepRenewed(options: RenewalOptions): Promise<void> {
     if (signal.aborted || clock.now() < due) continue;
     try {
       const fresh = await options.renew();
-      options.adopt(fresh);
       due = renewalTime(fresh.credentials.certificate, random);
       log.info('certificate renewed', { due: new Date(due).toISOString() });
     } catch (error) {

@@ -129,7 +129,7 @@ export class AgentSide {
 
   start(): void {
     this.place.start();
-    const { identity, adopt, tools } = this.#options;
+    const { identity, tools } = this.#options;
     const { signal } = this.#stop;
     this.#agent.start();
     this.#running = [
@@ -140,17 +140,20 @@ export class AgentSide {
         random: Math.random,
         signal,
         current: identity,
-        renew: () => {
-          const { client } = this.session;
-          if (!client) throw new SkeinError('unavailable', 'no session with a manager at the moment');
-          return renew(client, identity(), signal);
-        },
-        adopt: (fresh) => {
-          adopt(fresh);
-          this.session.reconnect();
-        },
+        renew: () => this.certify(signal),
       }),
     ];
+  }
+
+  /** Has a new certificate, of the role that the managers say this node has, and goes on with it. */
+  async certify(signal: AbortSignal): Promise<Identity> {
+    const { identity, adopt } = this.#options;
+    const { client } = this.session;
+    if (!client) throw new SkeinError('unavailable', 'no session with a manager at the moment');
+    const fresh = await renew(client, identity(), signal);
+    adopt(fresh);
+    this.session.reconnect();
+    return fresh;
   }
 
   /** Resolves when the managers count this node as ready; rejects when the signal aborts first. */

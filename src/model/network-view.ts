@@ -7,7 +7,7 @@
  * exists.
  */
 import type { Cidr, Ipv4, Mac, NetworkId, NodeId, ServiceId, TaskId, Vni } from './ids.ts';
-import type { PortSpec } from './spec.ts';
+import type { NodeRole, PortSpec } from './spec.ts';
 
 /** This node's own place. */
 export interface SelfItem {
@@ -17,6 +17,8 @@ export interface SelfItem {
   readonly dataPathPort: number;
   /** This node's ingress endpoint; undefined until the allocator gave one. */
   readonly ingress: { readonly address: Ipv4; readonly mac: Mac } | undefined;
+  /** What this node is to be by now; undefined: its manager does not say. */
+  readonly role?: NodeRole | undefined;
 }
 
 /** Another node, as a tunnel endpoint (VTEP). */

@@ -17,6 +17,7 @@ import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { ClusterId, NodeId } from '../model/ids.ts';
+import type { NodeRole } from '../model/spec.ts';
 import type { Encoded } from './frame.ts';
 import { encodeFrame, encodeOutcome, frames, parseFrame } from './frame.ts';
 import {
@@ -54,8 +55,8 @@ export interface RpcServerOptions {
   readonly credentials: Credentials;
   readonly clusterId: ClusterId;
   readonly handlers: Handlers;
-  /** Whether the node belongs to the cluster still. */
-  isMember(nodeId: NodeId): boolean;
+  /** What the node is in the cluster by now, whatever its certificate says; undefined: it belongs to it no more. */
+  roleOf(nodeId: NodeId): NodeRole | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -154,13 +155,14 @@ export class RpcServer {
   }
 
   #authorize(socket: TLSSocket, who: Caller): PeerIdentity | undefined {
-    const { clock, clusterId, isMember } = this.#options;
+    const { clock, clusterId, roleOf } = this.#options;
     const found = identityOf(socket, clock);
-    const peer = found && found.clusterId === clusterId && isMember(found.nodeId) ? found : undefined;
+    const role = found && found.clusterId === clusterId ? roleOf(found.nodeId) : undefined;
+    const peer = role && found;
     if (who === 'anyone') return peer;
     if (!found) throw new SkeinError('unauthenticated', 'a valid node certificate is needed for this call');
     if (!peer) throw new SkeinError('permission-denied', 'the node is not a member of this cluster');
-    if (who === 'manager' && peer.role !== 'manager')
+    if (who === 'manager' && !(peer.role === 'manager' && role === 'manager'))
       throw new SkeinError('permission-denied', 'only a manager may make this call');
     return peer;
   }

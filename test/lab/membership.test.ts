@@ -6,6 +6,7 @@ import { downLab, Lab } from '../../src/lab/lab.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { machineState } from './machine.ts';
+import { changesOfRole } from './roles.ts';
 import { Stage } from './stage.ts';
 
 const NAME = 'test-membership';
@@ -170,6 +171,8 @@ describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       { timeoutMs: 20_000 },
     );
   });
+
+  changesOfRole(() => stage, nodes);
 
   test('a manager leaves only when told to by force', async () => {
     assert.match(

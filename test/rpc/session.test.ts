@@ -82,7 +82,7 @@ async function startManager(nodeId: string, leader: () => ManagerAddress | undef
   const server = new RpcServer({
     credentials: { key, certificate, ca: root.certificate },
     clusterId,
-    isMember: (id) => view.get('node', id) !== undefined,
+    roleOf: (id) => view.get('node', id)?.spec.Role,
     clock: systemClock,
     log: silentLog,
     handlers: {

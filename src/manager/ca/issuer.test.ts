@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { systemClock, VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { ClusterId, NodeId } from '../../model/ids.ts';
-import type { Cluster } from '../../model/objects.ts';
+import type { Cluster, Node } from '../../model/objects.ts';
 import type { NodeRole } from '../../model/spec.ts';
 import { RpcClient } from '../../rpc/client.ts';
 import { newJoinToken } from '../../rpc/join-token.ts';
@@ -22,6 +22,8 @@ const deps: CaDeps = { now: () => Date.now(), random: randomBytes };
 const clusterId = 'thecluster' as ClusterId;
 const managerId = 'manager0' as NodeId;
 const removed = new Set<string>();
+/** What the store says of a node, where it is not what the certificate says. */
+const roles = new Map<string, NodeRole>();
 
 let root: KeyAndCertificate;
 let store: MemoryStore;
@@ -76,7 +78,7 @@ before(async () => {
   server = new RpcServer({
     credentials: await credentials(managerId, 'manager'),
     clusterId,
-    isMember: (id) => !removed.has(id),
+    roleOf: (id) => (removed.has(id) ? undefined : (roles.get(id) ?? 'manager')),
     clock: systemClock,
     log: silentLog,
     handlers: {
@@ -212,6 +214,40 @@ test('a manager joins, gets what etcd needs, and is registered', async () => {
   });
   assert.equal(renewed.nodeId, made.nodeId);
   assert.equal((await store.get('node', made.nodeId))?.certificate, renewed.certificate);
+});
+
+test("a manager's certificate opens no manager's call once the store has the node as a worker", async () => {
+  await withClient(await member('demoted', 'manager'), async (client) => {
+    roles.set('demoted', 'worker');
+    assert.ok(await managers(client), 'it is a member still');
+    await assert.rejects(joinAsManager(client), { code: 'permission-denied' });
+  });
+});
+
+test('a node renews as what the store has it: promoted as a manager, a worker only once it has left the store', async () => {
+  const { key, csr } = await newCsr();
+  const made = await withClient({ kind: 'root', ca: root.certificate }, (client) =>
+    client.call('ca.issue', { csr, token: cluster.joinTokens.worker }),
+  );
+  const own = { key, certificate: made.certificate, ca: root.certificate };
+  const renewedAfter = async (patch: (node: Node) => Node) => {
+    const node = (await store.get('node', made.nodeId))!;
+    const { version } = node;
+    const revision = await store.transact([{ op: 'update', kind: 'node', object: patch(node), version }]);
+    await view.reached(revision);
+    const next = await newCsr();
+    const { role, certificate } = await withClient(
+      { kind: 'member', credentials: own, clusterId },
+      (client) => client.call('ca.issue', { csr: next.csr }),
+    );
+    assert.match(new X509Certificate(certificate).subject, new RegExp(`OU=swarm-${role}`));
+    return role;
+  };
+  const place = { addr: '192.0.2.9:2377', etcdName: made.nodeId, etcdPeerUrl: 'https://192.0.2.9:2380' };
+  const asked = (Role: NodeRole) => (node: Node) => ({ ...node, spec: { ...node.spec, Role } });
+  assert.equal(await renewedAfter(asked('manager')), 'manager');
+  assert.equal(await renewedAfter((node) => ({ ...asked('worker')(node), manager: place })), 'manager');
+  assert.equal(await renewedAfter((node) => ({ ...node, manager: undefined })), 'worker');
 });
 
 test('a removed node is refused on the connection that it has', async () => {

@@ -15,6 +15,7 @@ import type { IssueAnswer, IssueRequest } from '../../rpc/methods.ts';
 import type { Call } from '../../rpc/server.ts';
 import type { Store } from '../../store/store.ts';
 import type { View } from '../../store/view.ts';
+import { roleOf } from '../roles/role.ts';
 import { issueNode } from './authority.ts';
 
 export interface IssuerOptions {
@@ -54,8 +55,8 @@ export class Issuer {
     if (!call.peer) throw new SkeinError('invalid-argument', INVALID_TOKEN);
     const node = this.#options.view.get('node', call.peer.nodeId);
     if (!node) throw new SkeinError('permission-denied', 'the node is not a member of this cluster');
-    // The stored role, not the certificate's: a demoted manager renews as a worker.
-    return this.#certify(cluster, request.csr, node.id, node.spec.Role);
+    // The stored role, not the certificate's: a worker that is made a manager, and the other way, renews as that.
+    return this.#certify(cluster, request.csr, node.id, roleOf(node));
   }
 
   async #admit(

@@ -1,7 +1,11 @@
 /**
- * Answers `manager.join`: a node with a manager's certificate becomes one. What it needs of etcd is added by the
- * daemon's function; its place among the managers is registered once that is done.
+ * Answers `manager.join`: a node with a manager's certificate becomes one. Its place among the managers is registered,
+ * then what it needs of etcd is added by the daemon's function.
+ *
+ * INVARIANT: no member is announced to etcd before its node is registered, so that the leader knows whose each one is
+ * (manager/roles), and lets go the member of a node that is made a worker half-way.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/ids.ts';
 import type { ManagerJoinAnswer, ManagerJoinRequest } from '../../rpc/methods.ts';
@@ -27,12 +31,9 @@ export async function joinManager(
 ): Promise<ManagerJoinAnswer> {
   const { cluster } = options.view;
   if (!cluster || !call.peer) throw new SkeinError('unavailable', 'the cluster is not ready yet');
-  const node = await options.store.get('node', call.peer.nodeId);
-  if (node?.spec.Role !== 'manager')
-    throw new SkeinError('permission-denied', 'the node has not the role of a manager');
   const member = { name: request.etcdName, peerUrl: request.etcdPeerUrl };
+  await register(options.store, call.peer.nodeId, request);
   const initialCluster = await options.addMember(member, call.signal);
-  await register(options.store, node.id, request);
   return {
     initialCluster,
     etcdCa: cluster.ca.etcdCertificate,
@@ -48,7 +49,9 @@ async function register(
 ): Promise<void> {
   for (let left = 5; ; left--) {
     const node = await store.get('node', id);
-    if (!node) throw new SkeinError('permission-denied', 'the node was removed while it joined');
+    if (node?.spec.Role !== 'manager')
+      throw new SkeinError('permission-denied', 'the node has not the role of a manager');
+    if (isDeepStrictEqual(node.manager, manager)) return;
     try {
       await store.transact([
         { op: 'update', kind: 'node', object: { ...node, manager: { ...manager } }, version: node.version },

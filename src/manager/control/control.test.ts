@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { SkeinError } from '../../model/errors.ts';
-import type { MountSpec, ServiceSpec } from '../../model/spec.ts';
+import type { MountSpec, NodeRole, ServiceSpec } from '../../model/spec.ts';
 import { nodeDraft, spec } from '../testing/builders.ts';
 import { TestCluster } from '../testing/cluster.ts';
 import { checkServiceSpec } from './service-spec.ts';
@@ -270,16 +270,13 @@ test('the ingress network may be replaced by one with a subnet of its own; nodes
     assert.match(node.attachments[0]!.address, /^10\.255\.0\.[23]\/16$/);
 });
 
-test('nodes: a ready one stays unless forced; roles are not changed yet', async (t) => {
+test('nodes: a ready one stays unless forced, a manager until it is a worker', async (t) => {
   const c = await cluster(t);
   await assert.rejects(
     c.control.removeNode('n2', false),
     code('FailedPrecondition', "node n2 is not down and can't be removed"),
   );
   const { version, spec: has } = c.control.node('n2');
-  await assert.rejects(c.control.updateNode('n2', version, { ...has, Role: 'manager' }), {
-    code: 'unimplemented',
-  });
   await c.control.updateNode('n2', version, { ...has, Availability: 'drain', Labels: { zone: 'a' } });
   assert.equal(c.control.node('n2').spec.Labels.zone, 'a');
   await c.control.removeNode('n2', true);
@@ -293,6 +290,41 @@ test('nodes: a ready one stays unless forced; roles are not changed yet', async 
   ]);
   await c.run(200);
   await assert.rejects(c.control.removeNode('n9', true), { code: 'failed-precondition' });
+});
+
+test('roles: what is wanted is written; of two demotions at once the second must look again', async (t) => {
+  const c = await cluster(t);
+  const write = (id: string, role: NodeRole) => {
+    const { version, spec: has } = c.control.node(id);
+    return c.control.updateNode(id, version, { ...has, Role: role });
+  };
+  const managers = ['m1', 'm2', 'm3'];
+  await c.store.transact(
+    managers.map((id) => ({
+      op: 'create',
+      kind: 'node',
+      object: nodeDraft(id, {
+        spec: { Labels: {}, Role: 'manager', Availability: 'active' },
+        manager: { addr: id, etcdName: id, etcdPeerUrl: id },
+      }),
+    })),
+  );
+  await c.run(200);
+  await write('n2', 'manager');
+  assert.equal(c.control.node('n2').spec.Role, 'manager');
+  await write('n2', 'worker');
+  const [one, two] = await Promise.allSettled([write('m1', 'worker'), write('m2', 'worker')]);
+  assert.equal(one!.status, 'fulfilled');
+  assert.match(String((two as PromiseRejectedResult).reason), /update out of sequence/);
+  await write('m2', 'worker');
+  await assert.rejects(
+    write('m3', 'worker'),
+    code('FailedPrecondition', 'attempting to demote the last manager of the swarm'),
+  );
+  await assert.rejects(
+    c.control.removeNode('m1', true),
+    /node m1 is a cluster manager .* It must be demoted to worker before removal/,
+  );
 });
 
 test('swarm update: tokens rotate one by one', async (t) => {

@@ -24,6 +24,8 @@ import { findNetwork, findNode, findService, findTask } from './lookup.ts';
 import { checkNetworkSpec, checkUnused, standing, stillUsed } from './network-spec.ts';
 import { type PayloadOptions, Payloads } from './payloads.ts';
 import { denied, inUse, invalid, nameTaken, stale, unimplemented } from './refusal.ts';
+import { checkDemotion } from '../roles/demotion.ts';
+import { roleOf } from '../roles/role.ts';
 import { resolveSpec } from './service-context.ts';
 import { checkServiceSpec } from './service-spec.ts';
 import { until } from './until.ts';
@@ -162,15 +164,18 @@ export class Control {
   async updateNode(ref: string, version: number, spec: NodeSpec): Promise<void> {
     const node = this.node(ref);
     if (version !== node.version) throw stale();
-    if (spec.Role !== node.spec.Role)
-      throw unimplemented('changing the role of a node is not served by Skein yet');
     const object = { ...draftOf<'node'>(node), spec: { ...spec, Labels: spec.Labels ?? {} } };
-    await this.#write([{ op: 'update', kind: 'node', object, version }]);
+    const ops: Op[] = [{ op: 'update', kind: 'node', object, version }];
+    if (node.spec.Role === 'manager' && spec.Role === 'worker') {
+      checkDemotion(this.view, node);
+      ops.push(this.#aloneWithCluster());
+    }
+    await this.#write(ops);
   }
 
   async removeNode(ref: string, force: boolean): Promise<void> {
     const node = this.node(ref);
-    if (node.spec.Role === 'manager')
+    if (roleOf(node) === 'manager')
       throw inUse(
         `node ${node.id} is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal`,
       );
@@ -230,6 +235,13 @@ export class Control {
     // As in Docker: a second rollback takes the first one back.
     const previous = { previousSpec: service.spec, previousSpecVersion: service.specVersion };
     return { ...rolledBack(service), ...previous, spec, updateStatus };
+  }
+
+  /** Of two demotions at once, each of which would do alone, the second is told to look again. */
+  #aloneWithCluster(): Op {
+    const { cluster } = this.view;
+    if (!cluster) throw new SkeinError('failed-precondition', 'no cluster is present');
+    return { op: 'update', kind: 'cluster', object: draftOf<'cluster'>(cluster), version: cluster.version };
   }
 
   async #write(ops: readonly Op[], taken?: () => SkeinError): Promise<void> {

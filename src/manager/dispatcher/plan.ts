@@ -17,6 +17,7 @@ import type { Attachment, Config, Network, Node, Secret, Service, Task } from '.
 import { atLeast, isTerminal } from '../../model/task-state.ts';
 import type { Item, TaskItem } from '../../rpc/messages.ts';
 import type { View } from '../../store/view.ts';
+import { roleOf } from '../roles/role.ts';
 
 export type Topic =
   | 'cluster'
@@ -63,6 +64,7 @@ export function nodePlacements(node: Node, { dataPathPort }: Context): Placement
         hostname,
         dataPathPort,
         ingress: ingress && { address: addressOf(ingress.address), mac: ingress.mac },
+        role: roleOf(node),
       },
     },
   };

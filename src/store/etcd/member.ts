@@ -11,7 +11,7 @@
  * INVARIANT: a member that has data is only ever started from its data. Bootstrapping it again would make a second
  * cluster that believes it is the first.
  */
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
@@ -84,6 +84,11 @@ export class EtcdMember {
     return existsSync(join(this.#dir, 'data', 'member', 'wal'));
   }
 
+  /** It has ended because the other members removed it, for good: its data is worth nothing any more. */
+  get removed(): boolean {
+    return this.hasData && this.pid === undefined && REMOVED.test(tailOf(this.#file('etcd.log')));
+  }
+
   /** The timers it runs with. */
   get timing(): Timing {
     try {
@@ -139,12 +144,19 @@ export class EtcdMember {
     await this.#exclusive(() => this.#stop());
   }
 
-  /** After it left its cluster: stops it and removes all data. */
+  /**
+   * After it left its cluster: stops it and removes all data. At one stroke first, so that whoever is killed in between
+   * finds all of it or none.
+   */
   async wipe(): Promise<void> {
     await this.#exclusive(async () => {
+      const data = join(this.#dir, 'data');
+      if (this.pid === undefined) await this.#clearWay(data);
       await this.#stop();
-      rmSync(join(this.#dir, 'data'), { recursive: true, force: true });
-      for (const file of ['timing', 'etcd.log']) rmSync(this.#file(file), { force: true });
+      rmSync(this.#file('gone'), { recursive: true, force: true });
+      if (existsSync(data)) renameSync(data, this.#file('gone'));
+      for (const name of ['gone', 'timing', 'etcd.log'])
+        rmSync(this.#file(name), { recursive: true, force: true });
     });
   }
 
@@ -171,7 +183,7 @@ export class EtcdMember {
         silent = await this.#exclusive(() => this.#check(silent));
         failures = 0;
       } catch (error) {
-        if (REMOVED.test(tailOf(this.#file('etcd.log')))) return 'removed';
+        if (this.removed) return 'removed';
         failures += 1;
         this.#log.error('etcd does not come up, will try again', { failures, err: error });
       }
@@ -184,7 +196,7 @@ export class EtcdMember {
     cutAbove(this.#file('etcd.log'), MAX_LOG_BYTES);
     if (this.pid === undefined) {
       if (!this.hasData) return 0; // stopped and wiped, or not started yet
-      if (REMOVED.test(tailOf(this.#file('etcd.log'))))
+      if (this.removed)
         throw new SkeinError('failed-precondition', 'this member was removed from its cluster');
       this.#log.warn('etcd has ended, starting it again');
       await this.#run({ kind: 'existing' }, this.timing, 'answering');

@@ -1,0 +1,164 @@
+/**
+ * Keeps a node what its cluster says it is. Owns the manager's half, which comes and goes with the role; the agent's
+ * half beside it, and with it every container and connection, does not notice.
+ *
+ * INVARIANTS
+ * - At most one manager's half exists, and none that has been let go is started again.
+ * - A step that waits (for a quorum, for another manager) is given up when the managers say another role.
+ */
+import { Loop, type Requeue } from '../kit/loop.ts';
+import type { Clock } from '../kit/clock.ts';
+import type { Log } from '../kit/log.ts';
+import { SkeinError } from '../model/errors.ts';
+import { nextRoleStep, type RoleState, type RoleStep } from './role-plan.ts';
+
+/** A manager's half. */
+export interface Half {
+  close(): Promise<void>;
+}
+
+export interface RoleKeeperOptions<H extends Half> {
+  /** What is so now, read again each time. */
+  look(): Omit<RoleState, 'serving'>;
+  /** Called when `look` may say something else; returns how to stop that. */
+  onChange(listener: () => void): () => void;
+  certify(signal: AbortSignal): Promise<void>;
+  /** A half that nobody has started yet. */
+  open(): H;
+  /** Resolves when it serves. */
+  serve(half: H, signal: AbortSignal): Promise<void>;
+  /** Removes what a manager left on the disk. No half exists any more. */
+  clear(): Promise<void>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const RETRY = { base: 250, cap: 5000 };
+
+export class RoleKeeper<H extends Half> {
+  readonly #options: RoleKeeperOptions<H>;
+  readonly #loop: Loop<'role'>;
+  readonly #waiting = new Set<PromiseWithResolvers<void>>();
+  #half: H | undefined;
+  #serving = false;
+  #error = '';
+  /** Ends the step that runs now. */
+  #step: AbortController | undefined;
+  #off: (() => void) | undefined;
+
+  constructor(options: RoleKeeperOptions<H>) {
+    this.#options = options;
+    this.#loop = new Loop<'role'>({
+      name: 'role',
+      clock: options.clock,
+      log: options.log,
+      reconcile: (_key, signal) => this.#reconcile(signal),
+      backoff: RETRY,
+    });
+  }
+
+  /** While it serves. */
+  get manager(): H | undefined {
+    return this.#serving ? this.#half : undefined;
+  }
+
+  /** It exists, be it without a quorum. */
+  get half(): H | undefined {
+    return this.#half;
+  }
+
+  /** Why this node is not what it should be; empty when it is, or is on its way. */
+  get error(): string {
+    return this.#error;
+  }
+
+  /** The first manager of a cluster begins in a way of its own, before the loop runs. */
+  async begin(start: (half: H) => Promise<void>): Promise<void> {
+    await this.#serve(start);
+  }
+
+  start(): void {
+    this.#off = this.#options.onChange(() => this.look());
+    this.#loop.mark('role');
+    this.#loop.start();
+  }
+
+  /** Something may have changed. */
+  look(): void {
+    const { told, certified } = this.#options.look();
+    if (told !== undefined && told !== certified) this.#step?.abort();
+    this.#loop.mark('role');
+  }
+
+  /** Resolves when the node is what its certificate says, rejects when the next attempt at it fails. */
+  async settled(): Promise<void> {
+    if (this.#next() === 'nothing') return;
+    const waiting = Promise.withResolvers<void>();
+    this.#waiting.add(waiting);
+    await waiting.promise;
+  }
+
+  /** Lets go of the manager's half; its store runs on. */
+  async stop(): Promise<void> {
+    this.#off?.();
+    this.#step?.abort();
+    await this.#loop.stop();
+    this.#settle(new SkeinError('canceled', 'this node leaves its cluster, or its daemon ends'));
+    await this.#closeHalf();
+  }
+
+  #next(): RoleStep {
+    return nextRoleStep({ ...this.#options.look(), serving: this.#serving });
+  }
+
+  async #reconcile(signal: AbortSignal): Promise<Requeue | void> {
+    const step = this.#next();
+    if (step === 'nothing') return this.#settle();
+    this.#step = new AbortController();
+    try {
+      await this.#executors[step](AbortSignal.any([signal, this.#step.signal]));
+      this.#error = '';
+      return { after: 0 };
+    } catch (error) {
+      this.#error = SkeinError.from(error).message;
+      this.#settle(error);
+      throw error;
+    } finally {
+      this.#step = undefined;
+    }
+  }
+
+  readonly #executors: Record<Exclude<RoleStep, 'nothing'>, (signal: AbortSignal) => Promise<void>> = {
+    certify: (signal) => this.#options.certify(signal),
+    serve: (signal) => this.#serve((half) => this.#options.serve(half, signal)),
+    clear: async () => {
+      await this.#closeHalf();
+      await this.#options.clear();
+    },
+  };
+
+  async #serve(start: (half: H) => Promise<void>): Promise<void> {
+    await this.#closeHalf();
+    this.#half = this.#options.open();
+    try {
+      await start(this.#half);
+      this.#serving = true;
+    } catch (error) {
+      await this.#closeHalf();
+      throw error;
+    }
+  }
+
+  async #closeHalf(): Promise<void> {
+    this.#serving = false;
+    await this.#half?.close();
+    this.#half = undefined;
+  }
+
+  #settle(error?: unknown): void {
+    for (const { resolve, reject } of this.#waiting)
+      if (error === undefined) resolve();
+      else reject(error as Error);
+    this.#waiting.clear();
+  }
+}
