@@ -328,11 +328,14 @@ test('ingress inspected shows one endpoint per node, the peers and the container
     ['192.0.2.1', '192.0.2.2'],
   );
   assert.equal(network.Services.web.Tasks.length, 3);
+  assert.deepEqual(network.Labels, {}, 'it stands here');
   assert.equal((await call('GET', '/networks/nosuch')).json.message, 'network nosuch not found');
   const bridge = await call('POST', '/networks/create', { Name: 'b', Driver: 'bridge' });
   assert.equal(bridge.status, 501);
   const made = await call('POST', '/networks/create', { Name: 'n', Driver: 'overlay' });
   assert.equal(made.status, 201);
+  const away = (await call('GET', `/networks/${made.json.Id}`)).json;
+  assert.deepEqual([away.Containers, away.Labels, away.Peers], [null, null, undefined], 'nobody is there');
   assert.equal((await call('GET', '/networks?filters={"name":{"^n$":true}}')).json.length, 1);
   assert.equal((await call('DELETE', '/networks/n')).status, 204);
 });

@@ -65,10 +65,15 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const local = await engine.networkContainers(network.id);
   const nodes = network.spec.Ingress ? cluster.view.all('node').values() : [];
   const containers = containersJson(network.id, local, nodes, swarm.state().nodeId);
+  const peers = peersJson(network, cluster.view);
   return json({
     ...networkJson(network),
-    Containers: Object.keys(containers).length > 0 ? containers : null,
-    Peers: peersJson(network, cluster.view),
+    // As Docker has it: a network that stands on this node is told by the node's driver, another by the manager.
+    ...(Object.keys(containers).length > 0 && {
+      Containers: containers,
+      Labels: network.spec.Labels ?? {},
+    }),
+    ...(peers.length > 0 && { Peers: peers }),
     ...(request.flag('verbose') && { Services: servicesJson(network, cluster.view) }),
   });
 }
