@@ -26,9 +26,6 @@ export function ipamConfigs({ spec, state }: Network): object[] {
   ];
 }
 
-const orNull = (map: Readonly<Record<string, string>> | null | undefined) =>
-  map && Object.keys(map).length > 0 ? map : null;
-
 export interface NetworkResource {
   readonly Name: string;
   readonly Id: string;
@@ -50,7 +47,7 @@ export function networkJson(network: Network): NetworkResource & Record<string, 
     EnableIPv6: spec.EnableIPv6 ?? false,
     IPAM: {
       Driver: spec.IPAM?.Driver || 'default',
-      Options: orNull(spec.IPAM?.Options),
+      Options: spec.IPAM?.Options ?? null,
       Config: ipamConfigs(network),
     },
     Internal: spec.Internal ?? false,
@@ -60,7 +57,7 @@ export function networkJson(network: Network): NetworkResource & Record<string, 
     ConfigOnly: false,
     Containers: null,
     Options: overlayOptions(network),
-    Labels: orNull(spec.Labels),
+    Labels: spec.Labels && Object.keys(spec.Labels).length > 0 ? spec.Labels : null,
   };
 }
 
