@@ -7,7 +7,6 @@
 //   demo    two nodes, one service, the packets on paper
 //   bench   ratios, side by side
 import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { node24, root } from './node.mjs';
@@ -51,14 +50,21 @@ function must(command, commandArgs, options = {}) {
   }
 }
 
+/** Whether node_modules is what the lock file says, by what npm has noted there at the end of its last change. */
+function isInstalled() {
+  const noted = join(root, 'node_modules', '.package-lock.json');
+  if (!existsSync(noted)) return false;
+  const packagesOf = (file) => JSON.parse(readFileSync(file)).packages;
+  const present = packagesOf(noted);
+  const matches = ([path, { integrity, optional }]) =>
+    path === '' || (present[path] ? present[path].integrity === integrity : optional);
+  return Object.entries(packagesOf(join(root, 'package-lock.json'))).every(matches);
+}
+
 function installPackages() {
-  const lock = readFileSync(join(root, 'package-lock.json'));
-  const wanted = createHash('sha256').update(lock).digest('hex');
-  const mark = join(root, 'node_modules', '.skein-lock');
-  if (existsSync(mark) && readFileSync(mark, 'utf8') === wanted) return;
+  if (isInstalled()) return;
   say('Installing npm packages from the lock file (Node 24 comes with them, 190 MB) ...');
-  must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
-  writeFileSync(mark, wanted);
+  must('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
 }
 
 const installed = (name) =>

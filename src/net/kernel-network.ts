@@ -2,9 +2,8 @@
  * The real `NodeNetwork`: makes one node's kernel agree with the network view, and makes and removes sandboxes.
  *
  * INVARIANTS
- * - Decisions are pure (`plan.ts`, `diff-plan.ts`); what is done is the difference between them and the kernel.
- * - The first apply, every audit and the apply after an error read the kernel back. In between the last plan stands
- *   for the kernel (`#known`), so a change of one endpoint costs a comparison in memory and one message.
+ * - The first apply, every audit and the apply after an error read the kernel back; in between the last plan stands for
+ *   it (programmer.ts).
  * - A death between any two steps is repaired by the next apply: no step depends on what only memory knew.
  * - Nothing of others is touched: links by name (link-names.ts), one nftables table, sandboxes by their folder.
  * - Operations run one at a time, in the order they were asked for. No namespace switch spans an `await`.
@@ -19,24 +18,20 @@ import { isCode } from '../model/errors.ts';
 import type { Cidr, ContainerId, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { forgetUnanswered } from './conntrack.ts';
-import { diff, type Step, type StepKind } from './diff-plan.ts';
-import { execute, type Executors, makeExecutors, runs } from './executors.ts';
+import type { Step } from './diff-plan.ts';
 import { DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
 import { GATEWAY_LINK, INGRESS_LINK, isPortOf } from './link-names.ts';
 import { removeTableText } from './nft-text.ts';
 import type { AttachedSandbox, NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
-import { observe } from './observe.ts';
 import { Places } from './places.ts';
-import { bindPort, PortHolder } from './port-holder.ts';
-import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
+import { type Desired, type Facts, planNode, type SandboxRecord } from './plan.ts';
+import { type ApplyReport, Programmer } from './programmer.ts';
 import { readFacts, readUplink, type Uplink } from './local-facts.ts';
-import { type DeltaPlan, planDelta } from './delta-plan.ts';
 import { dumpAddresses, dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
 import { planRecord } from './sandbox-plan.ts';
 import { Unanswered } from './unanswered.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { type Place, ZERO_MAC } from './state.ts';
-import { dropSandbox, emptyState, mergeSandbox, onlyOf } from './known-state.ts';
 
 export interface KernelNetworkOptions {
   /** Holds `netns/` and `sandboxes/`; gone after a reboot, or stale, which is as good. */
@@ -60,14 +55,6 @@ export interface Planned {
   readonly addresses: ReadonlySet<Ipv4>;
 }
 
-/** What an apply or audit changed: steps by kind. */
-export interface ApplyReport {
-  /** The kernel was read back, not taken from memory. */
-  readonly readBack: boolean;
-  readonly steps: Partial<Record<StepKind, number>>;
-  readonly total: number;
-}
-
 /**
  * A namespace that is being taken down holds its VNIs and names a little longer, and what memory knew may be gone: how
  * often and how long we try again, reading back each time.
@@ -80,13 +67,9 @@ export class KernelNetwork implements NodeNetwork {
   readonly #options: KernelNetworkOptions;
   readonly #places: Places;
   readonly #records: SandboxRecords;
-  readonly #executors: Executors;
-  readonly #holder = new PortHolder(bindPort);
+  readonly #programmer: Programmer;
   #view: NetworkView | undefined;
   #facts: Facts | undefined;
-  #known: Desired | undefined;
-  /** The view that `#known` follows. */
-  #knownView: NetworkView | undefined;
   #last: ApplyReport | undefined;
   /** Removed, but their links may still be on their way out. */
   readonly #leaving = new Set<ContainerId>();
@@ -107,7 +90,11 @@ export class KernelNetwork implements NodeNetwork {
     );
     this.#places = new Places(options.runRoot, options.netns, this.#clock);
     this.#records = new SandboxRecords(options.runRoot);
-    this.#executors = makeExecutors(this.#places);
+    this.#programmer = new Programmer({
+      places: this.#places,
+      log: options.log,
+      backendsLeft: (place, backends) => this.#unanswered.left(place, backends),
+    });
   }
 
   /** What the last apply or audit did. */
@@ -117,7 +104,7 @@ export class KernelNetwork implements NodeNetwork {
 
   /** Published ports that are not held on this node, and why. */
   get notHeld(): ReadonlyMap<string, string> {
-    return this.#holder.notHeld;
+    return this.#programmer.notHeld;
   }
 
   apply(view: NetworkView, signal?: AbortSignal): Promise<void> {
@@ -151,7 +138,8 @@ export class KernelNetwork implements NodeNetwork {
         taken: this.#takenAddresses(before),
       });
       this.#records.set(record);
-      await this.#make(record, facts);
+      this.#programmer.make(record, this.#view!, facts);
+      if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
       return {
         id: spec.id,
         netnsPath: this.#places.path(spec.id)!,
@@ -171,7 +159,7 @@ export class KernelNetwork implements NodeNetwork {
       for (let waited = 0; waited < LEAVING.ms && this.#ports(id).length > 0; waited += LEAVING.step)
         await sleep(this.#clock, LEAVING.step);
       await this.#serial(async () =>
-        this.#run(this.#ports(id).map((name) => ({ kind: 'link.delete', place: 'fabric', name }))),
+        this.#programmer.run(this.#ports(id).map((name) => ({ kind: 'link.delete', place: 'fabric', name }))),
       );
     } finally {
       this.#leaving.delete(id);
@@ -201,7 +189,7 @@ export class KernelNetwork implements NodeNetwork {
       const root = this.#places.route('root');
       const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
       return look({
-        plan: this.#known ?? planNode(view, alive, this.#currentFacts()),
+        plan: this.#programmer.known ?? planNode(view, alive, this.#currentFacts()),
         view,
         uplink: readUplink(root, vtep),
         vtep,
@@ -220,16 +208,18 @@ export class KernelNetwork implements NodeNetwork {
    */
   clear(): Promise<void> {
     return this.#serial(async () => {
-      this.#view = this.#knownView = undefined;
+      this.#view = undefined;
       this.#unanswered.close();
-      this.#holder.close();
+      this.#programmer.close();
       this.#forget();
       for (const id of this.#sandboxIds()) {
         this.#places.remove(id);
         this.#records.delete(id);
       }
       this.#places.withNft('root', (nft) => nft.run(removeTableText));
-      this.#run([INGRESS_LINK, GATEWAY_LINK].map((name) => ({ kind: 'link.delete', place: 'root', name })));
+      this.#programmer.run(
+        [INGRESS_LINK, GATEWAY_LINK].map((name) => ({ kind: 'link.delete', place: 'root', name })),
+      );
       this.#places.remove('fabric');
     });
   }
@@ -238,7 +228,7 @@ export class KernelNetwork implements NodeNetwork {
     this.#unanswered.close();
     await this.#queue.catch(() => undefined);
     this.#places.close();
-    this.#holder.close();
+    this.#programmer.close();
   }
 
   /** Runs `fn` after everything that was asked for before it. */
@@ -250,74 +240,23 @@ export class KernelNetwork implements NodeNetwork {
 
   #forget(): void {
     for (const { spec } of this.#records.all) this.#places.forget(spec.id);
-    this.#known = undefined;
+    this.#programmer.forget();
     this.#facts = undefined;
   }
 
   async #reconcile(view: NetworkView, signal?: AbortSignal): Promise<ApplyReport> {
     for (let attempt = 1; ; attempt++)
       try {
-        return (this.#last = this.#reconcileOnce(view));
+        return (this.#last = this.#programmer.program(view, this.#currentFacts(), {
+          records: this.#records.all,
+          leaving: this.#leaving,
+        }));
       } catch (error) {
         this.#forget();
         if (attempt >= RETRIES.times || signal?.aborted || !isCode(error, 'already-exists', 'not-found'))
           throw error;
         await sleep(this.#clock, RETRIES.ms, signal);
       }
-  }
-
-  #reconcileOnce(view: NetworkView): ApplyReport {
-    const facts = this.#currentFacts();
-    const readBack = this.#known === undefined;
-    const { steps, ports, settle } = this.#delta(view, facts) ?? this.#whole(view, facts);
-    this.#run(steps);
-    settle();
-    if (ports) this.#holdPorts();
-    this.#knownView = view;
-    return { readBack, ...countSteps(steps) };
-  }
-
-  #holdPorts(): void {
-    const ports = this.#known!.tables.get('root')!.frontends;
-    const fresh = this.#places.inside('root', () => this.#holder.hold(ports));
-    if (fresh.length > 0)
-      this.#options.log.warn('published ports are not held on this node: connections go to the mesh', {
-        'net.ports': fresh.map((port) => `${port}: ${this.#holder.notHeld.get(port)}`),
-      });
-  }
-
-  /** Only endpoints and services changed: the common case, and the one that must be quick. */
-  #delta(view: NetworkView, facts: Facts): DeltaPlan | undefined {
-    if (!this.#known || !this.#knownView) return undefined;
-    // A host port may step aside for a published one and come back: the whole plan knows which.
-    if (this.#records.all.some((r) => r.hostPorts.length > 0)) return undefined;
-    const alive = this.#records.all.filter((r) => this.#known!.netns.has(r.spec.id));
-    return planDelta(this.#knownView, view, this.#known, facts, alive);
-  }
-
-  #whole(view: NetworkView, facts: Facts): DeltaPlan {
-    // A sandbox whose namespace is gone has no container either (reboot): the agent detaches it.
-    const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
-    const desired = planNode(view, alive, facts);
-    const steps = diff(desired, this.#known ?? this.#observeAll(desired, alive));
-    const settle = () => {
-      for (const { spec } of alive) this.#places.forget(spec.id);
-      this.#known = desired;
-    };
-    return { steps, ports: true, settle };
-  }
-
-  #observeAll(desired: Desired, alive: readonly SandboxRecord[]) {
-    const where = ['root', 'fabric', ...alive.map((r) => r.spec.id)] as const;
-    const observed = observe(this.#places, where, desired.sysctls.values(), where);
-    for (const id of this.#leaving) dropSandbox(observed, id);
-    return observed;
-  }
-
-  #run(steps: readonly Step[]): void {
-    for (const run of runs(steps)) execute(this.#executors, run[0].kind, run, run[0].place);
-    for (const step of steps)
-      if (step.kind === 'nft.frontends') this.#unanswered.left(step.place, step.changes.goneTcp);
   }
 
   /** Repairs nothing that a later apply would not: where it fails, the connections wait for their clients to give up. */
@@ -331,33 +270,15 @@ export class KernelNetwork implements NodeNetwork {
     );
   }
 
-  /** Makes or completes one sandbox, without looking at anything else. */
-  async #make(record: SandboxRecord, facts: Facts): Promise<void> {
-    const { id } = record.spec;
-    const wanted = planOne(record, this.#view!, facts);
-    const observed = this.#places.exists(id)
-      ? onlyOf(observe(this.#places, ['root', 'fabric', id], wanted.sysctls.values(), [id]), wanted, id)
-      : emptyState(['root', 'fabric']);
-    try {
-      this.#run(diff(wanted, observed));
-      if (this.#known) mergeSandbox(this.#known, wanted);
-    } catch (error) {
-      this.#known = undefined;
-      throw error;
-    } finally {
-      this.#places.forget(id);
-    }
-    if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
-  }
-
   async #remove(id: ContainerId): Promise<void> {
     const record = this.#records.get(id);
     this.#places.remove(id);
     this.#records.delete(id);
-    if (this.#known) dropSandbox(this.#known, id);
-    if (record?.gateway && this.#hasGateway()) this.#run([forgetNeighbour(addressOf(record.gateway))]);
+    this.#programmer.drop(id);
+    if (record?.gateway && this.#hasGateway())
+      this.#programmer.run([forgetNeighbour(addressOf(record.gateway))]);
     if (record && record.hostPorts.length > 0 && this.#view) {
-      this.#knownView = undefined;
+      this.#programmer.compareAll();
       await this.#reconcile(this.#view);
     }
   }
@@ -386,15 +307,11 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   #currentFacts(): Facts {
+    if (this.#facts) return this.#facts;
     const { vtep, gatewaySubnet = DEFAULT_GATEWAY_SUBNET } = this.#options;
     const gateways = this.#records.all.flatMap((r) => (r.gateway ? [r.gateway] : []));
     const subnets = [...(this.#view?.networks.values() ?? [])].map((n) => n.subnet);
-    return (this.#facts ??= readFacts(this.#places.route('root'), {
-      vtep,
-      gatewaySubnet,
-      gateways,
-      subnets,
-    }));
+    return (this.#facts = readFacts(this.#places.route('root'), { vtep, gatewaySubnet, gateways, subnets }));
   }
 }
 
@@ -403,9 +320,3 @@ const forgetNeighbour = (ip: Ipv4): Step => ({
   place: 'root',
   neighbour: { place: 'root', link: GATEWAY_LINK, ip, mac: ZERO_MAC },
 });
-
-function countSteps(steps: readonly Step[]): Pick<ApplyReport, 'steps' | 'total'> {
-  const counts: Partial<Record<StepKind, number>> = {};
-  for (const { kind } of steps) counts[kind] = (counts[kind] ?? 0) + 1;
-  return { steps: counts, total: steps.length };
-}

@@ -8,6 +8,7 @@ import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
+import { overlays } from './overlays.ts';
 import { IMAGE, Stage } from './stage.ts';
 import { readPcapng, type Traced, TraceRun } from './trace-run.ts';
 
@@ -91,7 +92,8 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     await docker('network', 'create', '-d', 'overlay', '--subnet', '10.50.0.0/24', 'front');
     await docker('network', 'create', '-d', 'overlay', '--subnet', '10.60.0.0/24', 'back');
     await create('web', '--replicas', '3', '--network', 'front', IMAGE, 'udp=53');
-    await create('caller', '--replicas', '2', '--network', 'front', IMAGE);
+    // Where no route leads: a name of nobody is known to be that at once.
+    await create('caller', '--replicas', '2', '--network', 'front', '--dns', '203.0.113.53', IMAGE);
   });
   after(async () => {
     stage.close();
@@ -433,4 +435,6 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.match(timed.notes, /ended: the time is over/);
     await noneCaptures();
   });
+
+  describe('what a network is made with', () => overlays(() => stage));
 });

@@ -10,6 +10,7 @@ import { runProcess } from '../../src/kit/process.ts';
 import { type DockerCli, skipWithoutDocker } from '../docker.ts';
 import { pythonWithDocker, skipWithoutDockerPy } from '../python.ts';
 import { type Flag, first, SCRIPT, second } from './flags.ts';
+import { nodeProgram } from './node-program.ts';
 import { IMAGE, Stage, type TaskLine } from './stage.ts';
 
 const NAME = 'svc-a';
@@ -236,6 +237,12 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
       const { stdout } = await runProcess([pythonWithDocker, client, socket, IMAGE], { timeoutMs: 90_000 });
       assert.match(stdout, /docker-py is content/);
     },
+  );
+
+  test(
+    'dockerode: services, containers, images and events, as a Node program does them',
+    { timeout: 90_000 },
+    () => nodeProgram(stage.lab.node('node1').socket, IMAGE),
   );
 
   test('jobs: to their end, so many at once, again when updated; and no service changes its mode', async () => {

@@ -26,6 +26,9 @@ export function ipamConfigs({ spec, state }: Network): object[] {
   ];
 }
 
+const orNull = (map: Readonly<Record<string, string>> | null | undefined) =>
+  map && Object.keys(map).length > 0 ? map : null;
+
 export interface NetworkResource {
   readonly Name: string;
   readonly Id: string;
@@ -47,7 +50,7 @@ export function networkJson(network: Network): NetworkResource & Record<string, 
     EnableIPv6: spec.EnableIPv6 ?? false,
     IPAM: {
       Driver: spec.IPAM?.Driver || 'default',
-      Options: spec.IPAM?.Options ?? null,
+      Options: orNull(spec.IPAM?.Options),
       Config: ipamConfigs(network),
     },
     Internal: spec.Internal ?? false,
@@ -57,7 +60,7 @@ export function networkJson(network: Network): NetworkResource & Record<string, 
     ConfigOnly: false,
     Containers: null,
     Options: overlayOptions(network),
-    Labels: spec.Labels && Object.keys(spec.Labels).length > 0 ? spec.Labels : null,
+    Labels: orNull(spec.Labels),
   };
 }
 

@@ -7,15 +7,13 @@ import {
   peersJson,
   servicesJson,
 } from '../convert/network.ts';
-import { wantedStand } from '../convert/new-container.ts';
-import type { EngineBackend } from '../backend.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
-import type { NetworkItem } from '../../model/network-view.ts';
+import { SkeinError } from '../../model/errors.ts';
 import type { Network } from '../../model/objects.ts';
 import { invalid, notFound, refused } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { connectBody, disconnectBody, networkRequest, networkSpec } from '../schemas.ts';
+import { networkRequest, networkSpec } from '../schemas.ts';
 import { oneOf } from './nodes.ts';
 
 const FILTERS = ['driver', 'id', 'label', 'name', 'scope', 'type', 'dangling'];
@@ -67,28 +65,29 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const local = await engine.networkContainers(network.id);
   const nodes = network.spec.Ingress ? cluster.view.all('node').values() : [];
   const containers = containersJson(network.id, local, nodes, swarm.state().nodeId);
+  const peers = peersJson(network, cluster.view);
   return json({
     ...networkJson(network),
-    Containers: Object.keys(containers).length > 0 ? containers : null,
-    Peers: peersJson(network, cluster.view),
+    // As Docker has it: a network that stands on this node is told by the node's driver, another by the manager.
+    ...(Object.keys(containers).length > 0 && {
+      Containers: containers,
+      Labels: network.spec.Labels ?? {},
+    }),
+    ...(peers.length > 0 && { Peers: peers }),
     ...(request.flag('verbose') && { Services: servicesJson(network, cluster.view) }),
   });
 }
 
 async function inspectLocal(request: ApiRequest, ref: string): Promise<object> {
   const { engine } = request.backends;
-  const item = await localNetwork(engine, ref);
+  const found = ((await engine.networks?.()) ?? []).filter(
+    (item) => item.name === ref || item.networkId.startsWith(ref),
+  );
+  const item = found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
   if (!item) throw notFound(`network ${ref} not found`);
   const local = await engine.networkContainers(item.networkId);
   const containers = containersJson(item.networkId, local, [], undefined);
   return { ...localNetworkJson(item), Containers: Object.keys(containers).length > 0 ? containers : null };
-}
-
-async function localNetwork(engine: EngineBackend, ref: string): Promise<NetworkItem | undefined> {
-  const found = ((await engine.networks?.()) ?? []).filter(
-    (item) => item.name === ref || item.networkId.startsWith(ref),
-  );
-  return found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
 }
 
 async function create(request: ApiRequest): Promise<Answer> {
@@ -115,28 +114,12 @@ function prune(request: ApiRequest): Answer {
   return json({ NetworksDeleted: null });
 }
 
-/** The network's name, as far as it can be known here: a worker knows those that its containers stand on. */
-async function targetOf(request: ApiRequest): Promise<string> {
-  const ref = request.param('id');
-  const cluster = request.backends.cluster();
-  if (cluster) return cluster.network(ref).spec.Name;
-  return (await localNetwork(request.backends.engine, ref))?.name ?? ref;
-}
-
-async function connect(request: ApiRequest): Promise<Answer> {
-  const { engine } = request.backends;
-  const { Container, EndpointConfig } = await request.json(connectBody);
-  const container = await engine.container(Container);
-  await engine.control.connect(container, wantedStand(await targetOf(request), EndpointConfig));
-  return empty();
-}
-
-async function disconnect(request: ApiRequest): Promise<Answer> {
-  const { engine } = request.backends;
-  const { Container, Force } = await request.json(disconnectBody);
-  const container = await engine.container(Container);
-  await engine.control.disconnect(container, await targetOf(request), Force ?? false);
-  return empty();
+function connect(request: ApiRequest): never {
+  const { name } = { name: request.param('id') };
+  throw new SkeinError(
+    'unimplemented',
+    `skein does not connect single containers to network ${name} yet; give the network to the service (docker service update --network-add)`,
+  );
 }
 
 export const networkRoutes: readonly Route[] = [
@@ -150,11 +133,6 @@ export const networkRoutes: readonly Route[] = [
   },
   { method: 'GET', path: '/networks/{id}', handler: inspect },
   { method: 'DELETE', path: '/networks/{id}', handler: remove },
-  {
-    method: 'POST',
-    path: '/networks/{id}/connect',
-    handler: connect,
-    note: 'Containers of a user’s own, on attachable networks; with aliases and an IPv4 address.',
-  },
-  { method: 'POST', path: '/networks/{id}/disconnect', handler: disconnect },
+  { method: 'POST', path: '/networks/{id}/connect', handler: connect, note: 'Refused in words.' },
+  { method: 'POST', path: '/networks/{id}/disconnect', handler: connect, note: 'Refused in words.' },
 ];
