@@ -21,7 +21,7 @@ export function registerExplain(program: Command): void {
     .description(
       'walk the planned rules, FDB, neighbours and routes: the way of a connection, without traffic',
     )
-    .argument('<client>', 'an address, a node, or a task (name or id)')
+    .argument('<client>', 'an address, a node, a task or a container (name or id)')
     .argument('<target>', 'NODE:PORT; from a task also VIP:PORT, SERVICE:PORT or ADDRESS:PORT')
     .addOption(new Option('--protocol <name>').choices(['tcp', 'udp', 'sctp']).default('tcp'))
     .option('--backend <task>', 'only the way to this task (name, id or address)')

@@ -25,6 +25,7 @@ interface TraceOptions {
 /** How often complete connections are looked for. */
 const LOOK_MS = 200;
 const PATH = '/skein/trace';
+const MANAGER_LOST = 'the connection to this manager was lost; ask another one to go on';
 
 const HELP = `
 It prints each connection when it has ended, or after some seconds, as the packet at each hop: its addresses before and
@@ -118,6 +119,8 @@ class Trace {
     } catch (error) {
       if (signal.aborted) return;
       const { code, message } = SkeinError.from(error);
+      if (code === 'unavailable' && this.#report.nodes.size > 0)
+        return this.#report.take({ type: 'end', why: MANAGER_LOST }, Date.now());
       throw new SkeinError(code, message.replace(`POST ${PATH}: `, ''), { cause: error });
     }
   }

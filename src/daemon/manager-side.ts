@@ -15,7 +15,7 @@ import { LogBroker } from '../manager/logs/broker.ts';
 import { Manager } from '../manager/manager.ts';
 import { keepRoles } from '../manager/roles/loop.ts';
 import { roleOf } from '../manager/roles/role.ts';
-import { Tracer } from '../manager/trace/tracer.ts';
+import { Tracer, untilLeaderChanges } from '../manager/trace/tracer.ts';
 import { sleep } from '../kit/clock.ts';
 import type { NodeId } from '../model/ids.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
@@ -55,6 +55,7 @@ export class ManagerSide {
   readonly #cache: Cache;
   readonly #election: EtcdElection;
   readonly #dispatcher: Dispatcher;
+  readonly #tracer: Tracer;
   readonly #walks: WalkBroker;
   readonly #leaderCalls: LeaderCalls;
   readonly #server: RpcServer;
@@ -84,7 +85,10 @@ export class ManagerSide {
     }));
     const streams = { view, clock, random, send: dispatcher.send.bind(dispatcher) };
     const logs = new LogBroker(streams);
-    const tracer = new Tracer({ ...streams, onSession: (listener) => dispatcher.onSession(listener) });
+    const tracer = (this.#tracer = new Tracer({
+      ...streams,
+      onSession: (listener) => dispatcher.onSession(listener),
+    }));
     const walks = (this.#walks = new WalkBroker(streams));
     this.control = new Control({
       ...{ store, view, clock, random, sealer },
@@ -94,7 +98,11 @@ export class ManagerSide {
         calls.stream('logs.read', { ...request, id: 'proxy' }, signal, () =>
           logs.read(request, { tasks: () => request.tasks }, signal),
         ),
-      trace: (query, signal) => calls.stream('trace.read', query, signal, () => tracer.read(query, signal)),
+      trace: (query, signal) =>
+        untilLeaderChanges(
+          calls.stream('trace.read', query, signal, () => tracer.read(query, signal)),
+          signal,
+        ),
     });
     const handlers = managerDoors({
       issuer: new Issuer({ ...{ store, view, clock, random, log }, managers: () => dispatcher.managers() }),
@@ -178,6 +186,7 @@ export class ManagerSide {
     log.info('this manager leads');
     await view.reached(fence.createRevision, lost).catch(() => {});
     if (lost.aborted) return;
+    this.#tracer.lead(lost); // before the sessions are let go
     const manager = new Manager({ store, view, clock, log, random });
     const self = this.#options.identity().nodeId;
     await Promise.all([

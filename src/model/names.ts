@@ -12,6 +12,10 @@ export function slotName(task: Pick<Task, 'serviceName' | 'slot' | 'nodeId'>): s
   return `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}`;
 }
 
+/** What people call it where its node is told beside: a container by hand by its own name, a global task by its service. */
+export const standName = (task: Pick<Task, 'serviceName' | 'slot' | 'nodeId' | 'spec'>): string =>
+  task.spec.NetworkAttachmentSpec?.ContainerName ?? (task.slot === 0 ? task.serviceName : slotName(task));
+
 /** Key of the place a task fills: a slot of a replicated service, or a node of a global one. */
 export function slotKey(task: Pick<Task, 'serviceId' | 'slot' | 'nodeId'>): string {
   return `${task.serviceId}/${task.slot === 0 ? (task.nodeId ?? '') : task.slot}`;

@@ -39,6 +39,8 @@ const service = (id: string, name: string, vip?: string) =>
 
 const HELD = [{ PublishMode: 'host', Protocol: 'tcp', TargetPort: 80, PublishedPort: 8000 }];
 
+const SHELL = 'c0ffee'.repeat(10) + 'abcd';
+
 const stored = {
   node: [node('a', 1), node('b', 2)],
   task: [
@@ -46,6 +48,14 @@ const stored = {
     task('t2', 12, 'b'),
     task('t0', 13, 'b', { desiredState: 'shutdown', status: { state: 'shutdown', ports: [] } }),
     task('r1', 21, 'a', { serviceId: 'rr-id', serviceName: 'rr' }),
+    task('r2', 22, 'b', { serviceId: 'rr-id', serviceName: 'rr' }),
+    task('r0', 23, 'b', { serviceId: 'rr-id', serviceName: 'rr', status: { state: 'starting', ports: [] } }),
+    // What `docker run` stands on a network with: a task of no service, known by its container.
+    task('shell-task', 0, 'b', {
+      ...{ serviceId: '', serviceName: '', attachments: [stand(MYNET, '10.0.1.40')] },
+      spec: { NetworkAttachmentSpec: { ContainerID: SHELL, ContainerName: 'shell' } },
+      status: { state: 'running', container: undefined, ports: [] },
+    }),
     task('h1', 31, 'b', {
       ...{ serviceId: 'held-id', serviceName: 'held', attachments: [] },
       status: { state: 'running', ports: HELD },
@@ -91,11 +101,12 @@ const ask = (client: string, target: string, over: Partial<ExplainQuestion> = {}
 });
 const startsOf = (client: string, target: string): string[] =>
   journeyOf(ask(client, target), objects).starts.map(({ nodeId, start: { from, packet } }) => {
-    const who = from.at === 'container' ? `${from.at} ${from.id}` : from.at;
+    const who = from.at === 'container' ? `${from.at} ${from.id ?? `with ${from.mac}`}` : from.at;
     return `${nodeId} ${who}: ${packet.source.ip} -> ${packet.destination.ip}:${packet.destination.port}`;
   });
 
 const CONTAINER = 'a container container-of-t1: 0.0.0.0 ->';
+const BY_HAND = 'b container with 02:42:10.0.1.40: 0.0.0.0 ->';
 const UNDERSTOOD: readonly [client: string, target: string, starts: string[]][] = [
   ['203.0.113.9', 'host-a:80', ['a uplink: 203.0.113.9 -> 198.51.100.1:80']],
   ['203.0.113.9', 'b:80', ['b uplink: 203.0.113.9 -> 198.51.100.2:80']],
@@ -104,7 +115,11 @@ const UNDERSTOOD: readonly [client: string, target: string, starts: string[]][] 
   ['198.51.100.1', 'host-b:80', ['a node: 0.0.0.0 -> 198.51.100.2:80']],
   ['web.11', 'web:80', [`${CONTAINER} 10.0.1.2:80`]],
   ['t1', '10.0.1.2:80', [`${CONTAINER} 10.0.1.2:80`]],
-  ['10.0.1.11', 'rr:80', [`${CONTAINER} 10.0.1.21:80`]],
+  ['10.0.1.11', 'rr:80', [`${CONTAINER} 10.0.1.21:80`, `${CONTAINER} 10.0.1.22:80`]],
+  ['shell', 'web:80', [`${BY_HAND} 10.0.1.2:80`]],
+  ['10.0.1.40', 'rr:80', [`${BY_HAND} 10.0.1.21:80`, `${BY_HAND} 10.0.1.22:80`]],
+  [SHELL.slice(0, 12), 'host-a:80', [`${BY_HAND} 198.51.100.1:80`]],
+  [SHELL, '203.0.113.1:443', [`${BY_HAND} 203.0.113.1:443`]],
   ['web.11', 'host-b:80', [`${CONTAINER} 198.51.100.2:80`]],
   ['web.11', '203.0.113.1:443', [`${CONTAINER} 203.0.113.1:443`]],
 ];
@@ -117,10 +132,12 @@ const REFUSED: readonly [client: string, target: string, RegExp][] = [
   ['203.0.113.9', 'host-c:80', /^no such node: host-c$/],
   ['203.0.113.9', '192.0.2.77:80', /^no such node: 192\.0\.2\.77$/],
   ['web.11', 'host-c:80', /^no such node or service: host-c$/],
-  ['nobody', 'host-a:80', /^no such client: nobody is no address, node or task$/],
+  ['nobody', 'host-a:80', /^no such client: nobody is no address, node, task or container$/],
   ['203.0.113.9', 'web:80', /^web is inside an overlay network: only containers on it reach it/],
   ['203.0.113.9', '10.0.1.2:80', /^10\.0\.1\.2 is inside an overlay network/],
   ['held.31', 'web:80', /^held\.31 has no name web: they share no network$/],
+  [SHELL.slice(0, 11), 'host-a:80', /is no address, node, task or container$/],
+  ['shell', 'far:80', /^shell has no name far: they share no network$/],
   ['waits', 'host-a:80', /^web\.41 is on no node yet$/],
 ];
 for (const [client, target, words] of REFUSED)

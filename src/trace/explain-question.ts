@@ -5,7 +5,7 @@
 import { addressOf, isIpv4 } from '../kit/cidr.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { Ipv4 } from '../model/ids.ts';
-import { slotName } from '../model/names.ts';
+import { slotName, standName } from '../model/names.ts';
 import type { Id, Node, Objects, Service, Task } from '../model/objects.ts';
 import type { ExplainQuestion, WalkFrom } from '../rpc/explain.ts';
 import { type AskNode, explain, type Explanation, type Journey } from './explain.ts';
@@ -102,19 +102,24 @@ function clientOf(text: string, objects: ClusterObjects): Client {
   if (isIpv4(text)) {
     const tasks = tasksAt(text, objects);
     if (tasks.length > 1)
-      throw invalid(`${text} is ${tasks.map(slotName).join(' and ')} on different networks: name the task`);
+      throw invalid(`${text} is ${tasks.map(standName).join(' and ')} on different networks: name the task`);
     return tasks[0] ? { kind: 'container', task: tasks[0] } : { kind: 'outside', ip: text };
   }
   return {
     kind: 'container',
-    task: findTask(text, objects, `no such client: ${text} is no address, node or task`),
+    task: findTask(text, objects, `no such client: ${text} is no address, node, task or container`),
   };
 }
 
 /** Tasks, and containers that stand on networks by hand. */
 function findTask(text: string, objects: ClusterObjects, otherwise: string): Task {
   const live = [...objects.view.all('task').values()].filter(isLive);
-  const found = live.find((task) => slotName(task) === text || containerNameOf(task) === text);
+  const found = live.find(
+    (task) =>
+      slotName(task) === text ||
+      task.spec.NetworkAttachmentSpec?.ContainerName === text ||
+      isContainer(task, text),
+  );
   if (found) return found;
   try {
     return objects.task(text);
@@ -125,7 +130,10 @@ function findTask(text: string, objects: ClusterObjects, otherwise: string): Tas
 
 const isLive = ({ desiredState, status }: Task): boolean =>
   desiredState === 'running' && status.state === 'running';
-const containerNameOf = ({ spec }: Task): string | undefined => spec.NetworkAttachmentSpec?.ContainerName;
+/** By the id that a shell in the container shows as its host's name, or more of it. */
+const isContainer = ({ spec, status }: Task, text: string): boolean =>
+  /^[0-9a-f]{12,64}$/.test(text) &&
+  ((status.container?.containerId ?? spec.NetworkAttachmentSpec?.ContainerID)?.startsWith(text) ?? false);
 
 const tasksAt = (ip: Ipv4, { view }: ClusterObjects): readonly Task[] =>
   [...view.all('task').values()].filter(
@@ -140,7 +148,7 @@ function originOf(client: Client, host: string, objects: ClusterObjects) {
       return { nodeId: client.node.id, from: { at: 'node' } as WalkFrom };
     case 'container': {
       const { nodeId, status, attachments } = client.task;
-      if (nodeId === undefined) throw invalid(`${slotName(client.task)} is on no node yet`);
+      if (nodeId === undefined) throw invalid(`${standName(client.task)} is on no node yet`);
       const id = status.container?.containerId;
       const from: WalkFrom = { at: 'container', ...(id ? { id } : { mac: attachments[0]?.mac }) };
       return { nodeId, from };
@@ -205,7 +213,7 @@ function namedOn({ attachments, ...task }: Task, service: Service, objects: Clus
   if (addresses.length > 0) return addresses;
   throw new SkeinError(
     'not-found',
-    `${slotName(task)} has no name ${service.spec.Name}: they share no network`,
+    `${standName(task)} has no name ${service.spec.Name}: they share no network`,
   );
 }
 
@@ -217,7 +225,7 @@ function backendOf(text: string, objects: ClusterObjects, host: string): Ipv4 {
   const stand = task.attachments.find(
     ({ networkId }) => (networks.get(networkId)?.spec.Ingress ?? false) !== inside,
   );
-  if (!stand) throw invalid(`${slotName(task)} has no address that ${host} could lead to`);
+  if (!stand) throw invalid(`${standName(task)} has no address that ${host} could lead to`);
   return addressOf(stand.address);
 }
 
@@ -234,7 +242,7 @@ function hostModeHint({ target, protocol }: ExplainQuestion, { view }: ClusterOb
   );
   if (holders.length === 0) return '';
   const where = holders.map(
-    (task) => `${slotName(task)} on ${nameOf(nodes.get(task.nodeId!), task.nodeId!)}`,
+    (task) => `${standName(task)} on ${nameOf(nodes.get(task.nodeId!), task.nodeId!)}`,
   );
   return `; in host mode it is published by ${where.join(', ')} alone`;
 }
@@ -245,7 +253,7 @@ function namesOf({ view }: ClusterObjects): ExplainAnswer['names'] {
   const nodes = view.all('node');
   for (const task of view.all('task').values()) {
     if (!isLive(task)) continue;
-    const name = containerNameOf(task) ?? (task.slot === 0 ? task.serviceName : slotName(task));
+    const name = standName(task);
     for (const { address, mac } of task.attachments) {
       addresses[addressOf(address)] = `${name} on ${nameOf(nodes.get(task.nodeId!), task.nodeId!)}`;
       macs[mac] = name;

@@ -137,15 +137,19 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () =
     const shape = ({ paths }: ExplainAnswer) => paths.map(({ kind, loss }) => loss?.code ?? kind).toSorted();
 
     before(async () => {
-      await docker('network', 'create', '-d', 'overlay', 'ways');
+      await docker('network', 'create', '-d', 'overlay', '--attachable', 'ways');
       const published = ['-p', '83:80', '-p', '5303:53/udp'];
       await detached('way', '--mode', 'global', '--network', 'ways', ...published, IMAGE, 'udp=53');
       await detached('kept', '--mode', 'global', '-l', 'skein.client-ip=preserve', '-p', '84:80', IMAGE);
       const on2 = ['--constraint', 'node.hostname==node2'];
       await detached('held', ...on2, '--publish', 'published=8085,target=80,mode=host', IMAGE);
       await detached('far', ...on2, '-p', '86:80', IMAGE);
+      await detached('round', '--mode', 'global', '--network', 'ways', '--endpoint-mode', 'dnsrr', IMAGE);
+      await stage
+        .docker('node2')
+        .ok('run', '-d', '--name', 'shell', '--network', 'ways', '--entrypoint', 'sleep', IMAGE, '600');
       await detached('caller', '--constraint', 'node.hostname==node1', '--network', 'ways', IMAGE);
-      for (const [name, count] of Object.entries({ way: 2, kept: 2, held: 1, far: 1, caller: 1 }))
+      for (const [name, count] of Object.entries({ way: 2, kept: 2, held: 1, far: 1, round: 2, caller: 1 }))
         await stage.converged(name, count);
       for (const port of [83, 84])
         for (const node of [A, B])
@@ -155,20 +159,26 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () =
             { timeoutMs: 5_000 },
           );
     });
-    after(() => docker('service', 'rm', 'way', 'kept', 'held', 'far', 'caller'));
+    after(async () => {
+      await stage.docker('node2').ok('rm', '-f', 'shell');
+      await docker('service', 'rm', 'way', 'kept', 'held', 'far', 'round', 'caller');
+    });
 
     const BOTH = ['cross host', 'same host'];
     const ask = (address: string, port: number) => () => stage.askMany('client', address, port, 4);
     const datagrams = async () => {
       for (let n = 0; n < 4; n++) await stage.askUdp('client', A, 5303);
     };
-    const callVip = async () => {
-      const container = await stage.docker('node1').ok('ps', '-q', '--filter', 'name=caller');
-      for (let n = 0; n < 4; n++)
-        await stage
-          .docker('node1')
-          .ok('exec', container, 'wget', '-q', '-O', '-', 'http://way/')
-          .catch(() => '');
+    /** Calls each URL four times from inside a container. */
+    const call = async (node: string, container: string, ...urls: string[]) => {
+      const id = (await stage.docker(node).ok('ps', '-q', '--filter', `name=${container}`)).trim();
+      for (const url of urls)
+        for (let n = 0; n < 4; n++) await stage.docker(node).run('exec', id, 'wget', '-q', '-O', '-', url);
+    };
+    /** Every address that the name has, so that each is called for certain. */
+    const callRound = async (node: string, container: string) => {
+      const { paths } = await explained(stage, { client: 'caller.1', target: 'round:80' });
+      await call(node, container, ...paths.map(({ rows }) => `http://${rows[0]!.destination.ip}/`));
     };
     const WAYS: Record<
       string,
@@ -183,7 +193,36 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 240_000 }, () =
       ],
       'a client that keeps its address': [{ client: CLIENT, target: `${B}:84` }, [84, 80], BOTH, ask(B, 84)],
       'a host mode port': [{ client: CLIENT, target: 'node2:8085' }, [8085, 80], ['same host'], ask(B, 8085)],
-      'a virtual IP': [{ client: 'caller.1', target: 'way:80' }, [80], BOTH, callVip],
+      'a virtual IP': [
+        { client: 'caller.1', target: 'way:80' },
+        [80],
+        BOTH,
+        () => call('node1', 'caller', 'http://way/'),
+      ],
+      'a name without a virtual IP': [
+        { client: 'caller.1', target: 'round:80' },
+        [80],
+        BOTH,
+        () => callRound('node1', 'caller'),
+      ],
+      'docker run to a virtual IP': [
+        { client: 'shell', target: 'way:80' },
+        [80],
+        BOTH,
+        () => call('node2', 'shell', 'http://way/'),
+      ],
+      'docker run to a name without one': [
+        { client: 'shell', target: 'round:80' },
+        [80],
+        BOTH,
+        () => callRound('node2', 'shell'),
+      ],
+      'docker run to a published port': [
+        { client: 'shell', target: 'node1:83' },
+        [83, 80],
+        BOTH,
+        () => call('node2', 'shell', `http://${A}:83/`),
+      ],
     };
     for (const [name, [question, ports, kinds, call]] of Object.entries(WAYS))
       test(`${name}: the packets that are explained are those that are seen`, async () => {

@@ -11,6 +11,7 @@ import { explained } from './explained.ts';
 import { HttpLoad } from './load.ts';
 import { machineState } from './machine.ts';
 import { delay, IMAGE, Stage } from './stage.ts';
+import { TraceRun } from './trace-run.ts';
 
 const NAME = 'steer-b';
 const NODES = ['node1', 'node2', 'node3'] as const;
@@ -115,6 +116,24 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 300_000 }, () =>
       await docker('node', 'update', '--availability', 'active', 'node3');
       await docker('service', 'update', '--force', 'web');
     }));
+
+  test('a trace ends in words when the leader dies, on the leader and beside it, with what was captured', async () => {
+    const led = await leader();
+    const beside = NODES.find((node) => node !== led)!;
+    const [own, other] = [led, beside].map(
+      (node) => new TraceRun(stage.lab.node(node).socket, 'web', '--timeout', '60'),
+    ) as [TraceRun, TraceRun];
+    for (const trace of [own, other]) for (const node of NODES) await trace.says(`capturing on ${node}`);
+    await stage.ask('client', ADDRESSES[0], PORT);
+    for (const trace of [own, other]) await trace.prints('"outcome":"closed"');
+    await stage.lab.kill(led);
+    assert.equal((await own.ends()).length, 1);
+    assert.match(own.notes, /ended: the connection to this manager was lost/);
+    assert.equal((await other.ends()).length, 1);
+    assert.match(other.notes, /ended: the leader of the cluster changed/);
+    await stage.lab.start(led);
+    await managerAnswers(led);
+  });
 
   for (const [what, signal] of [
     ['kill -9 and restart', 'SIGKILL'],

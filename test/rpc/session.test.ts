@@ -17,7 +17,7 @@ import {
 import { Session } from '../../src/agent/session.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
-import type { ClusterId, Ipv4, NodeId, TaskId } from '../../src/model/ids.ts';
+import type { ClusterId, Ipv4, NodeId, ServiceId, TaskId } from '../../src/model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../../src/model/objects.ts';
 import {
   issueNode,
@@ -29,7 +29,7 @@ import { Issuer } from '../../src/manager/ca/issuer.ts';
 import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
 import { WalkBroker } from '../../src/manager/explain/broker.ts';
 import { LogBroker } from '../../src/manager/logs/broker.ts';
-import { Tracer } from '../../src/manager/trace/tracer.ts';
+import { LEADER_CHANGED, Tracer } from '../../src/manager/trace/tracer.ts';
 import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
 import { RpcServer } from '../../src/rpc/server.ts';
@@ -403,6 +403,28 @@ test('a trace hears of every node, follows the cluster, and its end reaches the 
   await reading;
   await until('canceled at the agent', () => a.canceled.includes('trace'));
   await a.end();
+});
+
+test('a trace ends in words when its manager leads no more', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until('a session', () => agent.session.connected);
+  const service = { id: 'led', spec: { Name: 'led' }, endpoint: { virtualIps: [], ports: [] } };
+  await store.transact([{ op: 'create', kind: 'service', object: service as unknown as Draft<'service'> }]);
+  const placed = { ...task('lt', agent.identity.nodeId), serviceId: 'led', attachments: [] };
+  await store.transact([{ op: 'create', kind: 'task', object: placed as unknown as Draft<'task'> }]);
+  await until('view', () => view.get('task', 'lt' as TaskId) !== undefined);
+  const lost = new AbortController();
+  leader.tracer.lead(lost.signal);
+  const events: TraceEvent[] = [];
+  const query = { service: 'led' as ServiceId, clients: [], maxPackets: 10, maxMs: 60_000 };
+  const reading = (async () => {
+    for await (const event of leader.tracer.read(query, AbortSignal.timeout(60_000))) events.push(event);
+  })();
+  await until('packets', () => events.some(({ type }) => type === 'packets'));
+  lost.abort();
+  await reading;
+  assert.deepEqual(events.at(-1), { type: 'end', why: LEADER_CHANGED });
+  await agent.end();
 });
 
 test('leaving is told at once', async () => {

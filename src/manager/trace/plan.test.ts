@@ -98,6 +98,17 @@ test('a virtual IP: the nodes of those that may call it, and their names', () =>
         attachments: [stand('front', '10.0.1.8', '02:00:00:00:00:08')],
       }),
     },
+    {
+      kind: 'task',
+      object: task('by-hand', {
+        ...{ serviceId: '' as ServiceId, serviceName: '', slot: 0, nodeId: 'n2' as NodeId },
+        spec: {
+          ContainerSpec: { Image: '' },
+          NetworkAttachmentSpec: { ContainerID: 'c0ffee', ContainerName: 'shell' },
+        },
+        attachments: [stand('front', '10.0.1.9', '02:00:00:00:00:09')],
+      }),
+    },
   )!;
   assert.deepEqual(told(found), [
     ['n1', undefined],
@@ -106,6 +117,7 @@ test('a virtual IP: the nodes of those that may call it, and their names', () =>
   assert.deepEqual(found.filter.hosts, ['10.0.1.7']);
   assert.equal(found.scene.names.addresses['10.0.1.2'], 'virtual IP of web');
   assert.equal(found.scene.names.addresses['10.0.1.8'], 'caller.1 on n2');
+  assert.equal(found.scene.names.addresses['10.0.1.9'], 'shell on n2');
 });
 
 test('host mode: the target port as well, on the nodes of the tasks alone', () => {

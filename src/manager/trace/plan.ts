@@ -4,7 +4,7 @@
  */
 import { addressOf } from '../../kit/cidr.ts';
 import type { NodeId } from '../../model/ids.ts';
-import { slotName } from '../../model/names.ts';
+import { standName } from '../../model/names.ts';
 import type { Node, Service, Task } from '../../model/objects.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import { isTerminal } from '../../model/task-state.ts';
@@ -123,8 +123,8 @@ function namesOf(view: View, service: Service, tasks: readonly Task[]): TraceSce
   for (const task of tasks) {
     const node = view.get('node', task.nodeId!);
     for (const { address, mac } of task.attachments) {
-      addresses[addressOf(address)] = node ? `${slotName(task)} on ${hostnameOf(node)}` : slotName(task);
-      macs[mac] = slotName(task);
+      addresses[addressOf(address)] = node ? `${standName(task)} on ${hostnameOf(node)}` : standName(task);
+      macs[mac] = standName(task);
     }
   }
   return { addresses, macs };

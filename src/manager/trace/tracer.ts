@@ -6,7 +6,7 @@
  * more, and why. Nothing waits for a node: a dead one is known by its session or its state, and time ends all.
  */
 import type { Clock } from '../../kit/clock.ts';
-import { SkeinError } from '../../model/errors.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
 import type { NodeId } from '../../model/ids.ts';
 import { Queue } from '../../rpc/queue.ts';
 import type { Call } from '../../rpc/server.ts';
@@ -32,20 +32,31 @@ const QUEUED = 32;
 const SETTLE_MS = 50;
 /** At the end: what the nodes have captured last is on its way. */
 const LAST_MS = 300;
+export const LEADER_CHANGED = 'the leader of the cluster changed; start the trace again for what comes now';
 
 export class Tracer {
   readonly #options: TracerOptions;
   readonly #streams: NodeStreams<TraceBatch>;
+  readonly #runs = new Set<TraceRun>();
 
   constructor(options: TracerOptions) {
     this.#options = options;
     this.#streams = new NodeStreams(options);
   }
 
+  /** This manager leads until `lost`. The sessions go then, and with them every trace, which says why. */
+  lead(lost: AbortSignal): void {
+    const end = () => {
+      for (const run of this.#runs) run.end(LEADER_CHANGED);
+    };
+    lost.addEventListener('abort', end, { once: true });
+  }
+
   async *read(query: TraceQuery, signal: AbortSignal): AsyncGenerator<TraceEvent> {
     const run = new TraceRun(query, this.#options, this.#streams);
     const stop = () => run.end('canceled');
     signal.addEventListener('abort', stop, { once: true });
+    this.#runs.add(run);
     try {
       run.start();
       for await (const event of run.events) {
@@ -55,6 +66,7 @@ export class Tracer {
       }
     } finally {
       signal.removeEventListener('abort', stop);
+      this.#runs.delete(run);
       run.close();
     }
   }
@@ -63,6 +75,20 @@ export class Tracer {
   publish(params: { readonly id: string }, call: Pick<Call<TraceBatch>, 'peer' | 'input' | 'signal'>) {
     return this.#streams.publish(params, call);
   }
+}
+
+/** A trace that has begun, read from the leader: when that dies, it ends in words. */
+export async function* untilLeaderChanges(
+  events: AsyncIterable<TraceEvent>,
+  signal: AbortSignal,
+): AsyncGenerator<TraceEvent> {
+  let last: TraceEvent | undefined;
+  try {
+    for await (const event of events) yield (last = event);
+  } catch (error) {
+    if (!last || !isCode(error, 'unavailable')) throw error;
+  }
+  if (last && last.type !== 'end' && !signal.aborted) yield { type: 'end', why: LEADER_CHANGED };
 }
 
 class TraceRun {
