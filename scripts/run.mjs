@@ -103,6 +103,51 @@ function needRoot(what) {
   process.exit(1);
 }
 
+/** What the kernel must have, and how a namespace that is gone with the question tries it. */
+const KERNEL = {
+  'network namespaces': { try: ['true'], why: 'each node and container has one of its own' },
+  'veth links': {
+    try: link('veth', 'peer', 'name', 'probe1'),
+    why: 'they join containers and nodes to networks',
+  },
+  'bridge links': { try: link('bridge'), why: "one is a network's segment on each node" },
+  'vxlan links': {
+    try: link('vxlan', 'id', '1', 'dstport', '4789'),
+    why: 'one carries a network between nodes',
+  },
+  'nftables with NAT': {
+    try: ['nft', 'add table ip probe; add chain ip probe c { type nat hook prerouting priority -100; }'],
+    why: 'the routing mesh is made of it',
+  },
+};
+
+function link(...type) {
+  return ['ip', 'link', 'add', 'probe0', 'type', ...type];
+}
+
+/** Before anything is installed, as far as the tools to try it are there; `skein` tries all of it again, and more. */
+function needKernel() {
+  const missing = Object.entries(KERNEL).filter(
+    ([
+      ,
+      {
+        try: [program, ...rest],
+      },
+    ]) => {
+      if (spawnSync(program, ['-V']).error) return false;
+      return spawnSync('unshare', ['--net', program, ...rest]).status !== 0;
+    },
+  );
+  if (missing.length === 0) return;
+  say('This machine can not run it, and nothing was changed:');
+  for (const [what, { why }] of missing)
+    say(
+      `missing: the kernel feature ${what}\n  needed because ${why}\n` +
+        "  to get it: modprobe its module, or boot a kernel that has it (Debian's linux-image-amd64)",
+    );
+  process.exit(1);
+}
+
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 const node = (nodeArgs, options) => must(node24(), nodeArgs, options);
 
@@ -171,6 +216,7 @@ const scripts = {
   },
   async test() {
     needRoot('npm test');
+    needKernel();
     installDebian({ ...RUNTIME, ...PEERS.test });
     installPackages();
     staticChecks();
@@ -181,6 +227,7 @@ const scripts = {
   },
   async demo() {
     needRoot('npm run demo');
+    needKernel();
     installDebian(RUNTIME);
     installPackages();
     build();
@@ -188,6 +235,7 @@ const scripts = {
   },
   async bench() {
     needRoot('npm run bench');
+    needKernel();
     installDebian({ ...RUNTIME, ...PEERS.bench });
     installPackages();
     build();

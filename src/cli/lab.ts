@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SkeinError } from '../model/errors.ts';
+import { buildImage } from '../lab/image.ts';
 import { downLab, Lab, type LabReport } from '../lab/lab.ts';
 import { PROCESSES, type ProcessName } from '../lab/node-process.ts';
 import { requireHost } from '../lab/requirements.ts';
@@ -86,6 +87,7 @@ interface UpOptions extends Named {
   readonly nodes: number;
   readonly managers: number;
   readonly cluster: boolean;
+  readonly image?: boolean;
   readonly json?: boolean;
   readonly mtu?: Record<string, number>;
   readonly settings?: Record<string, unknown>;
@@ -108,7 +110,18 @@ async function up(options: UpOptions): Promise<void> {
     { progress },
     abort.signal,
   );
+  if (options.image) await loadImage(lab, abort.signal);
   show(lab.report(), options.json);
+}
+
+/** A lab that was asked for with an image is there with it, or not at all. */
+async function loadImage(lab: Lab, signal: AbortSignal): Promise<void> {
+  try {
+    await lab.load(await buildImage(), signal);
+  } catch (error) {
+    await lab.down();
+    throw error;
+  }
 }
 
 function list(options: { readonly json?: boolean }): void {
@@ -161,6 +174,7 @@ export function registerLab(program: Command): void {
     .requiredOption('--nodes <n>', 'how many nodes', integer)
     .option('--managers <m>', 'how many of them are managers', integer, 1)
     .option('--no-cluster', 'leave the nodes alone')
+    .option('--image', `load the demo's web image on every node: a lab reaches no registry`)
     .option('--name <name>', `name of the lab (default: ${DEFAULT_NAME})`)
     .option('--mtu <node=mtu>', "MTU of a node's uplink; may be repeated", collectMtu)
     .addOption(new Option('--settings <json>', 'further settings of every daemon').argParser(parseJsonObject))

@@ -11,6 +11,7 @@ import { type RunOptions, type RunProcess, type RunResult, runProcess } from '..
 import { SkeinError } from '../model/errors.ts';
 import { removeNetns } from '../kit/netns.ts';
 import type { EngineClient } from './client.ts';
+import type { BuiltImage } from './image-archive.ts';
 import { awaitReady, engineOf, initCluster, joinAll, until } from './cluster.ts';
 import {
   type DaemonCommand,
@@ -216,6 +217,16 @@ export class Lab {
     removeCgroups(traces.cgroup);
     await this.#underlay.detach(node);
     if (cut) await this.#underlay.attach(node, false);
+  }
+
+  /** Loads an image on every node: no registry can be reached from a lab. */
+  async load(image: BuiltImage, signal?: AbortSignal): Promise<void> {
+    const size = `${Math.round(image.tar.length / 1e6)} MB`;
+    for (const { name } of this.plan.nodes) {
+      signal?.throwIfAborted();
+      this.#tools.progress(`loading the image ${image.name} on ${name} (${size})`);
+      await this.engine(name).load(image.tar, signal);
+    }
   }
 
   /** Runs a program in a node's or the client's namespace. */

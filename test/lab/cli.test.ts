@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab, type LabReport } from '../../src/lab/lab.ts';
+import { machineState } from './machine.ts';
 
 const NAME = 'test-cli';
 const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'src', 'cli', 'main.ts');
@@ -24,6 +25,36 @@ before(() =>
   ),
 );
 after(() => downLab(NAME));
+
+test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeout: 60_000 }, async () => {
+  const name = 'test-cli-up';
+  const before = await machineState(name);
+  try {
+    const up = await skein('up', '--nodes', '1', '--no-cluster', '--image', '--name', name, '--json');
+    assert.equal(up.code, 0, up.stderr);
+    const lab = JSON.parse(up.stdout) as LabReport;
+    assert.deepEqual(lab, Lab.open(name).report());
+    const [node] = lab.nodes;
+    assert.ok(node!.pids.skeind && node!.pids.containerd);
+    assert.equal(node!.pids.etcd, null, 'a manager only');
+    const engine = Lab.open(name).engine('node1');
+    const info = await engine.get<{ Swarm: { LocalNodeState: string }; Images: number }>('/info');
+    assert.deepEqual([info.Swarm.LocalNodeState, info.Images], ['inactive', 1]);
+    const pids = () => Lab.open(name).report().nodes[0]!.pids;
+    const of = (command: string, ...args: string[]) => skein(command, '--name', name, ...args);
+    assert.equal((await of('kill', 'node1', 'all')).code, 0);
+    assert.deepEqual(pids(), { skeind: null, containerd: null, etcd: null });
+    assert.equal((await of('start', 'node1')).code, 0);
+    const started = pids();
+    assert.ok(started.skeind && started.containerd);
+    assert.equal((await of('reboot', 'node1')).code, 0);
+    assert.ok(pids().skeind && pids().skeind !== started.skeind);
+    assert.equal((await engine.get<{ Images: number }>('/info')).Images, 1, 'the data root is kept');
+  } finally {
+    await skein('down', name);
+  }
+  assert.deepEqual(await machineState(name), before);
+});
 
 test('ls --json has the shape that scripts rely on', async () => {
   const labs = JSON.parse((await skein('ls', '--json')).stdout) as LabReport[];

@@ -1,6 +1,10 @@
 /** What the demo and the lab ask of the machine before they change it. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { runProcess, type RunProcess } from '../../src/kit/process.ts';
 import { missingOnHost, requireHost } from '../../src/lab/requirements.ts';
 import { machineState } from './machine.ts';
@@ -31,6 +35,38 @@ test('a missing kernel feature is named, with why and how; nothing is changed', 
   );
   assert.deepEqual(await machineState('none'), before);
 });
+
+const RUN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'scripts', 'run.mjs');
+
+test('npm run demo says what the kernel lacks before it installs anything', async () => {
+  const before = await machineState('none');
+  const folder = mkdtempSync(join(tmpdir(), 'skein-no-vxlan-'));
+  try {
+    const ip = '#!/bin/sh\ncase "$*" in *vxlan*) exit 2;; esac\nexec /sbin/ip "$@"\n';
+    writeFileSync(join(folder, 'ip'), ip, { mode: 0o755 });
+    const { code, stdout, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+      accept: [0, 1],
+    });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(
+      stderr,
+      /^This machine can not run it, and nothing was changed:\nmissing: the kernel feature vxlan links\n {2}needed because one carries a network between nodes\n {2}to get it: modprobe .*\n$/,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  assert.deepEqual(await machineState('none'), before);
+});
+
+for (const script of ['demo', 'test', 'bench'])
+  test(`npm run ${script} says first that it needs root, and why`, async () => {
+    const nobody = 'data:text/javascript,process.getuid=()=>65534';
+    const argv = [process.execPath, '--import', nobody, RUN, script];
+    const { code, stdout, stderr } = await runProcess(argv, { accept: [0, 1] });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(stderr, /^npm .* makes network namespaces and runs containerd: run it as root\.\n$/);
+  });
 
 test('a missing program is named with its Debian package', async () => {
   const path = process.env.PATH;

@@ -29,6 +29,12 @@ export class CheckList {
     return this.#checks.length > 0 && this.#checks.every((check) => check.held);
   }
 
+  /** Of the demo. One that was interrupted before its end has proven nothing. */
+  exitCode(proven: boolean): number {
+    if (!proven) return 130;
+    return this.held ? 0 : 1;
+  }
+
   render(): string {
     return this.#checks
       .map(({ name, held, fact }) => `${held ? 'ok    ' : 'FAILED'}  ${name}${fact ? `: ${fact}` : ''}`)

@@ -92,7 +92,10 @@ test('the demo holds only when every check does, and a proof that fails to run i
   assert.equal(checks.held, false, 'nothing proven');
   checks.add('a', true, 'seen');
   assert.equal(checks.held, true);
+  assert.equal(checks.exitCode(true), 0);
+  assert.equal(checks.exitCode(false), 130, 'interrupted');
   await checks.attempt('b', () => Promise.reject(new Error('no route')));
   assert.equal(checks.held, false);
+  assert.equal(checks.exitCode(true), 1);
   assert.equal(checks.render(), 'ok      a: seen\nFAILED  b: no route');
 });
