@@ -3,6 +3,7 @@
  * nothing of others is touched.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
@@ -133,13 +134,17 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
     'its address': [['ip', 'address', 'flush', 'dev', link]],
   };
   for (const [what, commands] of Object.entries(hands))
-    test(`deleted by hand: ${what}; back within 10 s, counted`, async () => {
+    test(`deleted by hand: ${what}; back within 10 s, counted and logged`, async () => {
       const { drifted } = stage.networkStatus('node2').audits;
+      const logged = () =>
+        readFileSync(stage.lab.logFile('node2'), 'utf8').split('network drift repaired').length;
+      const before = logged();
       const neighbours = await neighboursOf('node2');
       for (const argv of commands) await run('node2', ...argv);
       assert.notEqual(await answers('node2'), true, 'what was deleted is needed');
       await whole('node2', 12_000);
       assert.ok(stage.networkStatus('node2').audits.drifted > drifted);
+      assert.ok(logged() > before, 'and logged');
       assert.deepEqual(await neighboursOf('node2'), neighbours);
     });
 

@@ -465,7 +465,14 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
       const engine = stage.lab.engine('node1');
       const services = await engine.get<{ ID: string; Version: object }[]>('/services');
       const networks = await engine.get<{ Id: string }[]>('/networks');
-      return JSON.stringify([services, networks.map((n) => n.Id).sort()]);
+      const images = await engine.get<{ Id: string; RepoTags: string[] }[]>('/images/json');
+      const nodes = await engine.get<{ ID: string; Spec: object }[]>('/nodes');
+      return JSON.stringify([
+        services,
+        networks.map((n) => n.Id).sort(),
+        images.map(({ Id, RepoTags }) => [Id, RepoTags]),
+        nodes.map(({ ID, Spec }) => [ID, Spec]),
+      ]);
     };
 
     before(async () => {
@@ -597,7 +604,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
         Buffer.alloc(1_000_000, 'x'),
       ]) {
         writeFileSync(file, content);
-        assert.match(await fails('load', '-i', file), /./);
+        assert.match(await fails('load', '-i', file), /^Error response from daemon: invalid archive: \S/m);
       }
     });
 

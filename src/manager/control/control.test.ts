@@ -53,6 +53,29 @@ const REFUSED: [string | RegExp, Partial<ServiceSpec>][] = [
   ['invalid mount target, must be an absolute path: b', mount({ Target: 'b' })],
   ['invalid bind mount source, source path must not be empty', mount({ Source: '' })],
   ['invalid bind mount source, must be an absolute path: a', mount({ Source: 'a' })],
+  ["invalid specification: destination can't be '/'", mount({ Target: '/' })],
+  ['invalid tmpfs source, source must be empty', mount({ Type: 'tmpfs' })],
+  ['invalid volume mount source, must not be an absolute path: /a', mount({ Type: 'volume' })],
+  ['invalid mount type: "nfs"', mount({ Type: 'nfs' as never })],
+  [
+    'ContainerSpec: duplicate mount point: /b',
+    container({
+      Mounts: [
+        { Type: 'bind', Source: '/a', Target: '/b' },
+        { Type: 'tmpfs', Target: '/b' },
+      ],
+    }),
+  ],
+  [
+    "secret references 'a' and 'b' have a conflicting target: 'f'",
+    container({
+      Secrets: ['a', 'b'].map((name) => ({ SecretID: name, SecretName: name, File: { Name: 'f' } })),
+    }),
+  ],
+  ['EndpointSpec: invalid port 0', { EndpointSpec: { Ports: [port({ TargetPort: 0 })] } }],
+  ['EndpointSpec: invalid port 65536', { EndpointSpec: { Ports: [port({ PublishedPort: 65_536 })] } }],
+  ['invalid protocol value: icmp', { EndpointSpec: { Ports: [port({ Protocol: 'icmp' })] } }],
+  ['invalid publish mode: mesh', { EndpointSpec: { Ports: [port({ PublishMode: 'mesh' })] } }],
   [
     "EndpointSpec: port published with ingress mode can't be used with dnsrr mode",
     { EndpointSpec: { Mode: 'dnsrr', Ports: [port({})] } },
@@ -247,6 +270,53 @@ test('networks: in use, ingress rules, overlap', async (t) => {
   assert.throws(() => c.control.network('net'), { code: 'not-found' });
 });
 
+test('networks that can not be are refused in words, and none is made', async (t) => {
+  const c = await cluster(t);
+  const ipam = (config: object) => ({ IPAM: { Config: [config] } });
+  const vni = (list: string) => ({ Options: { 'com.docker.network.driver.overlay.vxlanid_list': list } });
+  const refused: [name: string, words: string, spec: object][] = [
+    ['InvalidArgument', 'invalid CIDR address: 300.1.1.0/24', ipam({ Subnet: '300.1.1.0/24' })],
+    [
+      'InvalidArgument',
+      'ipam configuration: subnet 10.9.0.0/30 is too small',
+      ipam({ Subnet: '10.9.0.0/30' }),
+    ],
+    [
+      'InvalidArgument',
+      'ipam configuration: address 10.8.0.1 is not in subnet 10.9.0.0/24',
+      ipam({ Subnet: '10.9.0.0/24', Gateway: '10.8.0.1' }),
+    ],
+    [
+      'InvalidArgument',
+      'ipam configuration: ip-range 10.9.0.0/16 is not in subnet 10.9.0.0/24',
+      ipam({ Subnet: '10.9.0.0/24', IPRange: '10.9.0.0/16' }),
+    ],
+    [
+      'InvalidArgument',
+      'ipam configuration: subnet must be specified with gateway or ip-range',
+      ipam({ Gateway: '10.9.0.1' }),
+    ],
+    ['InvalidArgument', 'invalid vxlan id value x passed', vni('x')],
+    ['InvalidArgument', 'invalid vxlan id value 16777216 passed', vni('16777216')],
+    ['FailedPrecondition', 'vxlan id 4096 is already in use by network ingress', vni('4096')],
+    ['Unimplemented', 'IPv6 on overlay networks is not served by Skein yet', { EnableIPv6: true }],
+    [
+      'Unimplemented',
+      'encrypted overlay networks are not served by Skein yet',
+      { Options: { encrypted: '' } },
+    ],
+    ['Unimplemented', 'network driver macvlan is not served by Skein', { Driver: 'macvlan' }],
+  ];
+  const before = c.view.all('network').size;
+  for (const [name, words, spec] of refused)
+    await assert.rejects(
+      c.control.createNetwork({ Name: 'net', Driver: 'overlay', ...spec }),
+      code(name, words),
+      words,
+    );
+  assert.equal(c.view.all('network').size, before);
+});
+
 test('the ingress network may be replaced by one with a subnet of its own; nodes get a new endpoint', async (t) => {
   const c = await cluster(t);
   await c.control.removeNetwork('ingress');
@@ -325,6 +395,23 @@ test('roles: what is wanted is written; of two demotions at once the second must
     c.control.removeNode('m1', true),
     /node m1 is a cluster manager .* It must be demoted to worker before removal/,
   );
+});
+
+test('nodes and the swarm: a stale version is refused and changes nothing', async (t) => {
+  const c = await cluster(t);
+  const { version: old, spec: has } = c.control.node('n2');
+  await c.control.updateNode('n2', old, { ...has, Labels: { zone: 'a' } });
+  await assert.rejects(
+    c.control.updateNode('n2', old, { ...has, Availability: 'drain' }),
+    code('Unknown', 'update out of sequence'),
+  );
+  assert.deepEqual(c.control.node('n2').spec, { ...has, Labels: { zone: 'a' } });
+  const { version, spec: wanted, joinTokens } = c.view.cluster!;
+  await assert.rejects(
+    c.control.updateSwarm(version - 1, wanted, { workerToken: true, managerToken: true }),
+    code('Unknown', 'update out of sequence'),
+  );
+  assert.deepEqual(c.view.cluster!.joinTokens, joinTokens);
 });
 
 test('swarm update: tokens rotate one by one', async (t) => {

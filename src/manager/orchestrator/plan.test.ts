@@ -122,6 +122,19 @@ const CASES: [string, Case, string[]][] = [
     ['shutdown b'],
   ],
   [
+    'an attempt before the window counts no more',
+    {
+      tasks: [
+        failed({ ...policy({ MaxAttempts: 1, Window: 10e9 }), desiredState: 'shutdown' }),
+        failed({
+          ...policy({ MaxAttempts: 1, Window: 10e9 }),
+          ...{ id: 'b' as never, createdAt: at(1), status: { ...status('failed'), timestamp: at(12) } },
+        }),
+      ],
+    },
+    ['shutdown b, start 1 ready v1'],
+  ],
+  [
     'node down: replaced with the delay',
     { nodes: [down, node('n2')], tasks: [task('a')] },
     ['shutdown a, start 1 ready v1'],
