@@ -13,7 +13,10 @@ import { machineState } from './machine.ts';
 const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'src', 'cli', 'main.ts');
 const NAME = 'demo';
 
+let started: ChildProcess | undefined;
 afterEach(async () => {
+  // One that a failed test left would keep this file from its end.
+  started?.kill('SIGKILL');
   await downLab(NAME);
 });
 
@@ -30,6 +33,7 @@ function startDemo(args: readonly string[] = [], path = process.env.PATH): Demo 
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, PATH: path },
   });
+  started = child;
   let output = '';
   const waiting: { text: string; resolve: () => void }[] = [];
   const take = (chunk: Buffer) => {
