@@ -5,16 +5,17 @@
 import { timestamp, type Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
-import type { ContainerId, TaskId } from '../model/ids.ts';
+import type { ContainerId, NetworkId, TaskId } from '../model/ids.ts';
 import type { TaskStatus } from '../model/objects.ts';
 import { isAfter, isTerminal } from '../model/task-state.ts';
+import type { WantedStand } from '../model/standalone.ts';
 import type { NodeNetwork } from '../net/network.ts';
 import type { RpcClient } from '../rpc/client.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import type { NetworkLoop } from './network-loop.ts';
 import { Reporter, type StatusSink } from './reporter.ts';
-import type { NetworkPlace } from './standalone.ts';
+import type { NetworkPlace, Stand } from './standalone-networks.ts';
 
 export interface ClusterPlaceOptions {
   readonly network: NodeNetwork;
@@ -58,32 +59,59 @@ export class ClusterPlace implements NetworkPlace {
     return this.#options.networkLoop.view !== undefined;
   }
 
-  async join(id: ContainerId, name: string, networks: Parameters<NetworkPlace['join']>[2]) {
-    await this.leave(id); // of a run that was cut short
-    const { taskId } = await this.#leader().call('network.attach', { containerId: id, name, networks });
-    const { attachments } = await this.#arrived(taskId);
-    const { view } = this.#options.networkLoop;
-    const internal = attachments.every((a) => view?.networks.get(a.networkId)?.internal === true);
-    return { attachments, internal };
-  }
-
-  async leave(id: ContainerId): Promise<void> {
-    const own = [...this.#options.assignments.attachments.values()].filter((item) => holder(item) === id);
-    for (const item of own) {
-      if (isTerminal(this.#reporter.statusOf(item).state)) continue;
-      if (isAfter(item.desiredState, 'complete')) this.#say(item, 'shutdown');
-      else {
-        this.#given.add(item.id);
-        await this.#leader().call('network.detach', { taskId: item.id });
-      }
+  async join(id: ContainerId, name: string, network: WantedStand): Promise<Stand> {
+    const { taskId } = await this.#leader().call('network.attach', { containerId: id, name, network });
+    try {
+      return this.#stand(await this.#arrived(taskId));
+    } catch (error) {
+      await this.#leader().call('network.detach', { taskId });
+      throw error;
     }
   }
 
-  /** Where the container stands now. */
-  standOf(id: ContainerId): TaskItem | undefined {
-    return [...this.#options.assignments.attachments.values()].find(
-      (item) => holder(item) === id && !this.#given.has(item.id) && !isAfter(item.desiredState, 'complete'),
+  async leave(id: ContainerId, network?: NetworkId): Promise<void> {
+    for (const item of this.#held(id, network)) await this.#giveBack(item);
+  }
+
+  abandon(id: ContainerId, network: NetworkId): void {
+    for (const item of this.#held(id, network)) {
+      this.#given.add(item.id);
+      this.#release(item);
+    }
+  }
+
+  stands(id: ContainerId): readonly Stand[] {
+    return this.#held(id)
+      .filter((item) => !this.#given.has(item.id) && !isAfter(item.desiredState, 'complete'))
+      .map((item) => this.#stand(item));
+  }
+
+  /** One network a stand. */
+  #stand({ attachments: [attachment] }: TaskItem): Stand {
+    const network = this.#options.networkLoop.view?.networks.get(attachment!.networkId);
+    return { ...attachment!, name: network?.name ?? '', internal: network?.internal ?? false };
+  }
+
+  /** What has not ended, oldest first. */
+  #held(id: ContainerId, network?: NetworkId): readonly TaskItem[] {
+    return [...this.#options.assignments.attachments.values()].filter(
+      (item) =>
+        holder(item) === id &&
+        (network === undefined || item.attachments.some(({ networkId }) => networkId === network)) &&
+        !isTerminal(this.#reporter.statusOf(item).state),
     );
+  }
+
+  /** Where no manager can be reached it stays what it was. */
+  async #giveBack(item: TaskItem): Promise<void> {
+    if (isAfter(item.desiredState, 'complete')) return this.#say(item, 'shutdown');
+    this.#given.add(item.id);
+    try {
+      await this.#leader().call('network.detach', { taskId: item.id });
+    } catch (error) {
+      this.#given.delete(item.id);
+      throw error;
+    }
   }
 
   #leader(): RpcClient {
@@ -118,17 +146,25 @@ export class ClusterPlace implements NetworkPlace {
       const { state } = this.#reporter.statusOf(item);
       if (isTerminal(state)) continue;
       const id = holder(item);
-      const stays = this.#options.isStandalone(id) && !isAfter(item.desiredState, 'complete');
+      const wanted = this.#options.isStandalone(id) && !this.#given.has(item.id);
+      const stays = wanted && !isAfter(item.desiredState, 'complete');
       if (stays) this.#say(item, 'running');
       else this.#release(item);
     }
   }
 
+  /** Asked for again with the next change of the assignments, until the manager has it. */
   #release(item: TaskItem): void {
     if (isAfter(item.desiredState, 'complete')) return this.#say(item, 'shutdown');
-    this.leave(holder(item)).catch((error: unknown) =>
-      this.#options.log.debug('a stand on a network is given back later', { 'task.id': item.id, err: error }),
-    );
+    this.#options
+      .client()
+      ?.call('network.detach', { taskId: item.id })
+      .catch((error: unknown) =>
+        this.#options.log.debug('a stand on a network is given back later', {
+          'task.id': item.id,
+          err: error,
+        }),
+      );
   }
 
   #say(item: TaskItem, state: 'running' | 'shutdown'): void {

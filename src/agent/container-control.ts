@@ -14,7 +14,7 @@ import type { Usage } from '../containerd/usage.ts';
 import type { Clock } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { StandaloneSpec } from '../model/standalone.ts';
+import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
 import type { Standalone } from './standalone.ts';
 import { nameTaken } from './standalone-names.ts';
@@ -153,6 +153,24 @@ export class ContainerControl {
     if (holder) throw nameTaken(name, holder.id);
     await this.#runtime.update(info.id, { name });
     this.announce(info.id, 'rename');
+  }
+
+  async connect(info: ContainerInfo, wanted: WantedStand): Promise<void> {
+    this.#checkOwn(info, 'network-add');
+    await this.#standalone.connect(info.id, wanted);
+  }
+
+  async disconnect(info: ContainerInfo, network: string, force: boolean): Promise<void> {
+    this.#checkOwn(info, 'network-rm');
+    await this.#standalone.disconnect(info.id, network, force);
+  }
+
+  #checkOwn({ id }: ContainerInfo, flag: string): void {
+    if (!this.#standalone.owns(id))
+      throw new SkeinError(
+        'permission-denied',
+        `container ${id} belongs to a task, whose networks are its service's; use docker service update --${flag}`,
+      );
   }
 
   async update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void> {

@@ -36,7 +36,7 @@ export interface EngineOptions {
   readonly clock: Clock;
   /** Of the cluster this node is in now, if any. */
   readonly assignments: () => Assignments | undefined;
-  readonly place: () => Pick<ClusterPlace, 'standOf' | 'network'> | undefined;
+  readonly place: () => Pick<ClusterPlace, 'stands' | 'network'> | undefined;
   readonly hash: HashText;
   readonly id: string;
   readonly dataRoot: string;
@@ -156,10 +156,12 @@ export class AgentEngine {
   }
 
   async containerNetworks(id: ContainerId): Promise<readonly ContainerNetwork[]> {
-    const item = this.#itemOf(id);
     const networks = this.#options.assignments()?.networkView()?.networks;
-    if (!item || !networks || isTerminal(item.status.state)) return [];
-    return item.attachments.map((a) => ({
+    if (!networks) return [];
+    const task = this.#taskOf(id);
+    const ended = task && isTerminal(task.status.state);
+    const stands = task ? task.attachments : (this.#options.place()?.stands(id) ?? []);
+    return (ended ? [] : stands).map((a) => ({
       networkId: a.networkId,
       name: networks.get(a.networkId)?.name ?? '',
       address: a.address,
@@ -193,10 +195,9 @@ export class AgentEngine {
     };
   }
 
-  #itemOf(id: ContainerId): TaskItem | undefined {
-    const assignments = this.#options.assignments();
-    for (const item of assignments?.tasks.values() ?? []) if (this.#containerOf(item.id) === id) return item;
-    return this.#options.place()?.standOf(id);
+  #taskOf(id: ContainerId): TaskItem | undefined {
+    const tasks = this.#options.assignments()?.tasks.values() ?? [];
+    return [...tasks].find((item) => this.#containerOf(item.id) === id);
   }
 
   #containerOf(taskId: TaskId): ContainerId {

@@ -6,7 +6,7 @@ import { VirtualClock } from '../kit/clock.ts';
 import { EventLog } from '../kit/event-log.ts';
 import { silentLog } from '../kit/log.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
-import { NodeEvents } from './node-events.ts';
+import { NETWORKS_CHANGED, NodeEvents } from './node-events.ts';
 
 const config = (id: ContainerId) => ({
   ...{ id, name: 'web', image: 'app:1', spec: { Image: 'app:1' }, limits: undefined },
@@ -20,7 +20,9 @@ test('the life of a container, with its networks; what was there before is known
   const [before, id] = ['a'.repeat(64), 'b'.repeat(64)] as [ContainerId, ContainerId];
   await runtime.create({ ...config(before), name: 'old' });
   const log = new EventLog(clock);
-  const networks = async () => [{ networkId: 'n1' as NetworkId, name: 'mynet' }];
+  const named = (name: string) => ({ networkId: `id of ${name}` as NetworkId, name });
+  let on = ['mynet'];
+  const networks = async () => on.map(named);
   const events = new NodeEvents({ runtime, networks, tell: log.tell, clock, log: silentLog });
   events.run();
   t.after(() => events.stop());
@@ -31,6 +33,12 @@ test('the life of a container, with its networks; what was there before is known
   await runtime.create(config(id));
   await runtime.start(id);
   await runtime.pause(id);
+  await settled();
+  on = ['mynet', 'other'];
+  runtime.announce(id, NETWORKS_CHANGED);
+  await settled();
+  on = ['other'];
+  runtime.announce(id, NETWORKS_CHANGED);
   await settled();
   await runtime.resume(id);
   await clock.advance(7000);
@@ -47,6 +55,12 @@ test('the life of a container, with its networks; what was there before is known
   );
   assert.equal(seen[seen.indexOf('container start') - 1], 'network connect');
   assert.equal(seen[seen.indexOf('container die') + 1], 'network disconnect');
+  assert.deepEqual(
+    log.past
+      .filter(({ type, attributes }) => type === 'network' && attributes['container'] === id)
+      .map((e) => `${e.action} ${e.attributes['name']}`),
+    ['connect mynet', 'connect other', 'disconnect mynet', 'disconnect other'],
+  );
   const { attributes } = log.past.find(({ action }) => action === 'die')!;
   assert.deepEqual(attributes, { l: '1', image: 'app:1', name: 'web', exitCode: '143', execDuration: '7' });
   assert.equal(log.past.find(({ action }) => action === 'kill')!.attributes['signal'], '15');

@@ -29,6 +29,9 @@ interface Known {
 
 type Happening = Exclude<ContainerEvent, { type: 'resync' }>;
 
+/** Announced of a container that was connected to a network, or disconnected. */
+export const NETWORKS_CHANGED = 'networks changed';
+
 export class NodeEvents {
   readonly #options: NodeEventsOptions;
   readonly #known = new Map<ContainerId, Known>();
@@ -66,7 +69,7 @@ export class NodeEvents {
       case 'start':
         known.networks = await this.#options.networks(event.id);
         known.startedAt = clock.now();
-        this.#sayNetworks(known, 'connect');
+        this.#sayNetworks(known, 'connect', known.networks);
         return this.#say(known, 'start');
       case 'kill':
         return this.#say(known, 'kill', { signal: String(event.signal) });
@@ -76,11 +79,11 @@ export class NodeEvents {
       case 'resume':
         return this.#say(known, 'unpause');
       case 'announced':
-        return this.#say(known, event.action);
+        return event.action === NETWORKS_CHANGED ? this.#changed(known) : this.#say(known, event.action);
       case 'exit': {
         const ran = known.startedAt === undefined ? 0 : Math.floor((clock.now() - known.startedAt) / 1000);
         this.#say(known, 'die', { exitCode: String(event.exitCode), execDuration: String(ran) });
-        this.#sayNetworks(known, 'disconnect');
+        this.#sayNetworks(known, 'disconnect', known.networks);
         known.networks = [];
         return;
       }
@@ -105,7 +108,17 @@ export class NodeEvents {
     this.#options.tell(containerEvent(info, action, more));
   }
 
-  #sayNetworks({ info, networks }: Known, action: 'connect' | 'disconnect'): void {
+  async #changed(known: Known): Promise<void> {
+    const before = known.networks;
+    known.networks = await this.#options.networks(known.info.id);
+    const [had, has] = [before, known.networks].map((list) => new Set(list.map((n) => n.networkId)));
+    const gone = before.filter((n) => !has!.has(n.networkId));
+    this.#sayNetworks(known, 'disconnect', gone);
+    const fresh = known.networks.filter((n) => !had!.has(n.networkId));
+    this.#sayNetworks(known, 'connect', fresh);
+  }
+
+  #sayNetworks({ info }: Known, action: 'connect' | 'disconnect', networks: Known['networks']): void {
     for (const { networkId, name } of networks) {
       const attributes = { container: info.id, name, type: 'overlay' };
       this.#options.tell({ type: 'network', action, id: networkId, attributes, scope: 'local' });

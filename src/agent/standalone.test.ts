@@ -5,44 +5,67 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { FakeRuntime } from '../containerd/fake.ts';
 import type { LogLine } from '../containerd/runtime.ts';
+import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
-import type { ContainerId } from '../model/ids.ts';
+import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
+import { macFor, network, view as networkView } from '../net/builders.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
 import { ContainerControl } from './container-control.ts';
 import { FakeNode, IMAGE, taskItem } from './fake-node.ts';
-import { type NetworkPlace, Standalone } from './standalone.ts';
+import { Standalone } from './standalone.ts';
+import type { NetworkPlace, Stand } from './standalone-networks.ts';
 import { TaskFiles } from './task-files.ts';
 
 const spec = (patch: Partial<StandaloneSpec> = {}): StandaloneSpec => ({
   ...{ name: 'shell', container: { Image: IMAGE }, limits: undefined, hostname: '', labels: {} },
-  ...{ network: { mode: 'bridge' }, ports: [], autoRemove: false, stdinOnce: false },
+  ...{ network: { mode: 'bridge', networks: [] }, ports: [], autoRemove: false, stdinOnce: false },
   ...patch,
 });
 
-const view = {
-  ...{ revision: 1, self: undefined, peers: new Map(), networks: new Map() },
-  ...{ endpoints: new Map(), services: new Map() },
+const NETWORKS = ['mynet', 'other', 'inside'];
+const view = networkView({ networks: NETWORKS.map((id) => network(id)) });
+
+const standOn = (target: string): Stand => {
+  const n = NETWORKS.indexOf(target) + 2;
+  const networkId = target as NetworkId;
+  const address = interfaceAddress(parseIpv4(`10.0.1.${n}`), 24);
+  const mac = macFor(`10.0.1.${n}`);
+  return { networkId, name: target, address, mac, aliases: [], internal: target === 'inside' };
 };
+const on = (...targets: string[]) => ({
+  network: { mode: 'overlay' as const, networks: targets.map((target) => ({ target, aliases: [] })) },
+});
 
 async function host(t: TestContext) {
   const root = await mkdtemp(join(tmpdir(), 'skein-own-'));
   const clock = new VirtualClock();
   const runtime = new FakeRuntime({ clock });
   runtime.images.add(IMAGE);
-  const network = new FakeNetwork();
-  await network.apply(view);
+  const kernel = new FakeNetwork();
+  await kernel.apply(view);
   const calls: string[] = [];
+  const stands: Stand[] = [];
   const place: NetworkPlace = {
-    network,
+    network: kernel,
     ready: true,
-    join: async (_id, name, networks) => {
-      calls.push(`join ${name} ${networks.map((n) => n.target).join()}`);
-      return { attachments: [], internal: false };
+    join: async (_id, name, { target, address }) => {
+      calls.push(`join ${name} ${target}${address ? ` as ${address}` : ''}`);
+      const stand = standOn(target);
+      stands.push(stand);
+      return stand;
     },
-    leave: async () => void calls.push('leave'),
+    leave: async (_id, networkId) => {
+      if (stands.length > 0) calls.push(networkId ? `leave ${networkId}` : 'leave');
+      stands.splice(0, stands.length, ...stands.filter((s) => networkId && s.networkId !== networkId));
+    },
+    abandon: (_id, networkId) => {
+      calls.push(`abandon ${networkId}`);
+      stands.splice(0, stands.length, ...stands.filter((s) => s.networkId !== networkId));
+    },
+    stands: () => [...stands],
   };
   let next = 0;
   const member = { is: true };
@@ -66,13 +89,12 @@ async function host(t: TestContext) {
     assert.fail(`never came true: ${what}`);
   };
   const info = async (id: ContainerId) => (await runtime.get(id))!;
-  return { ...(await open()), open, until, runtime, network, calls, member, info, clock };
+  return { ...(await open()), open, until, runtime, network: kernel, calls, member, info, clock };
 }
 
 test('made, started, ended, started again, removed: on the network only while it runs', async (t) => {
   const { control, standalone, runtime, network, until, calls, info } = await host(t);
-  const networks = [{ target: 'mynet', aliases: [] }];
-  const id = await control.create(spec({ network: { mode: 'overlay', networks } }));
+  const id = await control.create(spec(on('mynet')));
   assert.deepEqual([(await info(id)).status, await network.sandboxes(), calls], ['created', [], []]);
   assert.ok(standalone.owns(id));
   for (let run = 1; run <= 2; run++) {
@@ -134,6 +156,81 @@ test('--rm of what cannot start: gone at once, with the reason told', async (t) 
     code: 'unavailable',
     message: /^this node is not part of a swarm/,
   });
+});
+
+/** The links of the sandbox by network, and the gateway's. */
+async function linksOf(kernel: FakeNetwork, id: ContainerId) {
+  const links = [...(kernel.state?.links.values() ?? [])].filter((link) => link.place === id);
+  const named = new Map(
+    [...(kernel.state?.addresses.values() ?? [])].map((a) => [`${a.place} ${a.link}`, a]),
+  );
+  return Object.fromEntries(
+    links.filter((l) => l.name !== 'lo').map((l) => [l.name, named.get(`${id} ${l.name}`)!.address]),
+  );
+}
+
+test('connected and disconnected while it runs: links that stay keep their names, notes say what comes next', async (t) => {
+  const { control, network, calls, info, runtime, until } = await host(t);
+  const id = await control.create(spec({ ...on('mynet'), hostname: 'shell' }));
+  await control.start(await info(id));
+  const [gateway] = Object.values(await linksOf(network, id)).filter((a) => a.startsWith('172.'));
+  await control.connect(await info(id), { target: 'other', aliases: [], address: parseIpv4('10.0.1.3') });
+  assert.equal(calls.at(-1), 'join shell other as 10.0.1.3');
+  assert.deepEqual(await linksOf(network, id), {
+    ...{ eth0: '10.0.1.2/24', eth1: gateway, eth2: '10.0.1.3/24' },
+  });
+  await assert.rejects(control.connect(await info(id), { target: 'other', aliases: [] }), {
+    message: 'shell is already attached to network other',
+  });
+  await control.disconnect(await info(id), 'mynet', false);
+  assert.equal(calls.at(-1), 'leave mynet');
+  assert.deepEqual(await linksOf(network, id), { eth1: gateway, eth2: '10.0.1.3/24' });
+  await assert.rejects(control.disconnect(await info(id), 'mynet', false), {
+    message: `container ${id} is not connected to the network mynet`,
+  });
+  runtime.exit(id, 0);
+  await until('it left', async () => (await network.sandboxes()).length === 0);
+  await control.start(await info(id));
+  assert.equal(calls.at(-1), 'join shell other as 10.0.1.3');
+  await control.disconnect(await info(id), 'other', true);
+  assert.equal(calls.at(-1), 'abandon other');
+  assert.deepEqual(await linksOf(network, id), {}, 'on no network there is no way out either');
+});
+
+test('connected while it does not run: at its next start; an internal network alone has no way out', async (t) => {
+  const { control, network, calls, info } = await host(t);
+  const id = await control.create(spec(on('mynet')));
+  await control.connect(await info(id), { target: 'inside', aliases: ['db'] });
+  await control.disconnect(await info(id), 'mynet', false);
+  assert.deepEqual(calls, []);
+  await control.start(await info(id));
+  assert.deepEqual([calls, await linksOf(network, id)], [['join shell inside'], { eth0: '10.0.1.4/24' }]);
+  await control.connect(await info(id), { target: 'mynet', aliases: [] });
+  const links = await linksOf(network, id);
+  assert.deepEqual(Object.keys(links).sort(), ['eth0', 'eth1', 'eth2'], 'the way out comes with it');
+  assert.equal(links['eth1'], '10.0.1.2/24');
+  const alone = await control.create(spec({ name: 'alone', network: { mode: 'none', networks: [] } }));
+  await assert.rejects(control.connect(await info(alone), { target: 'mynet', aliases: [] }), {
+    message:
+      'container cannot be connected to multiple networks with one of the networks in private (none) mode',
+  });
+});
+
+test('a connect that fails leaves what was; a task’s container is not connected by hand', async (t) => {
+  const { control, network, calls, info } = await host(t);
+  const id = await control.create(spec({ network: { mode: 'bridge', networks: [] } }));
+  await control.start(await info(id));
+  network.failNext = new SkeinError('internal', 'no');
+  await assert.rejects(control.connect(await info(id), { target: 'mynet', aliases: [] }), { message: 'no' });
+  assert.deepEqual(calls, ['join shell mynet', 'leave mynet']);
+  await control.connect(await info(id), { target: 'mynet', aliases: [] });
+  assert.deepEqual(Object.keys(await linksOf(network, id)).sort(), ['eth0', 'eth1']);
+  const task = { ...(await info(id)), id: 'd'.repeat(64) as ContainerId };
+  for (const call of [
+    control.connect(task, { target: 'mynet', aliases: [] }),
+    control.disconnect(task, 'mynet', true),
+  ])
+    await assert.rejects(call, { code: 'permission-denied', message: /belongs to a task/ });
 });
 
 test('skeind restarts: what runs keeps its sandbox, what ended meanwhile is cleared up after', async (t) => {

@@ -16,28 +16,12 @@ import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { Attachment } from '../model/objects.ts';
-import type { StandaloneSpec } from '../model/standalone.ts';
-import type { NodeNetwork } from '../net/network.ts';
+import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { followContainers } from './follow-containers.ts';
-import { standaloneConfig, standaloneFiles, standaloneSandbox } from './standalone-config.ts';
+import { standaloneConfig, standaloneFiles } from './standalone-config.ts';
 import { nameTaken, standaloneName } from './standalone-names.ts';
+import { type NetworkPlace, specOf, StandaloneNetworks } from './standalone-networks.ts';
 import type { TaskFiles } from './task-files.ts';
-
-/** How containers come onto this node's network; there is one while the node is a member of a cluster. */
-export interface NetworkPlace {
-  readonly network: NodeNetwork;
-  /** A network view is applied. */
-  readonly ready: boolean;
-  /** All networks of the container are internal: it gets no way out. Resolves when its stands are in the view. */
-  join(
-    id: ContainerId,
-    name: string,
-    networks: readonly { readonly target: string; readonly aliases: readonly string[] }[],
-  ): Promise<{ readonly attachments: readonly Attachment[]; readonly internal: boolean }>;
-  /** Gives back the stands of a container that does not run; none is no error. */
-  leave(id: ContainerId): Promise<void>;
-}
 
 export interface StandaloneOptions {
   readonly runtime: ContainerRuntime;
@@ -54,15 +38,13 @@ export interface StandaloneOptions {
 const FULL_PASS_MS = 30_000;
 /** How long what has ended waits for a client to read its last words. */
 const READ_MS = 30_000;
-const NO_CLUSTER =
-  'this node is not part of a swarm, and skein connects containers to a network only in one. Use "docker swarm init" or "docker swarm join" first';
-
 export class Standalone {
   readonly #options: StandaloneOptions;
   readonly #ids = new Set<ContainerId>();
   readonly #holders = new Map<ContainerId, Set<object>>();
   readonly #locks = new KeyedLocks<ContainerId>();
   readonly #loop: Loop<ContainerId>;
+  readonly #networks: StandaloneNetworks;
   readonly #abort = new AbortController();
   #watching: Promise<void> = Promise.resolve();
 
@@ -74,6 +56,7 @@ export class Standalone {
 
   private constructor(options: StandaloneOptions) {
     this.#options = options;
+    this.#networks = new StandaloneNetworks(options);
     const { clock, log } = options;
     this.#loop = new Loop<ContainerId>({
       name: 'standalone',
@@ -129,13 +112,12 @@ export class Standalone {
   start(info: ContainerInfo): Promise<boolean> {
     return this.#locks.run(info.id, async () => {
       const { runtime } = this.#options;
-      const now = await runtime.get(info.id);
-      if (!now) throw new SkeinError('not-found', `No such container: ${info.id}`);
+      const now = await this.#known(info.id);
       if (now.status === 'paused')
         throw new SkeinError('failed-precondition', 'cannot start a paused container, try unpause instead');
       if (now.status === 'running') return false;
       try {
-        await this.#connect(now);
+        await this.#networks.bring(now);
         await runtime.start(info.id);
       } catch (error) {
         // As in Docker, whose CLI waits for it to be gone.
@@ -155,36 +137,23 @@ export class Standalone {
 
   async #remove(id: ContainerId, options = { keepVolumes: false }): Promise<void> {
     await this.#options.runtime.remove(id, options);
-    await this.#disconnect(id);
+    await this.#networks.take(id);
     await this.#forget(id);
   }
 
-  async #connect(info: ContainerInfo): Promise<void> {
-    const { files, resolvConf } = this.#options;
-    const spec = specOf(info);
-    const place = this.#place();
-    const { network } = spec;
-    const stands =
-      network.mode === 'overlay'
-        ? await place.join(info.id, info.name, network.networks)
-        : { attachments: [], internal: network.mode === 'none' };
-    await place.network.attach(standaloneSandbox(info.id, spec, stands.attachments, stands.internal));
-    await files.write(info.id, standaloneFiles(info.id, spec, stands.attachments, await resolvConf()));
+  /** `docker network connect` and `disconnect`. */
+  connect(id: ContainerId, wanted: WantedStand): Promise<void> {
+    return this.#locks.run(id, async () => this.#networks.connect(await this.#known(id), wanted));
   }
 
-  async #disconnect(id: ContainerId): Promise<void> {
-    const place = this.#options.place();
-    if (!place) return; // whoever left the cluster took the node's network away
-    await place.network.detach(id);
-    await place.leave(id);
+  disconnect(id: ContainerId, target: string, force: boolean): Promise<void> {
+    return this.#locks.run(id, async () => this.#networks.disconnect(await this.#known(id), target, force));
   }
 
-  #place(): NetworkPlace {
-    const place = this.#options.place();
-    if (!place) throw new SkeinError('unavailable', NO_CLUSTER);
-    if (!place.ready)
-      throw new SkeinError('unavailable', 'the managers have not told this node its networks yet; try again');
-    return place;
+  async #known(id: ContainerId): Promise<ContainerInfo> {
+    const info = await this.#options.runtime.get(id);
+    if (!info) throw new SkeinError('not-found', `No such container: ${id}`);
+    return info;
   }
 
   /** Somebody reads its output: it is not removed by itself before the release. */
@@ -206,7 +175,7 @@ export class Standalone {
     if (!this.owns(id)) return;
     if (!info) return this.#remove(id);
     if (info.status === 'running' || info.status === 'paused') return;
-    await this.#disconnect(id);
+    await this.#networks.take(id);
     if (info.status !== 'stopped' || !specOf(info).autoRemove) return;
     const readUntil = Date.parse(info.exitedAt ?? '') + READ_MS;
     if (this.#holders.has(id) && clock.now() < readUntil) return { after: readUntil - clock.now() };
@@ -223,5 +192,3 @@ export class Standalone {
     else if (isNews(event) && this.#ids.has(event.id)) this.#loop.mark(event.id);
   }
 }
-
-export const specOf = (info: ContainerInfo): StandaloneSpec => info.config.notes as StandaloneSpec;

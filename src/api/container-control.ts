@@ -4,7 +4,7 @@ import type { TerminalSize } from '../containerd/process.ts';
 import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
 import type { Usage } from '../containerd/usage.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { StandaloneSpec } from '../model/standalone.ts';
+import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 
 export interface RemoveOptions {
   /** Though it runs. */
@@ -35,6 +35,10 @@ export interface ContainerControl {
   stdin(container: ContainerInfo, signal: AbortSignal): Promise<Writable | undefined>;
   /** `already-exists` where the name is taken. */
   rename(container: ContainerInfo, name: string): Promise<void>;
+  /** At once where it runs, else at its next start; `permission-denied` for a task's. */
+  connect(container: ContainerInfo, wanted: WantedStand): Promise<void>;
+  /** Forced, it does not wait for a manager to hear of it. */
+  disconnect(container: ContainerInfo, network: string, force: boolean): Promise<void>;
   update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void>;
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(container: ContainerInfo): Promise<void>;

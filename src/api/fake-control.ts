@@ -4,7 +4,7 @@ import type { FakeRuntime } from '../containerd/fake.ts';
 import { ALL_OUTPUT, type ContainerInfo, type LogLine } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { StandaloneSpec } from '../model/standalone.ts';
+import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import type { ContainerControl, RemoveOptions } from './container-control.ts';
 
 const isUp = (info: ContainerInfo | undefined): boolean =>
@@ -90,6 +90,23 @@ export class FakeControl implements ContainerControl {
     if (!info.config.spec.OpenStdin) return undefined;
     if (!isUp(info)) await this.#started(info.id, signal);
     return this.#runtime.stdin(info.id);
+  }
+
+  /** Networks that containers are on, as far as they were connected and not disconnected since. */
+  readonly connected: { readonly container: string; readonly wanted: WantedStand }[] = [];
+
+  async connect({ name }: ContainerInfo, wanted: WantedStand): Promise<void> {
+    this.connected.push({ container: name, wanted });
+  }
+
+  async disconnect({ id, name }: ContainerInfo, network: string): Promise<void> {
+    const at = this.connected.findIndex((c) => c.container === name && c.wanted.target === network);
+    if (at < 0)
+      throw new SkeinError(
+        'failed-precondition',
+        `container ${id} is not connected to the network ${network}`,
+      );
+    this.connected.splice(at, 1);
   }
 
   rename = (info: ContainerInfo, name: string): Promise<void> => this.#runtime.update(info.id, { name });

@@ -334,6 +334,16 @@ export const volumeCreateBody = z.object({
 
 const words = opt(z.union([text, texts]));
 
+export const endpointSettings = z.object({
+  Aliases: opt(texts),
+  Links: opt(texts),
+  MacAddress: opt(text),
+  IPAMConfig: opt(z.object({ IPv4Address: opt(text), IPv6Address: opt(text), LinkLocalIPs: opt(texts) })),
+});
+
+export const connectBody = z.object({ Container: text.default(''), EndpointConfig: opt(endpointSettings) });
+export const disconnectBody = z.object({ Container: text.default(''), Force: opt(z.boolean()) });
+
 export const containerCreateBody = z.object({
   Image: text.default(''),
   Hostname: opt(text),
@@ -356,19 +366,7 @@ export const containerCreateBody = z.object({
   HostConfig: opt(z.record(text, z.unknown())),
   NetworkingConfig: opt(
     z.object({
-      EndpointsConfig: opt(
-        z.record(
-          text,
-          z.nullable(
-            z.object({
-              Aliases: opt(texts),
-              Links: opt(texts),
-              MacAddress: opt(text),
-              IPAMConfig: opt(z.object({ IPv4Address: opt(text), IPv6Address: opt(text) })),
-            }),
-          ),
-        ),
-      ),
+      EndpointsConfig: opt(z.record(text, z.nullable(endpointSettings))),
     }),
   ),
 });

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { VirtualClock } from '../kit/clock.ts';
-import { silentLog } from '../kit/log.ts';
-import { FakeBackends } from './fake-backends.ts';
+import type { FakeBackends } from './fake-backends.ts';
 import { MAX_BODY } from './request.ts';
-import { type ApiServer, createApiServer } from './server.ts';
+import type { ApiServer } from './server.ts';
+import { type Json, serverUnderTest } from './server-under-test.ts';
 import { z } from 'zod';
 import { normalize } from './normalize.ts';
 
@@ -14,42 +13,9 @@ after(async () => {
 });
 
 async function start(membership: FakeBackends['membership'] = 'inactive') {
-  const clock = new VirtualClock();
-  const backends = new FakeBackends(clock);
-  const server = await createApiServer({ backends, log: silentLog, clock, version: '0.1.0' });
-  servers.push(server);
-  const call = async (method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'PUT', url: string, body?: unknown) => {
-    const payload = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
-    const response = await server.app.inject({
-      method,
-      url,
-      ...(payload !== undefined && { payload, headers: { 'content-type': 'application/json' } }),
-    });
-    const text = response.body;
-    return {
-      status: response.statusCode,
-      headers: response.headers,
-      raw: response.rawPayload,
-      text,
-      json: parse(text),
-    };
-  };
-  if (membership === 'manager') {
-    const { status } = await call('POST', '/swarm/init', { ListenAddr: '0.0.0.0:2377' });
-    assert.equal(status, 200);
-  } else backends.membership = membership;
-  return { backends, call, clock };
-}
-
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers are looked into, never trusted
-type Json = any;
-
-function parse(text: string): Json {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
+  const started = await serverUnderTest(membership);
+  servers.push(started.server);
+  return started;
 }
 
 const WEB = {
@@ -97,7 +63,6 @@ test('what is known but not served is 501 in words, whatever its body', async ()
     ['POST', '/v1.41/build'],
     ['POST', '/session'],
     ['PUT', '/volumes/v'],
-    ['POST', '/networks/ingress/connect'],
   ] as const) {
     const answer = await call(method, path, method === 'POST' ? {} : undefined);
     assert.equal(answer.status, 501, path);
@@ -167,9 +132,7 @@ test('an oversized body is refused', async () => {
 });
 
 test('another content type is refused', async () => {
-  const { backends } = await start('manager');
-  const server = await createApiServer({ backends, log: silentLog });
-  servers.push(server);
+  const { server } = await start('manager');
   const response = await server.app.inject({
     method: 'POST',
     url: '/services/create',
@@ -422,6 +385,47 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');
 });
 
+test('containers are connected to networks by the network’s name, with aliases and address, and disconnected', async () => {
+  const { call, backends } = await start('manager');
+  const made = await call('POST', '/networks/create', { Name: 'mynet', Driver: 'overlay', Attachable: true });
+  backends.runtime.images.add('app:1');
+  const { status, text } = await call('POST', '/containers/create?name=cc', { Image: 'app:1' });
+  assert.equal(status, 201, text);
+  const connect = (ref: string, EndpointConfig?: object, Container = 'cc') =>
+    call('POST', `/networks/${ref}/connect`, { Container, EndpointConfig });
+  const settings = { Aliases: ['db'], IPAMConfig: { IPv4Address: '10.0.2.9' }, Links: null, DriverOpts: {} };
+  assert.equal((await connect(made.json.Id, settings)).status, 200);
+  assert.deepEqual(backends.engine.control.connected, [
+    { container: 'cc', wanted: { target: 'mynet', aliases: ['db'], address: '10.0.2.9' } },
+  ]);
+  for (const [status, words, ref, endpoint, container] of [
+    [404, 'No such container: x', 'mynet', undefined, 'x'],
+    [404, 'network nosuch not found', 'nosuch', undefined, 'cc'],
+    [400, 'invalid IPv4 address: 10.0.2', 'mynet', { IPAMConfig: { IPv4Address: '10.0.2' } }, 'cc'],
+    [
+      501,
+      'skein has no IPv6 on networks; leave --ip6 out',
+      'mynet',
+      { IPAMConfig: { IPv6Address: 'fd::1' } },
+      'cc',
+    ],
+    [
+      501,
+      'skein does not serve --link; use the name of the other container',
+      'mynet',
+      { Links: ['a:b'] },
+      'cc',
+    ],
+  ] as const) {
+    const answer = await connect(ref, endpoint, container);
+    assert.deepEqual([answer.status, answer.json.message], [status, words]);
+  }
+  const disconnect = () => call('POST', '/networks/mynet/disconnect', { Container: 'cc', Force: false });
+  const gone = await disconnect();
+  assert.equal(gone.status, 200, gone.text);
+  assert.match((await disconnect()).json.message, /is not connected to the network mynet$/);
+});
+
 test('the history of an image gives each step the size of its own layer', async () => {
   const { call, backends } = await start();
   const [layers, layerSizes] = [
@@ -464,11 +468,17 @@ test('a trace is a line of JSON each event, its bounds and clients are checked, 
   }
   const { status, headers, text } = await asked;
   assert.deepEqual([status, headers['content-type']], [200, 'application/x-ndjson']);
-  assert.deepEqual(text.trim().split('\n').map(parse), [
-    { type: 'node', node: 'host1' },
-    { type: 'node', node: 'host2' },
-    { type: 'end', why: 'the time is over' },
-  ]);
+  assert.deepEqual(
+    text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Json),
+    [
+      { type: 'node', node: 'host1' },
+      { type: 'node', node: 'host2' },
+      { type: 'end', why: 'the time is over' },
+    ],
+  );
   const refused = async (body: object) => {
     const answer = await call('POST', '/skein/trace', { Service: 'web', ...body });
     return [answer.status, answer.json.message];

@@ -311,13 +311,14 @@ export class Containerd implements ContainerRuntime {
     return processes.map(({ pid }) => pid);
   }
 
-  async update(id: ContainerId, { name, limits }: ContainerChange): Promise<void> {
+  async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
     const container = await this.#reader.record(id);
     const config = container && readRecord(container)?.config;
     if (!config) throw new SkeinError('not-found', `No such container: ${id}`);
     const changed = {
       ...config,
       ...(name !== undefined && { name }),
+      ...(notes !== undefined && { notes }),
       ...(limits && { limits: { ...config.limits, ...limits } }),
     };
     const resources = resourcesOf(changed, this.#host);

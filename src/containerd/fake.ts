@@ -327,11 +327,16 @@ export class FakeRuntime implements ContainerRuntime {
     throw new SkeinError('failed-precondition', `container ${id} is not running`);
   }
 
-  async update(id: ContainerId, { name, limits }: ContainerChange): Promise<void> {
+  async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
     const entry = this.#entries.get(id);
     if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);
     const { config } = entry.info;
-    const changed = { ...config, name: name ?? config.name, limits: { ...config.limits, ...limits } };
+    const changed = {
+      ...config,
+      name: name ?? config.name,
+      limits: { ...config.limits, ...limits },
+      notes: notes ?? config.notes,
+    };
     entry.info = { ...entry.info, name: changed.name, config: changed };
   }
 

@@ -224,6 +224,7 @@ export const ALL_OUTPUT: LogQuery = {
 export interface ContainerChange {
   readonly name?: string;
   readonly limits?: NonNullable<ContainerConfig['limits']>;
+  readonly notes?: unknown;
 }
 
 export interface ContainerRuntime {

@@ -6,6 +6,7 @@
  * Durations are integer nanoseconds; memory is bytes; CPU is 1e-9 of a core, all as in Docker.
  * Source: Docker Engine API reference, definitions ServiceSpec, TaskSpec, NodeSpec, SwarmSpec, Network.
  */
+import type { Ipv4 } from './ids.ts';
 export type Labels = Record<string, string>;
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
@@ -30,6 +31,8 @@ export interface NetworkAttachmentSpec {
   Target: string;
   Aliases?: string[];
   DriverOpts?: Record<string, string>;
+  /** Of a stand for a container of a user's own: the address that it must get. Services have none. */
+  Addresses?: Ipv4[];
 }
 
 export interface MountSpec {

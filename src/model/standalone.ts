@@ -1,14 +1,21 @@
 /** A container of a user's own (`docker run`): no service's task, made on one node by hand, started and ended by hand. */
+import type { Ipv4 } from './ids.ts';
 import type { ContainerSpec, Labels, LogDriverSpec, PortSpec, ResourceSpec } from './spec.ts';
 
-/** Where it stands: on overlay networks as a task does, on the node's gateway bridge alone, or nowhere. */
-export type StandaloneNetwork =
-  | { readonly mode: 'bridge' | 'none' }
-  | {
-      readonly mode: 'overlay';
-      /** By name or id, in the order of the links. */
-      readonly networks: readonly { readonly target: string; readonly aliases: readonly string[] }[];
-    };
+/** Where it stands: on overlay networks as a task does, on the node's gateway bridge, or nowhere. */
+export interface StandaloneNetwork {
+  readonly mode: 'overlay' | 'bridge' | 'none';
+  /** Overlay networks: those it was made with, and those it was connected to since. None in mode `none`. */
+  readonly networks: readonly WantedStand[];
+}
+
+export interface WantedStand {
+  /** Name or id of the network, as the user had it. */
+  readonly target: string;
+  readonly aliases: readonly string[];
+  /** Undefined: the cluster chooses. */
+  readonly address?: Ipv4 | undefined;
+}
 
 export interface StandaloneSpec {
   /** Empty: one is made up. */

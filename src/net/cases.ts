@@ -2,7 +2,18 @@
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId, Vni } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import { addressAfter, endpoint, macFor, network, peer, port, sandbox, service, view } from './builders.ts';
+import {
+  addressAfter,
+  endpoint,
+  freshLinks,
+  macFor,
+  network,
+  peer,
+  port,
+  sandbox,
+  service,
+  view,
+} from './builders.ts';
 import type { Facts, SandboxRecord } from './plan.ts';
 
 const WEB = 'web' as ServiceId;
@@ -21,12 +32,11 @@ const three = [
   web('a', 't3', '10.255.0.9'),
 ];
 
-const record = (n: number, address: string, over: Partial<SandboxRecord> = {}): SandboxRecord => ({
-  spec: sandbox(n, address),
-  gateway: interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16),
-  hostPorts: [],
-  ...over,
-});
+function record(n: number, address: string, over: Partial<SandboxRecord> = {}): SandboxRecord {
+  const { spec = sandbox(n, address) } = over;
+  const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
+  return { spec, gateway, hostPorts: [], links: freshLinks(spec), ...over };
+}
 
 const mynetRecord: SandboxRecord = record(3, '10.255.0.9', {
   spec: sandbox(3, '10.255.0.9', {

@@ -159,10 +159,11 @@ function tableParts(
   const surroundings = surroundingsOf(after, facts);
   const [rotationWas, rotationNow] = [rotationOf(was), rotationOf(now)];
   const parts = [tablePart('root', planNft(was, surroundings, []), planNft(now, surroundings, []), known)];
-  for (const { spec } of sandboxes) {
-    const old = planSandboxTable(spec, was, rotationWas);
-    const table = planSandboxTable(spec, now, rotationNow);
-    if (old.frontends.size + table.frontends.size > 0) parts.push(tablePart(spec.id, old, table, known));
+  for (const record of sandboxes) {
+    const old = planSandboxTable(record, was, rotationWas);
+    const table = planSandboxTable(record, now, rotationNow);
+    if (old.frontends.size + table.frontends.size > 0)
+      parts.push(tablePart(record.spec.id, old, table, known));
   }
   return parts;
 }

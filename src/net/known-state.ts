@@ -21,8 +21,10 @@ export function emptyState(places: readonly Place[]): KernelState {
   return state;
 }
 
-/** Adds what was made for a sandbox. */
+/** What was made for a sandbox takes the place of what it had. */
 export function mergeSandbox(known: Desired, made: Desired): void {
+  for (const place of made.tables.keys())
+    if (known.tables.has(place)) dropSandbox(known, place as ContainerId);
   for (const [place, table] of made.tables) (known.tables as Map<Place, NftTable>).set(place, table);
   for (const place of made.netns) (known.netns as Set<Place>).add(place);
   for (const kind of ['links', 'sysctls', 'markRules', 'nft', ...LINK_MAPS] as const)

@@ -15,8 +15,8 @@ export const vxlanName = (vni: Vni): string => `vx-${vni}`;
 /** Host side of a container's link: 40 bits of its id tell containers of one node apart. */
 export const portName = (id: ContainerId, index: number): string =>
   `sk${id.slice(0, 10)}-${index.toString(36)}`;
-/** A container's link to the gateway bridge comes after those to its networks. */
-export const gatewayLinkName = (networks: number): string => `eth${networks}`;
+/** A container's link, seen from inside. */
+export const innerName = (index: number): string => `eth${index}`;
 export const gatewayPortName = (id: ContainerId): string => `sk${id.slice(0, 10)}-g`;
 
 /** In the root namespace, where links of others stand too. In the fabric everything is Skein's. */

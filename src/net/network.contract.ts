@@ -1,14 +1,17 @@
 /** What every `NodeNetwork` does, the fake and the real one alike. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { NetworkId } from '../model/ids.ts';
-import { containerId, port, sandbox, service, view } from './builders.ts';
+import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
+import type { ContainerId, NetworkId } from '../model/ids.ts';
+import { containerId, macFor, network as overlay, port, sandbox, service, view } from './builders.ts';
 import type { NodeNetwork } from './network.ts';
 
 export interface NetworkUnderTest {
   readonly network: NodeNetwork;
   /** An address of the node's uplink. */
   readonly address: string;
+  /** `eth0 10.0.1.7` of each link of a sandbox, sorted. */
+  links(id: ContainerId): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -48,6 +51,26 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       assert.deepEqual(await network.attached(), [
         { spec: sandbox(1, '10.255.0.7'), hostPorts: [], netnsPath: first.netnsPath },
       ]);
+    });
+
+    test('attached again with other networks, links that stay keep their names; the gateway’s too', async () => {
+      const one = sandbox(1, '10.255.0.7');
+      const more = {
+        networkId: 'more' as NetworkId,
+        address: interfaceAddress(parseIpv4('10.0.1.7'), 24),
+        mac: macFor('10.0.1.7'),
+      };
+      await network.apply(view({ networks: [overlay('ingress'), overlay('more')] }));
+      const [own, gateway] = await it.links(one.id);
+      assert.equal(own, 'eth0 10.255.0.7');
+      assert.match(gateway!, /^eth1 172/);
+      await network.attach({ ...one, attachments: [...one.attachments, more] });
+      assert.deepEqual(await it.links(one.id), [own, gateway, 'eth2 10.0.1.7']);
+      await network.attach({ ...one, attachments: [more] });
+      assert.deepEqual(await it.links(one.id), [gateway, 'eth2 10.0.1.7']);
+      await network.attach(one);
+      assert.deepEqual(await it.links(one.id), [own, gateway]);
+      await network.apply(view());
     });
 
     test('an open host port is chosen and stays', async () => {

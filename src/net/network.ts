@@ -18,7 +18,7 @@ export interface SandboxSpec {
   readonly id: ContainerId;
   /** Whose task it is; undefined for a container of no service. */
   readonly serviceId: ServiceId | undefined;
-  /** One link a network, in this order: eth0, eth1, ... The gateway link comes last. */
+  /** One link a network; of a new sandbox in this order: eth0, eth1, ... The gateway link comes last. */
   readonly attachments: readonly {
     readonly networkId: NetworkId;
     readonly address: InterfaceAddress;
@@ -46,7 +46,10 @@ export interface AttachedSandbox extends Omit<Sandbox, 'id'> {
 export interface NodeNetwork {
   /** Makes the kernel agree with the view; resolves when packets flow by it. */
   apply(view: NetworkView, signal?: AbortSignal): Promise<void>;
-  /** Makes the container's namespace and links. The networks it names must be in the last applied view. */
+  /**
+   * Makes the container's namespace and links, or changes them to these networks: links that stay are not touched.
+   * The networks it names must be in the last applied view.
+   */
   attach(spec: SandboxSpec): Promise<Sandbox>;
   /** Removes namespace and links; what is gone already is no error. */
   detach(id: ContainerId): Promise<void>;

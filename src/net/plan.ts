@@ -11,10 +11,10 @@ import {
   GATEWAY_BRIDGE,
   GATEWAY_LINK,
   GATEWAY_PORT,
-  gatewayLinkName,
   gatewayPortName,
   INGRESS_LINK,
   INGRESS_PORT,
+  innerName,
   portName,
   vxlanName,
 } from './link-names.ts';
@@ -30,6 +30,14 @@ export interface SandboxRecord {
   readonly gateway: InterfaceAddress | undefined;
   /** Every published port filled in. */
   readonly hostPorts: readonly PortSpec[];
+  readonly links: LinkNumbers;
+}
+
+/** N of `ethN` in the sandbox: they stay while it stands, though networks come and go. */
+export interface LinkNumbers {
+  /** One an attachment, in the spec's order. */
+  readonly networks: readonly number[];
+  readonly gateway: number;
 }
 
 export interface Facts {
@@ -68,7 +76,7 @@ export function planNode(view: NetworkView, sandboxes: readonly SandboxRecord[],
     s.gateway ? [{ address: addressOf(s.gateway), ports: s.hostPorts }] : [],
   );
   tables.set('root', planNft(view, surroundingsOf(view, facts), hostPorts));
-  for (const { spec } of sandboxes) tables.set(spec.id, planSandboxTable(spec, view, rotation));
+  for (const record of sandboxes) tables.set(record.spec.id, planSandboxTable(record, view, rotation));
   for (const [place, table] of tables) state.nft.set(place, nftStateOf(table));
   return Object.assign(state, { tables, kept });
 }
@@ -78,7 +86,7 @@ export function planOne(record: SandboxRecord, view: NetworkView, facts: Facts):
   const state = new StateBuilder();
   const kept = new Set<string>();
   planSandbox(state, kept, record, view, facts);
-  const table = planSandboxTable(record.spec, view, rotationOf(view));
+  const table = planSandboxTable(record, view, rotationOf(view));
   state.nft.set(record.spec.id, nftStateOf(table));
   return Object.assign(state, { tables: new Map<Place, NftTable>([[record.spec.id, table]]), kept });
 }
@@ -221,7 +229,7 @@ function planSandbox(
   view: NetworkView,
   facts: Facts,
 ): void {
-  const { spec } = record;
+  const { spec, links } = record;
   state.netns.add(spec.id);
   // Before the links are made, which take it from here.
   state.sysctl(spec.id, 'net/ipv6/conf/default/disable_ipv6', '1');
@@ -231,8 +239,9 @@ function planSandbox(
   state.link(loopback(spec.id));
   spec.attachments.forEach((attachment, index) => {
     const network = view.networks.get(attachment.networkId);
-    const port = { place: 'fabric', name: portName(spec.id, index) } as const;
-    const inner = { place: spec.id, name: `eth${index}` };
+    const number = links.networks[index]!;
+    const port = { place: 'fabric', name: portName(spec.id, number) } as const;
+    const inner = { place: spec.id, name: innerName(number) };
     if (!network) return void kept.add(linkKey(port)).add(linkKey(inner));
     planVeth(
       state,
@@ -242,8 +251,8 @@ function planSandbox(
     );
     state.address(spec.id, inner.name, attachment.address);
   });
-  if (record.gateway) planGateway(state, spec, record.gateway, facts, sourceOf(spec, view));
-  planReturnPaths(state, spec, view);
+  if (record.gateway) planGateway(state, record, record.gateway, facts, sourceOf(record, view));
+  planReturnPaths(state, record, view);
 }
 
 const loopback = (place: Place): Link => ({
@@ -253,12 +262,12 @@ const loopback = (place: Place): Link => ({
 
 function planGateway(
   state: StateBuilder,
-  spec: SandboxSpec,
+  { spec, links }: SandboxRecord,
   address: InterfaceAddress,
   facts: Facts,
   source: Ipv4 | undefined,
 ): void {
-  const link = gatewayLinkName(spec.attachments.length);
+  const link = innerName(links.gateway);
   const mac = gatewayMac(spec.id);
   planVeth(
     state,

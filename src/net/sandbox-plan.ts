@@ -14,7 +14,7 @@ import type { NetworkView } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { portKey } from './nft-plan.ts';
 import type { SandboxSpec } from './network.ts';
-import type { SandboxRecord } from './plan.ts';
+import type { LinkNumbers, SandboxRecord } from './plan.ts';
 
 /** Linux's default range of ephemeral ports, from which Docker takes host ports that were left open. */
 const EPHEMERAL = { first: 32768, last: 60999 };
@@ -41,7 +41,24 @@ export function planRecord(spec: SandboxSpec, context: SandboxContext): SandboxR
     spec,
     gateway: spec.internal ? undefined : (context.before?.gateway ?? freeAddress(context)),
     hostPorts: hostPorts(spec, context),
+    links: linkNumbers(spec, context.before),
   };
+}
+
+/** A network that comes takes the lowest number that is free; the gateway link comes last, the first time. */
+function linkNumbers(spec: SandboxSpec, before: SandboxRecord | undefined): LinkNumbers {
+  const kept = new Map(before?.spec.attachments.map((a, i) => [a.networkId, before.links.networks[i]!]));
+  const gateway = before?.gateway && before.links.gateway;
+  const used = new Set(gateway === undefined ? [] : [gateway]);
+  for (const { networkId } of spec.attachments) if (kept.has(networkId)) used.add(kept.get(networkId)!);
+  const next = (): number => {
+    let n = 0;
+    while (used.has(n)) n++;
+    used.add(n);
+    return n;
+  };
+  const networks = spec.attachments.map(({ networkId }) => kept.get(networkId) ?? next());
+  return { networks, gateway: gateway ?? next() };
 }
 
 function freeAddress({ gateway, others, taken }: SandboxContext): InterfaceAddress {

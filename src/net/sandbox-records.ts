@@ -33,6 +33,7 @@ const record = z.object({
   }),
   gateway: branded<InterfaceAddress>().optional(),
   hostPorts: z.array(port),
+  links: z.object({ networks: z.array(z.number()), gateway: z.number() }),
 });
 
 export class SandboxRecords {

@@ -16,8 +16,9 @@
 import { addressOf, ipToInt, range } from '../kit/cidr.ts';
 import type { Cidr, Ipv4, NetworkId, ServiceId } from '../model/ids.ts';
 import { type NetworkItem, type NetworkView, RESOLVER } from '../model/network-view.ts';
-import { gatewayLinkName } from './link-names.ts';
+import { innerName } from './link-names.ts';
 import type { SandboxSpec } from './network.ts';
+import type { SandboxRecord } from './plan.ts';
 import { type NftTable, vipKey } from './nft-plan.ts';
 import type { BaseChain, Entrance, Rule, ServiceVip, StateBuilder } from './state.ts';
 
@@ -58,8 +59,11 @@ interface Entries {
   readonly nodes: readonly (Entrance & { readonly address: Ipv4 })[];
 }
 
+/** What of a sandbox its table follows from. */
+export type TableRecord = Pick<SandboxRecord, 'spec' | 'links'>;
+
 /** Undefined for a sandbox whose service does not keep its clients' addresses. */
-function entriesOf(spec: SandboxSpec, view: NetworkView): Entries | undefined {
+function entriesOf({ spec, links }: TableRecord, view: NetworkView): Entries | undefined {
   if (!spec.serviceId || !view.services.get(spec.serviceId)?.preserveClientIp) return undefined;
   const index = spec.attachments.findIndex((a) => view.networks.get(a.networkId)?.ingress);
   const network = view.networks.get(spec.attachments[index]?.networkId as NetworkId);
@@ -72,7 +76,9 @@ function entriesOf(spec: SandboxSpec, view: NetworkView): Entries | undefined {
     .map(({ address, mac }) => ({ address, mac, mark: markOf(address, network) }))
     .sort((a, b) => a.mark - b.mark);
   const { address } = spec.attachments[index]!;
-  return nodes.length > 0 ? { link: `eth${index}`, address: addressOf(address), nodes } : undefined;
+  return nodes.length > 0
+    ? { link: innerName(links.networks[index]!), address: addressOf(address), nodes }
+    : undefined;
 }
 
 const FIRST_MARK = 0x45_0000;
@@ -141,7 +147,8 @@ export function rotationOf(view: NetworkView): Rotation {
 const standsOn = (spec: SandboxSpec, view: NetworkView): ReadonlySet<NetworkId> =>
   new Set(spec.attachments.map((a) => a.networkId).filter((id) => view.networks.get(id)?.ingress === false));
 
-export function planSandboxTable(spec: SandboxSpec, view: NetworkView, rotation: Rotation): NftTable {
+export function planSandboxTable(record: TableRecord, view: NetworkView, rotation: Rotation): NftTable {
+  const { spec, links } = record;
   const networks = standsOn(spec, view);
   const frontends = new Map<string, ServiceVip>();
   for (const service of networks.size > 0 ? view.services.values() : [])
@@ -152,17 +159,15 @@ export function planSandboxTable(spec: SandboxSpec, view: NetworkView, rotation:
     }
   return {
     kind: 'sandbox',
-    bases: basesOf(
-      entriesOf(spec, view),
-      spec.internal ? undefined : gatewayLinkName(spec.attachments.length),
-    ),
+    bases: basesOf(entriesOf(record, view), spec.internal ? undefined : innerName(links.gateway)),
     frontends,
   };
 }
 
 /** For each node's entrance a table with the way back through it, and the rule that leads marked packets there. */
-export function planReturnPaths(state: StateBuilder, spec: SandboxSpec, view: NetworkView): void {
-  const entries = entriesOf(spec, view);
+export function planReturnPaths(state: StateBuilder, record: TableRecord, view: NetworkView): void {
+  const { spec } = record;
+  const entries = entriesOf(record, view);
   for (const { address, mark } of entries?.nodes ?? []) {
     state.route({ place: spec.id, link: entries!.link, via: address, table: mark, source: undefined });
     state.markRule({ place: spec.id, mark });
@@ -170,7 +175,7 @@ export function planReturnPaths(state: StateBuilder, spec: SandboxSpec, view: Ne
 }
 
 /** Of what a container sends by its default route without saying from where; undefined: as the link has it. */
-export const sourceOf = (spec: SandboxSpec, view: NetworkView): Ipv4 | undefined =>
-  entriesOf(spec, view)?.address;
+export const sourceOf = (record: TableRecord, view: NetworkView): Ipv4 | undefined =>
+  entriesOf(record, view)?.address;
 
 export const isReturnMark = (mark: number): boolean => mark >= FIRST_MARK;

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import type { ContainerId, Ipv4, Mac, NodeId, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import type { Availability, GenericResource, NodeRole, PortSpec } from '../model/spec.ts';
+import type { WantedStand } from '../model/standalone.ts';
 import { TASK_STATES } from '../model/task-state.ts';
 import { walkAnswer, walkStarts } from './explain.ts';
 import type { Item, LogRecord, LogRequest, ManagerAddress, ToAgent, ToManager } from './messages.ts';
@@ -161,12 +162,11 @@ export interface ManagerJoinAnswer {
   readonly secretsKey: string;
 }
 
-/** A container that was started by hand on the caller's node wants to stand on overlay networks. */
+/** A container that was started by hand on the caller's node wants to stand on an overlay network. */
 export interface AttachRequest {
   readonly containerId: ContainerId;
   readonly name: string;
-  /** By name or id. */
-  readonly networks: readonly { readonly target: string; readonly aliases: readonly string[] }[];
+  readonly network: WantedStand;
 }
 
 const nothing = z.object({});
@@ -213,7 +213,11 @@ export const METHODS = {
     z.object({
       containerId: id<ContainerId>(),
       name: id<string>(),
-      networks: z.array(z.object({ target: id<string>(), aliases: z.array(id<string>()).max(100) })).max(100),
+      network: z.object({
+        target: id<string>(),
+        aliases: z.array(id<string>()).max(100),
+        address: id<Ipv4>().optional(),
+      }),
     }),
     z.object({ taskId: id<TaskId>() }),
     SLOW,

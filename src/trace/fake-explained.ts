@@ -5,8 +5,9 @@ import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
 import { type EndpointItem, endpointKey, type NetworkView } from '../model/network-view.ts';
 import type { Protocol } from '../model/spec.ts';
-import { containerId, endpoint, macFor } from '../net/builders.ts';
+import { containerId, endpoint, freshLinks, macFor } from '../net/builders.ts';
 import { type Case, CASES, facts } from '../net/cases.ts';
+import type { SandboxSpec } from '../net/network.ts';
 import { planNode, type SandboxRecord } from '../net/plan.ts';
 import { OPENING_SIZE, walkAnswer, walkStarts, type WalkStart } from '../rpc/explain.ts';
 import { type AskNode, explain, type Explanation, type Journey } from './explain.ts';
@@ -109,8 +110,8 @@ function missing(view: NetworkView, sandboxes: readonly SandboxRecord[]): readon
   );
 }
 
-const record = (stands: readonly EndpointItem[], n: number, view: NetworkView): SandboxRecord => ({
-  spec: {
+function record(stands: readonly EndpointItem[], n: number, view: NetworkView): SandboxRecord {
+  const spec: SandboxSpec = {
     id: containerId(n),
     serviceId: stands.find(({ serviceId }) => serviceId)?.serviceId,
     dnsServers: [],
@@ -121,10 +122,10 @@ const record = (stands: readonly EndpointItem[], n: number, view: NetworkView): 
     })),
     hostPorts: [],
     internal: false,
-  },
-  gateway: interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16),
-  hostPorts: [],
-});
+  };
+  const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
+  return { spec, gateway, hostPorts: [], links: freshLinks(spec) };
+}
 
 // ---- what tests ask of it
 

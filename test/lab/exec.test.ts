@@ -112,6 +112,69 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.equal((await ok('node1', 'ps', '-aq', '--filter', 'is-task=false')).trim(), '', 'nothing stays');
   });
 
+  test('docker network connect and disconnect: names, addresses and links come and go while it runs, and for later', async () => {
+    const inside = (node: string, name: string, script: string) => on(node, 'exec', name, 'sh', '-c', script);
+    const networks = async () => {
+      const json = await ok('node2', 'inspect', '-f', '{{json .NetworkSettings.Networks}}', 'joined');
+      const shown = JSON.parse(json) as Record<string, { IPAddress: string }>;
+      return Object.entries(shown).map(([name, { IPAddress }]) => (name === 'second' ? IPAddress : name));
+    };
+    const links = async () => (await inside('node2', 'joined', 'ls /sys/class/net')).stdout.trim();
+    await ok(
+      'node1',
+      ...['network', 'create', '-d', 'overlay', '--attachable', '--subnet', '10.77.0.0/24', 'second'],
+    );
+    const two = ['--network', 'mynet', '--network', 'name=second,alias=pal,ip=10.77.0.20'];
+    await ok('node1', 'run', '-d', '--name', 'peer', ...two, IMAGE);
+    await ok('node2', 'run', '-d', '--name', 'joined', '--network', 'mynet', IMAGE);
+    const connect = ['network', 'connect', '--alias', 'buddy', '--ip', '10.77.0.30', 'second'];
+    await ok('node2', ...connect, 'joined');
+    assert.deepEqual([await networks(), await links()], [['mynet', '10.77.0.30'], 'eth0\neth1\neth2\nlo']);
+    // Each node hears of the other's containers a moment after their start.
+    const reaches = (node: string, from: string, ...hosts: readonly string[]) =>
+      until(
+        `${from} reaches ${hosts.join()}`,
+        async () => {
+          const script = hosts.map((host) => `timeout 2 wget -qO- http://${host}/`).join(' && ');
+          const { code, stderr } = await inside(node, from, script);
+          return code === 0 || `exit ${code} ${stderr}`;
+        },
+        { timeoutMs: 15_000 },
+      );
+    await reaches('node1', 'peer', 'buddy', '10.77.0.30');
+    await reaches('node2', 'joined', 'pal', 'peer', '10.77.0.20', 'web');
+    assert.match(
+      (await on('node2', ...connect, 'joined')).stderr,
+      /joined is already attached to network second/,
+    );
+    const refusals = [
+      [['network', 'connect', 'closed', 'joined'], /network closed not manually attachable/],
+      [['network', 'connect', 'nosuch', 'joined'], /network nosuch not found/],
+      [['network', 'connect', 'second', 'nosuch'], /No such container: nosuch/],
+      [['network', 'connect', 'second', await taskOn('node2')], /belongs to a task/],
+      [['network', 'disconnect', 'closed', 'joined'], /is not connected to the network closed/],
+      [['run', '--rm', '--network', 'second', '--ip', '10.77.0.20', IMAGE], /Address already in use/],
+      [['run', '--rm', '--network', 'second', '--ip', '10.78.0.1', IMAGE], /no configured subnet contains/],
+    ] as const;
+    for (const [args, words] of refusals) assert.match((await on('node2', ...args)).stderr, words);
+
+    await ok('node2', 'network', 'disconnect', 'mynet', 'joined');
+    assert.deepEqual([await networks(), await links()], [['10.77.0.30'], 'eth1\neth2\nlo']);
+    assert.notEqual((await inside('node2', 'joined', 'timeout 1 wget -qO- http://web/')).code, 0);
+    await ok('node2', 'stop', '-t', '0', 'joined');
+    await ok('node2', 'network', 'connect', 'mynet', 'joined');
+    await ok('node2', 'start', 'joined');
+    assert.deepEqual(await networks(), ['mynet', '10.77.0.30'], 'the same address, though just given back');
+    await reaches('node2', 'joined', 'web', 'pal');
+    await ok('node2', 'network', 'disconnect', '-f', 'second', 'joined');
+    const gone = async () => (await inside('node1', 'peer', 'timeout 1 wget -qO- http://buddy/')).code !== 0;
+    await until('nobody answers to its name', async () => (await gone()) || 'it does', { timeoutMs: 5_000 });
+    await ok('node2', 'rm', '-f', 'joined');
+    await ok('node1', 'rm', '-f', 'peer');
+    const removed = async () => (await on('node1', 'network', 'rm', 'second')).code === 0 || 'in use';
+    await until('nobody is on it', removed, { timeoutMs: 5_000 });
+  });
+
   test('it survives kill -9 of its skeind, and a reboot ends it as in Docker', async () => {
     const flags = ['--network', 'mynet', '--name', 'bg', '-p', '8099:80'];
     await ok('node2', 'run', '-d', ...flags, IMAGE);

@@ -3,5 +3,10 @@ import { ADDRESS, TwoNodes } from './two-nodes.ts';
 
 networkContract('kernel', async () => {
   const lab = new TwoNodes();
-  return { network: await lab.open('a'), address: ADDRESS.a, close: () => lab.close() };
+  const network = await lab.open('a');
+  const links = async (id: string) => {
+    const sandbox = (await network.attached()).find(({ spec }) => spec.id === id)!;
+    return lab.addresses(sandbox.netnsPath);
+  };
+  return { network, address: ADDRESS.a, links, close: () => lab.close() };
 });

@@ -74,6 +74,16 @@ export class TwoNodes {
     return join(this.folder, `run-${host}`);
   }
 
+  /** `eth0 192.0.2.4` of each link but lo, sorted. */
+  addresses(netns: string): string[] {
+    const shown = execFileSync('nsenter', [`--net=${netns}`, 'ip', '-4', '-br', 'addr'], {
+      encoding: 'utf8',
+    });
+    const lines = [...shown.matchAll(/^(\S+?)(?:@\S+)? +\S+ +([\d.]+)\/\d+/gm)];
+    const named = lines.map(([, link, address]) => `${link} ${address}`);
+    return named.filter((line) => !line.startsWith('lo ')).sort();
+  }
+
   fabric(host: Host): string {
     return join(this.runRoot(host), 'netns', 'fabric');
   }

@@ -136,6 +136,15 @@ const mountJson = ({ type, name, source, target, readOnly, propagation }: MountP
   Propagation: propagation,
 });
 
+const endpointId = ({ networkId, address }: ContainerNetwork): string =>
+  createHash('sha256').update(`endpoint ${networkId} ${address}`).digest('hex');
+
+/** Of a user's own container that does not run: where it will stand. */
+export const networksToCome = (container: ContainerInfo): readonly ContainerNetwork[] =>
+  (ownSpec(container)?.network.networks ?? []).map(({ target, aliases }) => ({
+    ...{ name: target, aliases, networkId: '', address: '', mac: '', gateway: '' },
+  }));
+
 const networksJson = (networks: readonly ContainerNetwork[]): Record<string, object> =>
   Object.fromEntries(
     networks.map((network) => {
@@ -143,13 +152,11 @@ const networksJson = (networks: readonly ContainerNetwork[]): Record<string, obj
       return [
         network.name,
         {
-          IPAMConfig: { IPv4Address: address },
+          IPAMConfig: address ? { IPv4Address: address } : null,
           Links: null,
           Aliases: network.aliases.length > 0 ? network.aliases : null,
           NetworkID: network.networkId,
-          EndpointID: createHash('sha256')
-            .update(`endpoint ${network.networkId} ${network.address}`)
-            .digest('hex'),
+          EndpointID: network.networkId && endpointId(network),
           Gateway: network.gateway,
           IPAddress: address,
           IPPrefixLen: Number(length),

@@ -3,11 +3,12 @@
  * as it says anything but its default: nothing a user asked for is silently left out.
  */
 import type { z } from 'zod';
+import { parseIpv4 } from '../../kit/cidr.ts';
 import { logPolicy } from '../../model/log-driver.ts';
 import type { LogDriverSpec, MountSpec, PortSpec } from '../../model/spec.ts';
-import type { StandaloneNetwork, StandaloneSpec } from '../../model/standalone.ts';
+import type { StandaloneNetwork, StandaloneSpec, WantedStand } from '../../model/standalone.ts';
 import { invalid, refused } from '../http-error.ts';
-import { type containerCreateBody, hostConfig } from '../schemas.ts';
+import { type containerCreateBody, type endpointSettings, hostConfig } from '../schemas.ts';
 
 type Body = z.infer<typeof containerCreateBody>;
 type Host = z.infer<typeof hostConfig>;
@@ -158,22 +159,33 @@ function loggingOf({ Type, Config }: NonNullable<Host['LogConfig']>): LogDriverS
 function networkOf({ NetworkingConfig }: Body, { NetworkMode }: Host): StandaloneNetwork {
   const endpoints = NetworkingConfig?.EndpointsConfig ?? {};
   const mode = NetworkMode ?? '';
-  if (mode === 'none') return { mode: 'none' };
+  if (mode === 'none') return { mode: 'none', networks: [] };
   if (mode === 'host' || mode.startsWith('container:'))
     throw refused(`skein does not serve --network ${mode}: containers have a network of their own`);
   const first = ['', 'default', 'bridge'].includes(mode) ? [] : [mode];
   const others = Object.keys(endpoints).filter((name) => !['default', 'bridge', ...first].includes(name));
   const targets = [...first, ...others];
   for (const [name, endpoint] of Object.entries(endpoints)) {
-    if (endpoint?.IPAMConfig?.IPv4Address || endpoint?.IPAMConfig?.IPv6Address)
-      throw refused(`skein chooses addresses itself; leave --ip out (network ${name})`);
-    if (endpoint?.MacAddress) throw refused(`skein chooses MAC addresses itself (network ${name})`);
-    if (endpoint?.Links?.length)
-      throw refused('skein does not serve --link; use the name of the other container');
+    if (['default', 'bridge'].includes(name) && endpoint?.IPAMConfig?.IPv4Address)
+      throw invalid(
+        'user specified IP address is supported only when connecting to networks with user configured subnets',
+      );
   }
-  if (targets.length === 0) return { mode: 'bridge' };
-  const networks = targets.map((target) => ({ target, aliases: endpoints[target]?.Aliases ?? [] }));
-  return { mode: 'overlay', networks };
+  if (targets.length === 0) return { mode: 'bridge', networks: [] };
+  return { mode: 'overlay', networks: targets.map((target) => wantedStand(target, endpoints[target])) };
+}
+
+type Endpoint = z.infer<typeof endpointSettings>;
+
+/** Of `docker run --network` and `docker network connect`. */
+export function wantedStand(target: string, endpoint: Endpoint | null | undefined): WantedStand {
+  const { IPAMConfig, MacAddress, Links, Aliases } = endpoint ?? {};
+  if (IPAMConfig?.IPv6Address) throw refused('skein has no IPv6 on networks; leave --ip6 out');
+  if (IPAMConfig?.LinkLocalIPs?.length) throw refused('skein does not serve --link-local-ip');
+  if (MacAddress) throw refused(`skein chooses MAC addresses itself (network ${target})`);
+  if (Links?.length) throw refused('skein does not serve --link; use the name of the other container');
+  const address = IPAMConfig?.IPv4Address;
+  return { target, aliases: Aliases ?? [], ...(address && { address: parseIpv4(address) }) };
 }
 
 function portsOf({ PortBindings, PublishAllPorts }: Host): PortSpec[] {

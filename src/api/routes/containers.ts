@@ -5,6 +5,7 @@ import {
   containerJson,
   containerSummary,
   exposedPorts,
+  networksToCome,
   stateOf,
 } from '../convert/container.ts';
 import { familiarTag } from '../convert/image.ts';
@@ -60,10 +61,13 @@ function imageIndex(images: readonly ImageInfo[]): (reference: string) => ImageI
   };
 }
 
+const isUp = ({ status }: ContainerInfo): boolean => status === 'running' || status === 'paused';
+
 async function networksOf(
   request: ApiRequest,
   container: ContainerInfo,
 ): Promise<readonly ContainerNetwork[]> {
+  if (!isUp(container) && container.config.restartable) return networksToCome(container);
   const own = await request.backends.engine.containerNetworks?.(container.id);
   if (own) return own;
   const view = request.backends.cluster()?.view;
@@ -157,7 +161,7 @@ async function list(request: ApiRequest): Promise<Answer> {
   const all =
     request.flag('all') || limit > 0 || filters.has('status') || filters.has('exited') || since || before;
   const chosen = [...(await engine.containers())]
-    .filter((c) => all || c.status === 'running' || c.status === 'paused')
+    .filter((c) => all || isUp(c))
     .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
     .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
   const portsOf = await engine.ports?.();

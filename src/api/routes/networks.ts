@@ -7,13 +7,15 @@ import {
   peersJson,
   servicesJson,
 } from '../convert/network.ts';
+import { wantedStand } from '../convert/new-container.ts';
+import type { EngineBackend } from '../backend.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
-import { SkeinError } from '../../model/errors.ts';
+import type { NetworkItem } from '../../model/network-view.ts';
 import type { Network } from '../../model/objects.ts';
 import { invalid, notFound, refused } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { networkRequest, networkSpec } from '../schemas.ts';
+import { connectBody, disconnectBody, networkRequest, networkSpec } from '../schemas.ts';
 import { oneOf } from './nodes.ts';
 
 const FILTERS = ['driver', 'id', 'label', 'name', 'scope', 'type', 'dangling'];
@@ -80,14 +82,18 @@ async function inspect(request: ApiRequest): Promise<Answer> {
 
 async function inspectLocal(request: ApiRequest, ref: string): Promise<object> {
   const { engine } = request.backends;
-  const found = ((await engine.networks?.()) ?? []).filter(
-    (item) => item.name === ref || item.networkId.startsWith(ref),
-  );
-  const item = found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
+  const item = await localNetwork(engine, ref);
   if (!item) throw notFound(`network ${ref} not found`);
   const local = await engine.networkContainers(item.networkId);
   const containers = containersJson(item.networkId, local, [], undefined);
   return { ...localNetworkJson(item), Containers: Object.keys(containers).length > 0 ? containers : null };
+}
+
+async function localNetwork(engine: EngineBackend, ref: string): Promise<NetworkItem | undefined> {
+  const found = ((await engine.networks?.()) ?? []).filter(
+    (item) => item.name === ref || item.networkId.startsWith(ref),
+  );
+  return found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
 }
 
 async function create(request: ApiRequest): Promise<Answer> {
@@ -114,12 +120,28 @@ function prune(request: ApiRequest): Answer {
   return json({ NetworksDeleted: null });
 }
 
-function connect(request: ApiRequest): never {
-  const { name } = { name: request.param('id') };
-  throw new SkeinError(
-    'unimplemented',
-    `skein does not connect single containers to network ${name} yet; give the network to the service (docker service update --network-add)`,
-  );
+/** The network's name, as far as it can be known here: a worker knows those that its containers stand on. */
+async function targetOf(request: ApiRequest): Promise<string> {
+  const ref = request.param('id');
+  const cluster = request.backends.cluster();
+  if (cluster) return cluster.network(ref).spec.Name;
+  return (await localNetwork(request.backends.engine, ref))?.name ?? ref;
+}
+
+async function connect(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const { Container, EndpointConfig } = await request.json(connectBody);
+  const container = await engine.container(Container);
+  await engine.control.connect(container, wantedStand(await targetOf(request), EndpointConfig));
+  return empty();
+}
+
+async function disconnect(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const { Container, Force } = await request.json(disconnectBody);
+  const container = await engine.container(Container);
+  await engine.control.disconnect(container, await targetOf(request), Force ?? false);
+  return empty();
 }
 
 export const networkRoutes: readonly Route[] = [
@@ -133,6 +155,11 @@ export const networkRoutes: readonly Route[] = [
   },
   { method: 'GET', path: '/networks/{id}', handler: inspect },
   { method: 'DELETE', path: '/networks/{id}', handler: remove },
-  { method: 'POST', path: '/networks/{id}/connect', handler: connect, note: 'Refused in words.' },
-  { method: 'POST', path: '/networks/{id}/disconnect', handler: connect, note: 'Refused in words.' },
+  {
+    method: 'POST',
+    path: '/networks/{id}/connect',
+    handler: connect,
+    note: 'Containers of a user’s own, on attachable networks; with aliases and an IPv4 address.',
+  },
+  { method: 'POST', path: '/networks/{id}/disconnect', handler: disconnect },
 ];

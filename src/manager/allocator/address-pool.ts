@@ -9,6 +9,8 @@ import { intToIp, ipToInt, range } from '../../kit/cidr.ts';
 
 export const QUARANTINE_MS = 60_000;
 
+const NOBODY: ReadonlySet<string> = new Set();
+
 export class AddressPool {
   readonly #first: number;
   readonly #last: number;
@@ -64,6 +66,14 @@ export class AddressPool {
       return intToIp(address);
     }
     return undefined;
+  }
+
+  /**
+   * Whether an address that is asked for by name can be had, and by whom it is held where not. Quarantine is no
+   * hindrance: who names an address has had it before, or knows whose it was.
+   */
+  holders(ip: Ipv4): ReadonlySet<string> {
+    return this.#used.get(ipToInt(ip)) ?? NOBODY;
   }
 
   /** When the next address leaves quarantine. */

@@ -7,8 +7,8 @@
  * Cost: one look-up an object that asks; a network's creation looks at all networks.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { interfaceAddress, prefixLength } from '../../kit/cidr.ts';
-import type { InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.ts';
+import { interfaceAddress, ipToInt, prefixLength } from '../../kit/cidr.ts';
+import type { InterfaceAddress, Ipv4, Mac, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.ts';
 import type { Attachment, Node, Service, ServiceEndpoint, Task, VirtualIp } from '../../model/objects.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
@@ -188,12 +188,36 @@ function allocateTask(draft: Draft, task: Task): void {
   const why = taskObstacle(draft, task);
   if (why) return refuse(draft, task, why);
   const attachments: Attachment[] = [];
-  for (const { networkId, aliases } of taskNetworks(draft.view, task)) {
-    const at = address(draft, networkId);
+  for (const { networkId, aliases, wanted } of taskNetworks(draft.view, task)) {
+    const taken = wanted && obstacleTo(draft, networkId, wanted);
+    if (taken) return refuse(draft, task, taken);
+    const at = wanted ? named(draft, networkId, wanted) : address(draft, networkId);
     if (!at) return refuse(draft, task, exhausted(draft.view, networkId));
-    attachments.push({ networkId, address: at, mac: draft.ids.mac(), aliases });
+    attachments.push({ networkId, address: at, mac: wanted ? macOf(wanted) : draft.ids.mac(), aliases });
   }
   draft.steps.push({ kind: 'allocate-task', task, attachments });
+}
+
+/** Why nobody can have this address now. One that is being given back (a container that is started again) is near. */
+function obstacleTo(draft: Draft, networkId: NetworkId, ip: Ipv4): string | undefined {
+  const holders = [...(draft.book.pool(networkId)?.holders(ip) ?? [])];
+  const given = draft.addresses.get(networkId)?.has(ipToInt(ip)) ?? false;
+  if (holders.length === 0 && !given) return undefined;
+  const leaving = (id: string) => draft.view.get('task', id as TaskId)?.desiredState === 'remove';
+  return !given && holders.every(leaving) ? WAITING : `Address already in use (${ip})`;
+}
+
+/**
+ * An address that was asked for may come back at once, past its quarantine, and its neighbours remember whose MAC it
+ * had: it has the same one each time.
+ */
+const macOf = (ip: Ipv4): Mac =>
+  ['02', '42', ...ip.split('.').map((octet) => Number(octet).toString(16).padStart(2, '0'))].join(':') as Mac;
+
+function named(draft: Draft, networkId: NetworkId, ip: Ipv4): InterfaceAddress {
+  const taken = draft.addresses.get(networkId) ?? new Set();
+  draft.addresses.set(networkId, taken.add(ipToInt(ip)));
+  return interfaceAddress(ip, prefixLength(draft.view.get('network', networkId)!.state!.subnet));
 }
 
 function refuse(draft: Draft, task: Task, err: string): void {
@@ -236,11 +260,18 @@ function serviceObstacle(draft: Draft, service: Service): string {
   return full ? exhausted(draft.view, full) : WAITING;
 }
 
-function taskNetworks(view: View, task: Task): { networkId: NetworkId; aliases: readonly string[] }[] {
+interface WantedNetwork {
+  readonly networkId: NetworkId;
+  readonly aliases: readonly string[];
+  readonly wanted?: Ipv4 | undefined;
+}
+
+function taskNetworks(view: View, task: Task): WantedNetwork[] {
   const published = ingressPorts(task.endpointSpec.Ports).length > 0 && view.ingress;
-  const own = (task.spec.Networks ?? []).map(({ Target, Aliases }) => ({
+  const own = (task.spec.Networks ?? []).map(({ Target, Aliases, Addresses }) => ({
     networkId: Target as NetworkId,
     aliases: Aliases ?? [],
+    wanted: Addresses?.[0],
   }));
   return [...(published ? [{ networkId: view.ingress!.id, aliases: [] }] : []), ...own];
 }

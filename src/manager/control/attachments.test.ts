@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
-import type { ContainerId, NodeId } from '../../model/ids.ts';
+import type { ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
 import { QUARANTINE_MS } from '../allocator/address-pool.ts';
 import { TestCluster } from '../testing/cluster.ts';
 import { Attachments } from './attachments.ts';
@@ -21,13 +21,13 @@ async function cluster(t: TestContext) {
   const { store, view, clock } = c;
   const attachments = new Attachments({ store, view, clock, random: randomBytes });
   const signal = new AbortController().signal;
-  const attach = (...targets: string[]) =>
+  const attach = (target: string, address?: string) =>
     attachments.attach(
       NODE,
       {
         containerId: CONTAINER,
         name: 'shell',
-        networks: targets.map((target) => ({ target, aliases: ['debug'] })),
+        network: { target, aliases: ['debug'], address: address as Ipv4 | undefined },
       },
       signal,
     );
@@ -72,7 +72,7 @@ test('what is not attachable, or not there, is refused in Docker’s words, and 
     message:
       'Could not attach to network closed: rpc error: code = PermissionDenied desc = network closed not manually attachable',
   });
-  await assert.rejects(settled(attach('open', 'nosuch')), {
+  await assert.rejects(settled(attach('nosuch')), {
     code: 'not-found',
     message: 'network nosuch not found',
   });
@@ -93,6 +93,29 @@ test('a full network says so, and the stand does not stay', async (t) => {
   await c.run(2000);
   const up = [...c.view.all('task').values()].filter((task) => task.desiredState === 'running');
   assert.equal(up.length, hosts - 1);
+});
+
+test('an address asked for by name: given, also again at once by who gave it back; refused where it is another’s', async (t) => {
+  const { c, attachments, attach, settled } = await cluster(t);
+  const subnet = c.control.network('open').state!.subnet.replace(/0\/24$/, '');
+  const id = await settled(attach('open', `${subnet}77`));
+  assert.equal(c.view.get('task', id)!.attachments[0]!.address, `${subnet}77/24`);
+  for (const taken of [`${subnet}77`, `${subnet}1`])
+    await assert.rejects(settled(attach('open', taken)), {
+      message: `Could not attach to network: Address already in use (${taken})`,
+    });
+  for (const outside of ['192.0.2.7', `${subnet}0`, `${subnet}255`])
+    await assert.rejects(settled(attach('open', outside)), {
+      code: 'invalid-argument',
+      message: `invalid endpoint settings:\nno configured subnet contains IP address ${outside}`,
+    });
+  await assert.rejects(settled(attach('open', 'x')), { code: 'invalid-argument' });
+  const { mac } = c.view.get('task', id)!.attachments[0]!;
+  // A restart: given back and asked for again in one breath, while its neighbours remember its MAC.
+  await attachments.detach(NODE, id);
+  const again = await settled(attach('open', `${subnet}77`));
+  assert.equal(c.view.get('task', again)!.attachments[0]!.address, `${subnet}77/24`);
+  assert.equal(c.view.get('task', again)!.attachments[0]!.mac, mac);
 });
 
 test('a node that is removed takes its stands with it', async (t) => {

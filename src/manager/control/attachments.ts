@@ -1,12 +1,22 @@
 /**
  * Stands on attachable networks for containers that a user started by hand (`docker run --network`): as in Swarm, a
- * task of no service, fixed to its node, that runs nothing. The allocator gives it addresses, the dispatcher tells its
- * node; when the container ends, the node gives it back, and the reaper deletes it after its addresses' quarantine.
+ * task of no service for each, fixed to its node, that runs nothing. The allocator gives it an address, the dispatcher
+ * tells its node; when the container ends or is disconnected, the node gives it back, and the reaper deletes it after
+ * its address's quarantine.
  */
+import { ipToInt, parseIpv4, range } from '../../kit/cidr.ts';
 import { timestamp, type Clock } from '../../kit/clock.ts';
 import { SkeinError } from '../../model/errors.ts';
-import { newId, type NodeId, type RandomBytes, type ServiceId, type TaskId } from '../../model/ids.ts';
+import {
+  type Ipv4,
+  newId,
+  type NodeId,
+  type RandomBytes,
+  type ServiceId,
+  type TaskId,
+} from '../../model/ids.ts';
 import type { Network } from '../../model/objects.ts';
+import type { NetworkAttachmentSpec } from '../../model/spec.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { AttachRequest } from '../../rpc/methods.ts';
 import type { Draft, Store } from '../../store/store.ts';
@@ -32,15 +42,19 @@ export class Attachments {
     this.#options = options;
   }
 
-  /** Resolves when the stand has its addresses and its node is being told. */
+  /** Resolves when the stand has its address and its node is being told. */
   async attach(nodeId: NodeId, request: AttachRequest, signal: AbortSignal): Promise<TaskId> {
     const { store, random } = this.#options;
-    const networks = request.networks.map(({ target, aliases }) => ({
-      Target: this.#attachable(target).id as string,
+    const { target, aliases, address } = request.network;
+    const network = this.#attachable(target);
+    if (address) checkAddress(network, address);
+    const stand: NetworkAttachmentSpec = {
+      Target: network.id,
       Aliases: [...new Set([request.name, request.containerId.slice(0, 12), ...aliases])],
-    }));
+      ...(address && { Addresses: [address] }),
+    };
     const id = newId<TaskId>(random);
-    const object = this.#task(id, nodeId, request, networks);
+    const object = this.#task(id, nodeId, request, stand);
     await store.transact([{ op: 'create', kind: 'task', object }]);
     try {
       await this.#assigned(id, AbortSignal.any([signal, AbortSignal.timeout(ASSIGN_MS)]));
@@ -81,7 +95,7 @@ export class Attachments {
     id: TaskId,
     nodeId: NodeId,
     { containerId, name }: AttachRequest,
-    networks: { Target: string; Aliases: string[] }[],
+    stand: NetworkAttachmentSpec,
   ): Draft<'task'> {
     return {
       id,
@@ -92,7 +106,7 @@ export class Attachments {
         Runtime: ATTACHMENT,
         ContainerSpec: { Image: '' },
         NetworkAttachmentSpec: { ContainerID: containerId, ContainerName: name },
-        Networks: networks,
+        Networks: [stand],
       },
       specVersion: 0,
       serviceName: '',
@@ -135,4 +149,16 @@ export class Attachments {
       look();
     });
   }
+}
+
+/** In Docker's words. What the address is for (the gateway, another container) is the allocator's to say. */
+function checkAddress({ state }: Network, address: Ipv4): void {
+  if (!state) return;
+  const { first, last } = range(state.subnet);
+  const n = ipToInt(parseIpv4(address));
+  if (n <= first || n >= last)
+    throw new SkeinError(
+      'invalid-argument',
+      `invalid endpoint settings:\nno configured subnet contains IP address ${address}`,
+    );
 }
