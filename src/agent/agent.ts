@@ -26,6 +26,7 @@ import { followContainers } from './follow-containers.ts';
 import { DEFAULT_POLICY, diskOf, ImageCollector } from './image-collector.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
+import { PLATFORM } from './node-facts.ts';
 import type { PayloadStore } from './payload-store.ts';
 import { Reporter, type StatusSink } from './reporter.ts';
 import { SteeringLoop } from './steering-loop.ts';
@@ -122,7 +123,7 @@ export class Agent {
       files: new TaskFiles(dataRoot),
       payloads,
       hash,
-      node: () => ({ id: assignments.networkView()?.self?.nodeId, hostname }),
+      node: () => ({ id: assignments.networkView()?.self?.nodeId, hostname, platform: PLATFORM }),
       resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
       clock,
       log,

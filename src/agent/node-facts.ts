@@ -25,10 +25,13 @@ const PLUGINS = [
 
 const MACHINES: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64' };
 
+/** As uname has it, and Docker shows it. */
+export const PLATFORM = { architecture: MACHINES[process.arch] ?? process.arch, os: 'linux' } as const;
+
 export function describeNode(settings: NodeSettings): NodeDescription {
   return {
     hostname: settings.hostname,
-    platform: { architecture: MACHINES[process.arch] ?? process.arch, os: 'linux' },
+    platform: PLATFORM,
     resources: {
       nanoCpus: os.availableParallelism() * 1e9,
       memoryBytes: os.totalmem(),

@@ -27,7 +27,7 @@ const configRef = (id: string, target = id) => ({ ConfigID: id, ConfigName: id, 
 const files = (spec: Partial<ContainerSpec>, given: PayloadItems) =>
   payloadFiles(
     taskItem('t1', { spec: { ContainerSpec: { Image: 'i', ...spec } }, serviceLabels: { tier: 'front' } }),
-    { id: undefined, hostname: 'host1' },
+    { id: undefined, hostname: 'host1', platform: { architecture: 'x86_64', os: 'linux' } },
     given,
   ).map(({ content, ...rest }) => ({ ...rest, content: content.toString() }));
 
@@ -49,7 +49,7 @@ test('secrets lie below /run/secrets, configs below the root, each where its tar
 
 test('a template knows its task, its environment and the files beside it; nothing else is expanded', () => {
   const text =
-    '{{ .Service.Name }}.{{.Task.Slot}}@{{.Node.Hostname}} {{index .Service.Labels "tier"}} ' +
+    '{{ .Service.Name }}.{{.Task.Slot}}@{{.Node.Hostname}} {{.Node.Platform.OS}}/{{.Node.Platform.Architecture}} {{index .Service.Labels "tier"}} ' +
     '{{ env "A" }} {{ secret "key" }} {{ config "c" }}';
   const found = files(
     { Env: ['A=1'], Secrets: [secretRef('a', 'key')], Configs: [configRef('t'), configRef('c')] },
@@ -57,7 +57,7 @@ test('a template knows its task, its environment and the files beside it; nothin
   );
   assert.deepEqual(
     found.map((f) => f.content),
-    ['xyzzy', 'web.1@host1 front 1 xyzzy {{ not one }}', '{{ not one }}'],
+    ['xyzzy', 'web.1@host1 linux/x86_64 front 1 xyzzy {{ not one }}', '{{ not one }}'],
   );
 });
 

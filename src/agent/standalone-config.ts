@@ -4,9 +4,13 @@ import type { ContainerConfig } from '../containerd/runtime.ts';
 import type { ContainerId, ServiceId, TaskId } from '../model/ids.ts';
 import type { Attachment } from '../model/objects.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
+import type { NodeNames } from '../model/template.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import { fileContents } from './container-config.ts';
+
+/** Nothing of a container of a user's own is a template. */
+const NOWHERE: NodeNames = { id: undefined, hostname: '', platform: { architecture: '', os: '' } };
 
 const hostnameOf = (id: ContainerId, spec: StandaloneSpec): string => spec.hostname || id.slice(0, 12);
 
@@ -36,7 +40,7 @@ export const standaloneFiles = (
   attachments: readonly Attachment[],
   nodeResolvConf: string,
 ): Readonly<Record<string, string>> =>
-  fileContents(asTask(id, spec, attachments), { id: undefined, hostname: '' }, id, nodeResolvConf);
+  fileContents(asTask(id, spec, attachments), NOWHERE, id, nodeResolvConf);
 
 export const standaloneSandbox = (
   id: ContainerId,

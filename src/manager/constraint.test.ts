@@ -17,6 +17,9 @@ const HELD = [
   'node.hostname==host-1',
   'node.role != manager',
   'node.ip == 192.0.2.1',
+  'node.ip == 192.0.2.0/24',
+  'node.ip == 0.0.0.0/0',
+  'node.ip != 198.51.100.0/24',
   'node.platform.os == linux',
   'node.platform.arch == x86_64',
   'node.platform.arch == amd64',
@@ -29,6 +32,8 @@ const HELD = [
 const BROKEN = [
   'node.id == n2',
   'node.role == manager',
+  'node.ip == 192.0.2.128/25',
+  'node.ip != 192.0.2.0/24',
   'node.platform.arch == arm64',
   'node.labels.zone != a',
   'node.labels.nosuch == x',
@@ -53,6 +58,8 @@ const REFUSED: [string, string][] = [
   ['== worker', "key '' is invalid"],
   ['node.role ==', "value '' is invalid"],
   ['node.role == a;b', "value 'a;b' is invalid"],
+  ['node.ip == 192.0.2.0/33', 'invalid CIDR address: 192.0.2.0/33'],
+  ['node.ip == node1', 'invalid CIDR address: node1'],
 ];
 for (const [text, message] of REFUSED)
   test(`refused: ${text}`, () => assert.throws(() => parseConstraint(text), { message }));

@@ -2,6 +2,7 @@
  * Placement constraints as users write them (`node.labels.zone == a`), parsed once and matched against nodes.
  * Called by control (validation), the scheduler and the orchestrator of global services.
  */
+import { contains, isIpv4, parseCidr } from '../kit/cidr.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Node } from '../model/objects.ts';
 
@@ -23,6 +24,7 @@ export function parseConstraint(text: string): Constraint {
   if (!KEY.test(key)) throw new SkeinError('invalid-argument', `key '${key}' is invalid`);
   if (value === '' || !VALUE.test(value))
     throw new SkeinError('invalid-argument', `value '${value}' is invalid`);
+  if (key.toLowerCase() === 'node.ip' && !isIpv4(value)) parseCidr(value);
   return { key, equal: operator === '==', value };
 }
 
@@ -57,11 +59,14 @@ export function nodeValue(node: Node, key: string): string | undefined {
 export function matches(node: Node, constraint: Constraint): boolean {
   const value = nodeValue(node, constraint.key);
   if (value === undefined) return false;
-  const isArch = constraint.key.toLowerCase() === 'node.platform.arch';
-  const same = isArch
-    ? architecture(value) === architecture(constraint.value)
-    : value.toLowerCase() === constraint.value.toLowerCase();
-  return same === constraint.equal;
+  return isValue(constraint.key.toLowerCase(), value, constraint.value) === constraint.equal;
+}
+
+/** Architectures have two names each; an address may be asked for by its network. */
+function isValue(key: string, has: string, wanted: string): boolean {
+  if (key === 'node.platform.arch') return architecture(has) === architecture(wanted);
+  if (key === 'node.ip' && wanted.includes('/')) return isIpv4(has) && contains(parseCidr(wanted), has);
+  return has.toLowerCase() === wanted.toLowerCase();
 }
 
 export const satisfies = (node: Node, constraints: readonly Constraint[]): boolean =>

@@ -2,13 +2,14 @@
 import { SkeinError } from './errors.ts';
 import type { NodeId, ServiceId, TaskId } from './ids.ts';
 import { slotName } from './names.ts';
-import type { Task } from './objects.ts';
+import type { NodeDescription, Task } from './objects.ts';
 
 type TemplateTask = Pick<Task, 'id' | 'serviceId' | 'serviceName' | 'serviceLabels' | 'slot' | 'nodeId'>;
 
 export interface NodeNames {
   readonly id: NodeId | undefined;
   readonly hostname: string;
+  readonly platform: NodeDescription['platform'];
 }
 
 const PLACEHOLDER = /\{\{\s*(.*?)\s*\}\}/gs;
@@ -31,6 +32,8 @@ export function expandTemplate(
     '.Service.Name': task.serviceName,
     '.Node.ID': node.id ?? '',
     '.Node.Hostname': node.hostname,
+    '.Node.Platform.Architecture': node.platform.architecture,
+    '.Node.Platform.OS': node.platform.os,
     '.Task.ID': task.id,
     '.Task.Name': `${slotName(task)}.${task.id}`,
     '.Task.Slot': task.slot === 0 ? (node.id ?? '') : String(task.slot),
@@ -44,7 +47,7 @@ export function expandTemplate(
     throw new SkeinError(
       'invalid-argument',
       `expanding template "${text}" failed: "${expression}" is none of .Service.ID, .Service.Name, .Service.Labels.KEY, ` +
-        '.Node.ID, .Node.Hostname, .Task.ID, .Task.Name, .Task.Slot',
+        '.Node.ID, .Node.Hostname, .Node.Platform.Architecture, .Node.Platform.OS, .Task.ID, .Task.Name, .Task.Slot',
     );
   });
 }
@@ -60,5 +63,5 @@ const NOBODY = {
 
 /** Throws where `expandTemplate` would for any task: so a service is refused before it has one. */
 export function checkTemplate(text: string): void {
-  expandTemplate(text, NOBODY, { id: undefined, hostname: '' });
+  expandTemplate(text, NOBODY, { id: undefined, hostname: '', platform: { architecture: '', os: '' } });
 }

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
 import type { Node, Service, Task } from '../../model/objects.ts';
 import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
+import { discrete, named } from '../../model/generic-resources.ts';
 import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
 import type { Step } from '../step.ts';
 import { planServices } from './plan.ts';
@@ -52,6 +53,19 @@ const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
 });
 const zone = (id: string, name: string, Availability: Availability = 'active'): Node =>
   node(id, { spec: { Labels: { zone: name }, Role: 'worker', Availability } });
+/** A node with so many GiB; a service, and a task, that reserve so many. */
+const sized = (id: string, gib: number): Node =>
+  node(id, {
+    description: {
+      ...node(id).description!,
+      resources: { nanoCpus: 2e9, memoryBytes: gib * 2 ** 30 },
+    },
+  });
+const holding = (gib: number) => ({
+  ContainerSpec: { Image: 'web:1' },
+  Resources: { Reservations: { MemoryBytes: gib * 2 ** 30 } },
+});
+const held = (gib: number): Partial<Task> => ({ spec: { ...holding(gib), Networks: [] } });
 const placement = (name: string) => ({ Constraints: [`node.labels.zone==${name}`] });
 const inZone = (name: string): Partial<ServiceSpec> => ({
   TaskTemplate: { ContainerSpec: { Image: 'web:1' }, Placement: placement(name) },
@@ -167,6 +181,56 @@ const CASES: [string, Case, string[]][] = [
     'the node lost the label that a constraint asks for: replaced when stopped',
     { spec: inZone('a'), nodes: [zone('n1', 'b'), zone('n2', 'a')], tasks: [task('a', placed('a'))] },
     ['shutdown a, start 1 ready v1'],
+  ],
+  [
+    'the node came back with less memory: the oldest stay, the others are replaced when stopped',
+    {
+      spec: { ...replicated(2), TaskTemplate: holding(3) },
+      nodes: [sized('n1', 4), node('n2')],
+      tasks: [task('a', held(3)), task('b', { ...held(3), slot: 2, createdAt: at(1) })],
+    },
+    ['shutdown b, start 2 ready v1'],
+  ],
+  [
+    'what another service has there counts too, what reserves nothing stays',
+    {
+      spec: { ...replicated(2), TaskTemplate: holding(3) },
+      nodes: [sized('n1', 4), node('n2')],
+      tasks: [
+        task('other', { ...held(2), serviceId: 'other' as never, createdAt: at(-1) }),
+        task('a', held(3)),
+        task('b', { slot: 2 }),
+      ],
+    },
+    ['shutdown a, start 1 ready v1'],
+  ],
+  [
+    'the node lost the GPU that it was given',
+    {
+      tasks: [
+        task('a', {
+          spec: {
+            ContainerSpec: { Image: 'web:1' },
+            Networks: [],
+            Resources: { Reservations: { GenericResources: [discrete('GPU', 1)] } },
+          },
+          genericResources: [named('GPU', 'UUID1')],
+        }),
+      ],
+    },
+    ['shutdown a, start 1 ready v1'],
+  ],
+  [
+    'global: on a node that is too small the task waits for room',
+    {
+      spec: { Mode: { Global: {} }, TaskTemplate: holding(3) },
+      nodes: [sized('n1', 2)],
+      tasks: [
+        task('a', { ...held(3), slot: 0, desiredState: 'shutdown' }),
+        task('b', { ...held(3), slot: 0, createdAt: at(1), status: status('pending') }),
+      ],
+    },
+    [],
   ],
   [
     'the same on a paused node: it keeps what it has',

@@ -12,6 +12,7 @@ import { parseConstraints, satisfies } from '../constraint.ts';
 import type { Plan, Step } from '../step.ts';
 import { type Ids, isDrained, isUp, isWanted, newTask } from '../task.ts';
 import { planUpdate } from '../updater/plan.ts';
+import { Overfull } from './overfull.ts';
 import { planGlobalJob, planReplicatedJob } from './job-plan.ts';
 import {
   type Context,
@@ -26,16 +27,17 @@ import {
 } from './slot-plan.ts';
 
 export function planServices(view: View, keys: Iterable<string>, now: number, ids: Ids): Plan {
-  const plans = [...keys].sort().map((key) => planService(view, key as ServiceId, now, ids));
+  const overfull = new Overfull(view);
+  const plans = [...keys].sort().map((key) => planService(view, key as ServiceId, { now, ids, overfull }));
   return { steps: plans.flatMap((plan) => plan.steps), wake: plans.flatMap((plan) => plan.wake) };
 }
 
-function planService(view: View, id: ServiceId, now: number, ids: Ids): Plan {
+function planService(view: View, id: ServiceId, rest: Pick<Context, 'now' | 'ids' | 'overfull'>): Plan {
   const service = view.get('service', id);
   const tasks = [...view.tasksOfService(id)];
   if (!service) return { steps: removeAll(tasks), wake: [] };
   const constraints = parseConstraints(service.spec.TaskTemplate.Placement?.Constraints);
-  const context = { view, service, constraints, now, ids };
+  const context = { ...rest, view, service, constraints };
   if (service.spec.Mode.Replicated) return planReplicated(context, tasks);
   if (service.spec.Mode.Global) return planGlobal(context, tasks);
   if (service.spec.Mode.ReplicatedJob) return planReplicatedJob(context, tasks);

@@ -9,6 +9,7 @@ import type { View } from '../../store/view.ts';
 import { type Constraint, satisfies } from '../constraint.ts';
 import { releaseAt, shouldRestart } from '../restart/plan.ts';
 import type { Plan, Step } from '../step.ts';
+import type { Overfull } from './overfull.ts';
 import {
   endedByItself,
   hasEnded,
@@ -30,6 +31,7 @@ export interface Context {
   readonly service: Service;
   /** Of the service's placement, parsed once for all its tasks. */
   readonly constraints: readonly Constraint[];
+  readonly overfull: Overfull;
   readonly now: number;
   readonly ids: Ids;
 }
@@ -66,13 +68,14 @@ export const startsFirst = (service: Service): boolean => {
 };
 
 /**
- * Its node is drained, or satisfies the constraints no more: somebody changed its labels. A paused node keeps what it
+ * Its node is drained, satisfies the constraints no more (somebody changed its labels), or has become too small for all
+ * that it runs. A paused node keeps what it
  * has, as in Docker; an outdated task is the updater's, however many there are.
  */
-function mustLeave({ view, service, constraints }: Context, task: Task): boolean {
+function mustLeave({ view, service, constraints, overfull }: Context, task: Task): boolean {
   const node = nodeOf(view, task);
   if (node === undefined || node.spec.Availability === 'pause') return false;
-  if (isDrained(node)) return true;
+  if (isDrained(node) || overfull.has(task, node)) return true;
   return !satisfies(node, constraints) && !isOutdated(task, service, node);
 }
 
