@@ -196,7 +196,8 @@ export async function keepRenewed(options: RenewalOptions): Promise<void> {
     if (signal.aborted || clock.now() < due) continue;
     try {
       const fresh = await options.renew();
-      due = renewalTime(fresh.credentials.certificate, random);
+      // Not sooner than this, be it by a manager whose clock stands far behind.
+      due = Math.max(renewalTime(fresh.credentials.certificate, random), clock.now() + RETRY_MS);
       log.info('certificate renewed', { due: new Date(due).toISOString() });
     } catch (error) {
       log.warn('cannot renew the certificate, will try again', { err: error });

@@ -219,7 +219,15 @@ const swarmSpecObject = z.object({
     })
     .default({}),
   Dispatcher: z.object({ HeartbeatPeriod: opt(int) }).default({}),
-  CAConfig: z.object({ NodeCertExpiry: opt(int), ForceRotate: opt(int) }).default({}),
+  CAConfig: z
+    .object({
+      NodeCertExpiry: opt(int),
+      ForceRotate: opt(int),
+      SigningCACert: opt(text),
+      SigningCAKey: opt(text),
+      ExternalCAs: opt(z.array(z.unknown())),
+    })
+    .default({}),
   TaskDefaults: z.object({ LogDriver: opt(logDriver) }).default({}),
   EncryptionConfig: z
     .object({ AutoLockManagers: z.boolean().default(false) })

@@ -5,6 +5,7 @@ import { parseCidr } from '../kit/cidr.ts';
 import { issueNode, newEtcdRoot, newSwarmRoot } from '../manager/ca/authority.ts';
 import { newNode } from '../manager/ca/issuer.ts';
 import { initialObjects } from '../manager/control/initial-objects.ts';
+import { checkSwarmSpec } from '../manager/control/swarm-spec.ts';
 import { SkeinError } from '../model/errors.ts';
 import { type ClusterId, type NetworkId, newId, type NodeId } from '../model/ids.ts';
 import type { ClusterCa } from '../model/objects.ts';
@@ -77,9 +78,7 @@ export function checkInit({
   availability,
 }: SwarmInitRequest): void {
   if (forceNewCluster) throw unserved('skein does not serve --force-new-cluster yet');
-  if (spec.EncryptionConfig?.AutoLockManagers) throw unserved('skein does not serve --autolock yet');
-  if (spec.TaskDefaults?.LogDriver?.Name)
-    throw unserved('skein does not serve TaskDefaults.LogDriver: give each service its --log-driver');
+  checkSwarmSpec(spec);
   if (dataPathPort !== 0 && (dataPathPort < 1024 || dataPathPort > 49151))
     throw invalid('Datapath port number is not in valid range (between 1024 and 49151)');
   if (availability !== '' && !['active', 'pause', 'drain'].includes(availability))

@@ -210,7 +210,13 @@ export interface SwarmSpec {
     HeartbeatTick?: number;
   };
   Dispatcher: { HeartbeatPeriod?: number };
-  CAConfig: { NodeCertExpiry?: number; ForceRotate?: number };
+  CAConfig: {
+    NodeCertExpiry?: number;
+    ForceRotate?: number;
+    SigningCACert?: string;
+    SigningCAKey?: string;
+    ExternalCAs?: readonly unknown[];
+  };
   TaskDefaults: { LogDriver?: LogDriverSpec };
   EncryptionConfig: { AutoLockManagers: boolean };
 }

@@ -118,6 +118,30 @@ describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.equal((await docker('node1').ok('swarm', 'join-token', '-q', 'manager')).trim(), tokens.manager);
   });
 
+  test('what swarm update, ca and unlock can do is done, and the rest is refused in words', async () => {
+    const root = await docker('node1').ok('swarm', 'ca');
+    assert.match(root, /^-----BEGIN CERTIFICATE-----[^]+-----END CERTIFICATE-----\s*$/);
+    const flags = ['--task-history-limit', '3', '--cert-expiry', '720h', '--dispatcher-heartbeat', '6s'];
+    assert.equal(await docker('node1').ok('swarm', 'update', ...flags), 'Swarm updated.\n');
+    const info = await docker('node1').ok('info');
+    assert.match(
+      info,
+      /Task History Retention Limit: 3[^]*Heartbeat Period: 6 seconds[^]*Expiry Duration: 4 weeks/,
+    );
+    for (const [words, ...args] of [
+      [/rotating the root certificate is not served by Skein yet/, 'ca', '--rotate', '-d'],
+      [/autolock is not served by Skein yet/, 'update', '--autolock'],
+      [/Raft\.SnapshotInterval cannot be set/, 'update', '--snapshot-interval', '5000'],
+      [/Raft\.KeepOldSnapshots cannot be set/, 'update', '--max-snapshots', '3'],
+      [/minimum certificate expiry time is: 1h0m0s/, 'update', '--cert-expiry', '30m'],
+      [/an external CA is not served/, 'update', '--external-ca', 'protocol=cfssl,url=https://192.0.2.99'],
+      [/no unlock key is set/, 'unlock-key'],
+      [/swarm is not locked/, 'unlock'],
+    ] as const)
+      assert.match(await docker('node1').fails('swarm', ...args), words);
+    assert.deepEqual(await nodes('node1'), ['node1 Ready Leader', 'node2 Ready', 'node3 Ready Reachable']);
+  });
+
   test('a node that was told the old token is refused', async () => {
     await docker('node2').ok('swarm', 'leave');
     const refusal = await docker('node2').fails('swarm', 'join', '--token', tokens.worker, '192.0.2.11:2377');

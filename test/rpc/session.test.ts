@@ -10,14 +10,16 @@ import {
   type Identity,
   IdentityFile,
   join,
+  keepRenewed,
   newRequest,
   renew,
   renewalTime,
 } from '../../src/agent/identity.ts';
 import { Session } from '../../src/agent/session.ts';
-import { systemClock } from '../../src/kit/clock.ts';
+import { systemClock, VirtualClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
 import type { ClusterId, Ipv4, NodeId, ServiceId, TaskId } from '../../src/model/ids.ts';
+import { SkeinError } from '../../src/model/errors.ts';
 import type { NodeDescription, TaskStatus } from '../../src/model/objects.ts';
 import {
   issueNode,
@@ -296,6 +298,45 @@ test('the identity is kept with its key for its owner only, and renewed in the m
   file.remove();
   assert.equal(file.read(), undefined);
   await agent.end();
+});
+
+test('a certificate is renewed before it ends, again and again, and after a manager that did not answer', async () => {
+  const hour = 3600_000;
+  const clock = new VirtualClock();
+  const subject = { nodeId: 'n' as NodeId, role: 'worker' as const, clusterId };
+  const issued = async (): Promise<Identity> => {
+    const { key, csr } = await newRequest();
+    const certificate = await issueNode(root, csr, subject, 9 * hour, { ...deps, now: () => clock.now() });
+    return { ...subject, credentials: { key, certificate, ca: root.certificate }, managers: [] };
+  };
+  let identity = await issued();
+  let making = Promise.resolve(identity);
+  const [begin, renewals] = [clock.now(), [] as number[]];
+  const end = new AbortController();
+  const kept = keepRenewed({
+    clock,
+    log: silentLog,
+    random: () => 0,
+    signal: end.signal,
+    current: () => identity,
+    renew: async () => {
+      renewals.push((clock.now() - begin) / hour);
+      if (renewals.length === 2) throw new SkeinError('unavailable', 'no session');
+      return (identity = await (making = issued()));
+    },
+  });
+  // Valid for ten hours, one of them before it was made: half of that has passed after four.
+  for (let minute = 0; minute < 10 * 60; minute++) {
+    await clock.advance(60_000);
+    await making; // in real time, in which the virtual clock stands
+    if (renewals.length === 3) break;
+  }
+  end.abort();
+  await kept;
+  assert.deepEqual(
+    renewals.map((at) => Math.round(at * 60)),
+    [4 * 60, 8 * 60, 8 * 60 + 1],
+  );
 });
 
 const query = { tail: undefined, since: undefined, until: undefined, stdout: true, stderr: true };

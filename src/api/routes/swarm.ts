@@ -16,8 +16,7 @@ function inspect(request: ApiRequest): Answer {
 
 async function init(request: ApiRequest): Promise<Answer> {
   const body = await request.json(swarmInit);
-  const { AutoLockManagers } = body.Spec.EncryptionConfig;
-  if (body.AutoLockManagers || AutoLockManagers) throw new SkeinError('unimplemented', AUTOLOCK);
+  if (body.AutoLockManagers) throw new SkeinError('unimplemented', AUTOLOCK);
   const id = await request.backends.swarm.init({
     listenAddr: body.ListenAddr,
     advertiseAddr: body.AdvertiseAddr,
@@ -59,8 +58,7 @@ async function update(request: ApiRequest): Promise<Answer> {
   const cluster = request.cluster();
   const version = request.objectVersion('swarm');
   const spec = swarmSpecDefaults(await request.json(swarmSpec));
-  if (spec.EncryptionConfig.AutoLockManagers || request.flag('rotateManagerUnlockKey'))
-    throw new SkeinError('unimplemented', AUTOLOCK);
+  if (request.flag('rotateManagerUnlockKey')) throw new SkeinError('unimplemented', AUTOLOCK);
   await cluster.updateSwarm(version, spec, {
     workerToken: request.flag('rotateWorkerToken'),
     managerToken: request.flag('rotateManagerToken'),
@@ -82,14 +80,19 @@ function unlock(request: ApiRequest): Answer {
 
 export const swarmRoutes: readonly Route[] = [
   { method: 'GET', path: '/swarm', handler: inspect },
-  { method: 'POST', path: '/swarm/init', handler: init, note: 'Autolock is refused.' },
+  {
+    method: 'POST',
+    path: '/swarm/init',
+    handler: init,
+    note: 'Autolock, an external CA, settings of Raft and a default log driver are refused.',
+  },
   { method: 'POST', path: '/swarm/join', handler: join },
   { method: 'POST', path: '/swarm/leave', handler: leave },
   {
     method: 'POST',
     path: '/swarm/update',
     handler: update,
-    note: 'Rotates the join tokens; autolock is refused.',
+    note: 'Rotates the join tokens; what init refuses is refused, and a new root.',
   },
   { method: 'GET', path: '/swarm/unlockkey', handler: unlockKey, note: 'Empty: no autolock.' },
   { method: 'POST', path: '/swarm/unlock', handler: unlock, note: 'Always "swarm is not locked".' },

@@ -23,11 +23,12 @@ import { withSwarmDefaults } from './initial-objects.ts';
 import { findNetwork, findNode, findService, findTask } from './lookup.ts';
 import { checkNetworkSpec, checkUnused, standing, stillUsed } from './network-spec.ts';
 import { type PayloadOptions, Payloads } from './payloads.ts';
-import { denied, inUse, invalid, nameTaken, stale, unimplemented } from './refusal.ts';
+import { inUse, nameTaken, stale, unimplemented } from './refusal.ts';
 import { checkDemotion } from '../roles/demotion.ts';
 import { roleOf } from '../roles/role.ts';
 import { resolveSpec } from './service-context.ts';
 import { checkServiceSpec } from './service-spec.ts';
+import { checkSwarmSpec } from './swarm-spec.ts';
 import { until } from './until.ts';
 
 export interface ControlOptions {
@@ -192,7 +193,7 @@ export class Control {
     const cluster = this.view.cluster;
     if (!cluster) throw new SkeinError('failed-precondition', 'no cluster is present');
     if (version !== cluster.version) throw stale();
-    checkSwarmSpec(cluster, spec);
+    checkSwarmSpec(spec, cluster.spec);
     const { newToken } = this.#options;
     const joinTokens = {
       worker: rotate.workerToken ? newToken('worker', cluster) : cluster.joinTokens.worker,
@@ -263,15 +264,3 @@ const modeOf = (spec: ServiceSpec): string => Object.keys(spec.Mode).sort().join
 /** A change that replaces nothing leaves a running update running and takes a finished one's report away. */
 const settled = (status: UpdateStatus | undefined): UpdateStatus | undefined =>
   status?.state === 'updating' || status?.state === 'rollback_started' ? status : undefined;
-
-function checkSwarmSpec(cluster: Cluster, spec: SwarmSpec): void {
-  const expiry = spec.CAConfig?.NodeCertExpiry ?? 0;
-  if (expiry !== 0 && expiry < 3_600_000_000_000) throw invalid('minimum certificate expiry time is 1h0m0s');
-  if ((spec.Orchestration?.TaskHistoryRetentionLimit ?? 0) < 0)
-    throw invalid('task history retention limit cannot be negative');
-  if (spec.EncryptionConfig?.AutoLockManagers) throw unimplemented('autolock is not served by Skein yet');
-  if (spec.TaskDefaults?.LogDriver?.Name)
-    throw unimplemented('TaskDefaults.LogDriver is not served by Skein: give each service its --log-driver');
-  if (spec.Name && spec.Name !== cluster.spec.Name && spec.Name !== 'default')
-    throw denied('renaming the cluster is not allowed');
-}

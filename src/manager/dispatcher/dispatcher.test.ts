@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import type { Node, Secret, Task, TaskStatus } from '../../model/objects.ts';
+import type { Cluster, Node, Secret, Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import type { Encoded } from '../../rpc/frame.ts';
 import { PROTOCOL, type Item, type ToAgent, type ToManager } from '../../rpc/messages.ts';
@@ -15,7 +15,7 @@ import { Cache } from '../../store/cache.ts';
 import { MemoryStore } from '../../store/memory.ts';
 import type { Draft, Op } from '../../store/store.ts';
 import { Dispatcher } from './dispatcher.ts';
-import { task } from '../testing/builders.ts';
+import { cluster as clusterObject, task } from '../testing/builders.ts';
 import { subscriptions } from './plan.ts';
 import { accept } from './reports.ts';
 import { Topics } from './topics.ts';
@@ -93,6 +93,7 @@ class Agent {
   revision = 0;
   error: unknown;
   readonly done: Promise<void>;
+  heartbeatMs: number | undefined;
 
   constructor(dispatcher: Dispatcher, nodeId: string, address = '192.0.2.1') {
     this.out.push({
@@ -119,6 +120,7 @@ class Agent {
   }
 
   #take(message: ToAgent): void {
+    if (message.type === 'welcome') this.heartbeatMs = message.heartbeatMs;
     if (message.type === 'snapshot') this.items = { ...message.items };
     else if (message.type === 'delta') {
       for (const key of message.delete) delete this.items[key];
@@ -313,6 +315,32 @@ test('three missed heartbeats are down; a stream that breaks and comes back is n
   await c.clock.advance(50);
   assert.equal((await c.node('b')).status.state, 'ready');
   void back;
+  await c.end();
+});
+
+test('another heartbeat period is agreed on anew, and nobody is judged by it who beats as before', async () => {
+  const c = await cluster();
+  const [a] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b')];
+  await c.clock.advance(PERIOD - 100);
+  const {
+    version: _v,
+    createdAt: _c,
+    updatedAt: _u,
+    ...object
+  } = clusterObject({
+    spec: { Dispatcher: { HeartbeatPeriod: 1e9 } } as Cluster['spec'],
+  });
+  await c.store.transact([{ op: 'create', kind: 'cluster', object }]);
+  await c.clock.advance(500);
+  assert.match(String(a.error), /the heartbeat period has changed/);
+  const again = new Agent(c.dispatcher, 'a');
+  await c.clock.advance(100);
+  assert.equal(again.heartbeatMs, 1000);
+  assert.equal((await c.node('a')).status.state, 'ready');
+  again.out.push({ type: 'heartbeat' });
+  await c.clock.advance(2500);
+  assert.equal((await c.node('a')).status.state, 'ready');
+  assert.equal((await c.node('b')).status.state, 'down', 'who did not come back has missed three');
   await c.end();
 });
 

@@ -13,12 +13,13 @@ import type { Clock } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import type { Config, Secret, Task } from '../../model/objects.ts';
+import type { Cluster, Config, Secret, Task } from '../../model/objects.ts';
 import { Encoded } from '../../rpc/frame.ts';
 import type { ManagerAddress, ToAgent } from '../../rpc/messages.ts';
 import { Queue } from '../../rpc/queue.ts';
 import type { Fence, Store } from '../../store/store.ts';
 import type { LiveView, Transition } from '../../store/view.ts';
+import { Deltas } from './deltas.ts';
 import { Drains } from './drains.ts';
 import { Nodes } from './nodes.ts';
 import {
@@ -35,7 +36,7 @@ import {
   type Topic,
 } from './plan.ts';
 import { Reports } from './reports.ts';
-import { type Fragment, Topics } from './topics.ts';
+import { Topics } from './topics.ts';
 
 export interface TermOptions {
   readonly store: Pick<Store, 'get' | 'transact'>;
@@ -216,6 +217,16 @@ export class Term {
       const session = this.#sessions.get(transition.id);
       if (before && !after && session)
         this.close(session, new SkeinError('permission-denied', 'the node was removed from the cluster'));
+    } else if (kind === 'cluster' && period(transition.before) !== period(transition.after)) {
+      this.#beatAnew();
+    }
+  }
+
+  /** Another heartbeat is agreed on as the first one was; who beats as before is not judged by the new one meanwhile. */
+  #beatAnew(): void {
+    for (const session of [...this.#sessions.values()]) {
+      this.nodes.seen(session.nodeId);
+      this.close(session, new SkeinError('unavailable', 'the heartbeat period has changed'));
     }
   }
 
@@ -285,63 +296,6 @@ export class Term {
   }
 }
 
+const period = (cluster: Cluster | undefined): number | undefined => cluster?.spec.Dispatcher.HeartbeatPeriod;
+
 const encoded = (message: ToAgent): Encoded => new Encoded(JSON.stringify(message));
-
-/** The messages of one flush; nodes with the same changed topics share one. */
-class Deltas {
-  readonly #topics: Topics;
-  readonly #revision: number;
-  readonly #fragments = new Map<Topic, Fragment>();
-  readonly #shared = new Map<string, Encoded>();
-
-  constructor(topics: Topics, revision: number) {
-    this.#topics = topics;
-    this.#revision = revision;
-  }
-
-  message(
-    before: ReadonlySet<Topic>,
-    after: ReadonlySet<Topic>,
-    dirty: ReadonlySet<Topic>,
-  ): Encoded | undefined {
-    const changed = [...dirty].filter((topic) => before.has(topic) && after.has(topic));
-    const entered = before === after ? [] : [...after].filter((topic) => !before.has(topic));
-    const left = before === after ? [] : [...before].filter((topic) => !after.has(topic));
-    if (entered.length + left.length > 0)
-      return this.#join([
-        ...changed.map((topic) => this.#fragment(topic)),
-        ...entered.map((topic) => ({ put: this.#topics.full(topic), gone: '' })),
-        ...left.map((topic) => ({
-          put: '',
-          gone: this.#topics
-            .keys(topic)
-            .map((key) => JSON.stringify(key))
-            .join(','),
-        })),
-      ]);
-    if (changed.length === 0) return undefined;
-    const name = changed.join(' ');
-    let message = this.#shared.get(name);
-    if (!message)
-      this.#shared.set(name, (message = this.#join(changed.map((topic) => this.#fragment(topic)))));
-    return message;
-  }
-
-  #fragment(topic: Topic): Fragment {
-    let fragment = this.#fragments.get(topic);
-    if (!fragment) this.#fragments.set(topic, (fragment = this.#topics.delta(topic)));
-    return fragment;
-  }
-
-  #join(fragments: readonly Fragment[]): Encoded {
-    const put = fragments
-      .map((f) => f.put)
-      .filter(Boolean)
-      .join(',');
-    const gone = fragments
-      .map((f) => f.gone)
-      .filter(Boolean)
-      .join(',');
-    return new Encoded(`{"type":"delta","revision":${this.#revision},"put":{${put}},"delete":[${gone}]}`);
-  }
-}

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
 import type { Cluster, Node, Task } from '../../model/objects.ts';
 import { cluster, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
+import { reap } from './loop.ts';
 import { planReap } from './plan.ts';
 
 const HOUR = 3600_000;
@@ -35,6 +36,20 @@ const old = (id: string, n: number, patch: Partial<Task> = {}) =>
 test('a slot keeps five tasks, the running one among them; the oldest go', () => {
   const history = [1, 2, 3, 4, 5, 6].map((n) => old(`o${n}`, n));
   assert.deepEqual(reaped([...history, task('now')]), ['change-slot o1 remove', 'change-slot o2 remove']);
+});
+
+test('another length of history is seen to at once, for every service', () => {
+  const limit = (id: string, TaskHistoryRetentionLimit: number) =>
+    cluster({ id: id as never, spec: { Orchestration: { TaskHistoryRetentionLimit } } as Cluster['spec'] });
+  const view = viewOf({ kind: 'task', object: task('a') });
+  const changed = (after: number) => [
+    ...reap().changed(
+      { kind: 'cluster', id: 'c' as never, before: limit('c', 5), after: limit('c', after) },
+      view,
+      T0,
+    ),
+  ];
+  assert.deepEqual([changed(5), changed(1)], [[], ['svc']]);
 });
 
 test('history is as long as restarts must be counted', () => {
