@@ -1,7 +1,7 @@
 /** The lab's own side, with a program that only waits in the daemon's place: namespaces, links, processes, removal. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -171,13 +171,21 @@ test('down removes what a killed starter left: processes, mounts, cgroups, names
 });
 
 test('down takes nobody else along', async () => {
-  mkdirSync(`/run/skein-lab/${A}`, { recursive: true });
-  const bystander = spawn('sleep', ['1000', `/run/skein-lab/${A}-other/x`], { stdio: 'ignore' });
-  const reader = spawn('tail', ['-f', '/dev/null'], { stdio: 'ignore' });
+  const folder = `/run/skein-lab/${A}`;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'log'), '');
+  const others = [
+    // A daemon of a lab whose name begins like this one's, and somebody who reads a file of this one.
+    spawn(process.execPath, ['-e', WAITER, `${folder}-other/x`], { stdio: 'ignore' }),
+    spawn('tail', ['-f', join(folder, 'log')], { stdio: 'ignore' }),
+  ];
   try {
     await downLab(A);
-    for (const child of [bystander, reader]) assert.equal(child.exitCode ?? child.signalCode, null);
+    assert.equal(existsSync(folder), false);
+    // The command line of a process that has ended is empty, reaped or not.
+    for (const { pid, spawnargs } of others)
+      assert.notEqual(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), '', `${spawnargs.join(' ')} runs on`);
   } finally {
-    for (const child of [bystander, reader]) child.kill('SIGKILL');
+    for (const child of others) child.kill('SIGKILL');
   }
 });
