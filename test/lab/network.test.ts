@@ -273,6 +273,34 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.match(await stage.docker(own!.node).ok('exec', own!.id, ...world), /^container /m);
   });
 
+  test('the rules that docs/networking.md shows are those of a live node', async () => {
+    /** One kind of rule: the numbers of this cluster are others than those of the page. */
+    const kindOf = (rule: string) =>
+      rule
+        .replaceAll(/\d+\.\d+\.\d+\.\d+/g, 'ADDRESS')
+        .replaceAll(/(mod|"eth|slots-tcp-|slots-vip-) ?\d+/g, '$1 N');
+    const page = readFileSync(new URL('../../docs/networking.md', import.meta.url), 'utf8');
+    const shown = [...page.matchAll(/^ {4}(?:root|sandbox), [\w.-]+ +(.*?)(?: +#.*)?$/gm)]
+      .map(([, text]) => text!)
+      .filter((text) => /^(ct|dnat|fib|iifname|ip|meta|oifname) /.test(text));
+    assert.ok(shown.length > 10, `${shown.length} rules are shown`);
+    const tables = await Promise.all([
+      stage.lab.exec('node1', ['nft', 'list', 'table', 'ip', 'skein']),
+      ...[...(await boxes('kept')), ...(await boxes('caller'))].map((box) =>
+        inside(box, 'nft', 'list', 'table', 'ip', 'skein'),
+      ),
+    ]);
+    const live = new Set(
+      tables.flatMap(({ stdout }) =>
+        stdout.split('\n').map((line) => kindOf(line.trim().replace(/ comment ".*"$/, ''))),
+      ),
+    );
+    assert.deepEqual(
+      shown.filter((rule) => !live.has(kindOf(rule))),
+      [],
+    );
+  });
+
   test('the label is turned on and off without touching a task', async () => {
     const ids = (await boxes('hidden')).map((b) => b.id);
     await docker('service', 'update', '--label-add', 'skein.client-ip=preserve', 'hidden');
