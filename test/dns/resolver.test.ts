@@ -93,19 +93,24 @@ const once = () => new Promise((resolve) => {
 })();
 `;
 
+async function repliesTo(n: number, query: Buffer, times: number, ms = 2_000) {
+  const argv = [process.execPath, '-e', ASKER, query.toString('base64'), String(times), String(ms)];
+  const { stdout } = await runProcess(['nsenter', `--net=${netns(n)}`, ...argv], { timeoutMs: 30_000 });
+  return (JSON.parse(stdout) as (string | null)[]).map((answer) =>
+    answer === null ? undefined : decode(Buffer.from(answer, 'base64')),
+  );
+}
+
+const askUdp = async (n: number, query: Buffer) => (await repliesTo(n, query, 1))[0]!;
+
 async function askTimes(
   n: number,
   name: string,
   times: number,
-  ms = 2_000,
+  ms?: number,
 ): Promise<(string[] | undefined)[]> {
-  const argv = [process.execPath, '-e', ASKER, question(name).toString('base64'), String(times), String(ms)];
-  const { stdout } = await runProcess(['nsenter', `--net=${netns(n)}`, ...argv], { timeoutMs: 30_000 });
-  return (JSON.parse(stdout) as (string | null)[]).map((answer) =>
-    answer === null
-      ? undefined
-      : decode(Buffer.from(answer, 'base64')).answers!.map((a) => (a as { data: string }).data),
-  );
+  const replies = await repliesTo(n, question(name), times, ms);
+  return replies.map((reply) => reply?.answers!.map((a) => (a as { data: string }).data));
 }
 
 const ask = async (n: number, name: string, ms?: number): Promise<string[] | undefined> =>
@@ -182,23 +187,33 @@ test('another version takes over without a question lost', async () => {
   assert.equal(answers.filter((a) => a?.[0] !== '10.0.1.2').length, 0);
 });
 
-test('over TCP too, several questions on one connection', async () => {
-  const questions = Buffer.concat([framed(question('web')), framed(question('web', 'AAAA'))]);
+/** Asks several questions on one connection from inside a sandbox. */
+async function askOverTcp(n: number, ...questions: Buffer[]) {
   const script = `
     const socket = require('node:net').connect(${RESOLVER.listens}, '${RESOLVER.address}');
     socket.write(Buffer.from(process.argv[1], 'base64'));
     let got = Buffer.alloc(0);
+    const frames = () => {
+      let count = 0;
+      for (let at = 0; at + 2 <= got.length && at + 2 + got.readUInt16BE(at) <= got.length; count++)
+        at += 2 + got.readUInt16BE(at);
+      return count;
+    };
     socket.on('data', (chunk) => {
       got = Buffer.concat([got, chunk]);
-      const first = got.length > 2 ? 2 + got.readUInt16BE(0) : Infinity;
-      if (got.length < first + 2 || got.length < first + 2 + got.readUInt16BE(first)) return;
+      if (frames() < ${questions.length}) return;
       process.stdout.write(got.toString('base64'));
       process.exit(0);
     });
     setTimeout(() => process.exit(1), 3000);`;
-  const argv = [process.execPath, '-e', script, questions.toString('base64')];
-  const { stdout } = await runProcess(['nsenter', `--net=${netns(1)}`, ...argv]);
-  const [a, aaaa] = framesOf(Buffer.from(stdout, 'base64')).map((bytes) => decode(bytes));
+  const bytes = Buffer.concat(questions.map(framed)).toString('base64');
+  const argv = [process.execPath, '-e', script, bytes];
+  const { stdout } = await runProcess(['nsenter', `--net=${netns(n)}`, ...argv]);
+  return framesOf(Buffer.from(stdout, 'base64')).map((frame) => decode(frame));
+}
+
+test('over TCP too, several questions on one connection', async () => {
+  const [a, aaaa] = await askOverTcp(1, question('web'), question('web', 'AAAA'));
   assert.equal((a!.answers![0] as { data: string }).data, '10.0.1.2');
   assert.deepEqual([aaaa!.answers, (aaaa as { rcode?: string }).rcode], [[], 'NOERROR']);
 });
@@ -213,6 +228,33 @@ function framesOf(bytes: Buffer): Buffer[] {
     frames.push(bytes.subarray(at + 2, at + 2 + bytes.readUInt16BE(at)));
   return frames;
 }
+
+test('an answer of many addresses: cut and said to be over UDP, whole with EDNS, whole over TCP; kept for a second', async () => {
+  const COUNT = 60;
+  const tasks = Array.from({ length: COUNT }, (_, i): [string, DnsRecord] => [
+    `task${i}`,
+    {
+      ...{ kind: 'endpoint', networkId: NET, serviceId: 'web' as ServiceId, inRotation: true },
+      ...{ address: `10.0.1.${100 + i}` as Ipv4, names: [`web.${i}`] },
+    },
+  ]);
+  await feed.set({ put: new Map(tasks), delete: [] });
+  const opt = { type: 'OPT' as const, name: '.' as const, udpPayloadSize: 1232, flags: 0, options: [] };
+  const [plain, large] = [[], [opt]].map((additionals) =>
+    encode({
+      ...{ type: 'query', id: 5, flags: 0x0100, additionals: additionals as never },
+      questions: [{ name: 'tasks.web', type: 'A' }],
+    }),
+  ) as [Buffer, Buffer];
+  const [cut, whole] = [await askUdp(1, plain), await askUdp(1, large)];
+  const [overTcp] = await askOverTcp(1, plain);
+  assert.ok(cut.flag_tc && cut.answers!.length > 20 && cut.answers!.length < COUNT);
+  assert.deepEqual([whole.flag_tc, whole.answers!.length], [false, COUNT]);
+  assert.deepEqual([overTcp!.flag_tc, overTcp!.answers!.length], [false, COUNT]);
+  for (const answer of whole.answers!) assert.equal((answer as { ttl: number }).ttl, 1);
+  assert.equal(new Set(whole.answers!.map((answer) => (answer as { data: string }).data)).size, COUNT);
+  await feed.set({ put: new Map(), delete: tasks.map(([key]) => key) });
+});
 
 test('questions for the world go to the servers in turn, and an answer only counts from the one that was asked', async () => {
   const upstream = createSocket('udp4');

@@ -4,6 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { decode, encode } from 'dns-packet';
+import { framed } from '../../src/dns/forward.ts';
 import { isRunning } from '../../src/kit/detached.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
@@ -15,10 +17,13 @@ const NAME = 'dns-a';
 /** Where the world's name server is, outside of the cluster. */
 const WORLD = '192.0.2.200';
 
-/** Knows example.org, is silent about everything that begins with "silent". */
+/** Knows example.org and what is in it, is silent about everything that begins with "silent"; prints what it is asked. */
 const WORLD_SERVER = `
 const socket = require('node:dgram').createSocket('udp4');
 socket.on('message', (query, from) => {
+  const labels = [];
+  for (let at = 12; query[at] > 0; at += 1 + query[at]) labels.push(query.toString('latin1', at + 1, at + 1 + query[at]));
+  process.stdout.write(labels.join('.') + '\\n');
   if (query.includes('silent')) return;
   const reply = Buffer.concat([query, Buffer.from('c00c000100010000003c0004cb007109', 'hex')]);
   const known = query.includes('example') && query.readUInt16BE(query.indexOf(0, 12) + 1) === 1;
@@ -26,7 +31,7 @@ socket.on('message', (query, from) => {
   reply.writeUInt16BE(known ? 1 : 0, 6);
   socket.send(known ? reply : reply.subarray(0, query.length), from.port, from.address);
 });
-socket.bind(53, '${WORLD}', () => process.stdout.write('up'));
+socket.bind(53, '${WORLD}', () => process.stdout.write('up\\n'));
 `;
 
 /** Asks [type, name] after each other; prints what each was answered with and how long that took. */
@@ -78,6 +83,8 @@ interface Container {
 describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   let stage: Stage;
   let world: ChildProcess;
+  /** What the world's name server was asked. */
+  let asked = '';
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const create = (name: string, ...args: string[]) =>
     docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
@@ -104,7 +111,8 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     stage = new Stage(await Lab.up({ name: NAME, nodes: 1 }));
     const [command = '', ...args] = [...stage.lab.enter('client'), process.execPath, '-e', WORLD_SERVER];
     world = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    await new Promise((resolve) => world.stdout!.once('data', resolve));
+    world.stdout!.on('data', (chunk: Buffer) => (asked += chunk.toString()));
+    await until('the world’s name server', async () => asked === 'up\n' || asked, { timeoutMs: 10_000 });
     await stage.loadImage();
     await docker('network', 'create', '-d', 'overlay', 'front');
     await docker('network', 'create', '-d', 'overlay', '--internal', 'vault');
@@ -142,11 +150,13 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   });
 
   test('AAAA of our names is answered at once with nothing, and nobody outside is asked', async () => {
+    asked = '';
     const answers = await ask('caller', ['AAAA', 'web'], ['AAAA', 'tasks.web'], ['MX', 'www']);
     for (const { found: answer, ms } of answers) {
       assert.equal(answer, 'ENODATA');
       assert.ok(ms < 1_000, `${ms} ms`);
     }
+    assert.equal(asked, '');
   });
 
   test('other names are asked on of --dns, also what it says does not exist; its silence ends in bounded time', async () => {
@@ -162,9 +172,55 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.ok(silent!.ms < 5_500, `${silent!.ms} ms`);
   });
 
+  test('over TCP too, at port 53 of 127.0.0.11', async () => {
+    const [caller] = await containers('caller');
+    const script = `
+      const socket = require('node:net').connect(53, '127.0.0.11');
+      socket.write(Buffer.from(process.argv[1], 'base64'));
+      socket.once('data', (reply) => socket.end(() => process.stdout.write(reply.toString('base64'))));`;
+    const query = encode({ type: 'query', id: 1, questions: [{ name: 'web', type: 'A' }] });
+    const argv = [process.execPath, '-e', script, framed(query).toString('base64')];
+    const { stdout } = await runProcess([...enter(caller!), ...argv], { timeoutMs: 10_000 });
+    const { answers } = decode(Buffer.from(stdout, 'base64').subarray(2));
+    assert.deepEqual(
+      answers!.map((a) => (a as { data?: unknown }).data),
+      [await vip('web')],
+    );
+  });
+
+  /** As programs in the container ask: its libc, its resolv.conf. */
+  const byLibc = async ({ State: { Pid } }: Container, name: string) => {
+    const script = 'print join " ", map { join ".", unpack "C4", $_ } @{[gethostbyname(shift)]}[4..99]';
+    const argv = ['nsenter', '--all', `--target=${Pid}`, '--', '/usr/bin/perl', '-e', script, name];
+    return (await runProcess(argv, { accept: [0, 1], timeoutMs: 20_000 })).stdout.split(' ')[0];
+  };
+
+  test('--dns-search completes names, --dns-option says when; our own come first without', async () => {
+    const search = ['--network', 'front', '--dns', WORLD, '--dns-search', 'example.org'];
+    await create('seeker', ...search, IMAGE);
+    await create('doubter', ...search, '--dns-option', 'ndots:2', IMAGE);
+    const [[seeker], [doubter]] = [await containers('seeker'), await containers('doubter')];
+    const asks = async (container: Container, name: string, address: string, ...questions: string[]) => {
+      asked = '';
+      assert.equal(await byLibc(container, name), address);
+      const heard = () => [...new Set(asked.trim().split('\n'))].join(); // a question may be asked again
+      const told = async () => heard() === questions.join() || heard();
+      await until(`the world to be asked for ${questions.join() || 'nothing'}`, told, { timeoutMs: 5_000 });
+    };
+    await asks(seeker!, 'web', await vip('web'));
+    await asks(seeker!, 'printer', '203.0.113.9', 'printer', 'printer.example.org');
+    await asks(seeker!, 'a.b', '203.0.113.9', 'a.b', 'a.b.example.org');
+    // One dot is fewer than two: as a part of a longer name first.
+    await asks(doubter!, 'a.b', '203.0.113.9', 'a.b.example.org');
+    await docker('service', 'rm', 'seeker', 'doubter');
+  });
+
   test('a network knows nothing of the others, and an internal one nothing of the world', async () => {
     for (const name of ['web', 'tasks.web', 'web.front', 'example.org'])
       assert.equal(await found('locked', 'A', name), 'ENOTFOUND', name);
+    const [web] = await containers('web');
+    for (const address of [await vip('web'), web!.NetworkSettings.Networks['front']!.IPAddress])
+      assert.equal(await found('locked', 'PTR', address), 'ENOTFOUND', address);
     assert.deepEqual(await found('locked', 'A', 'locked'), [await vip('locked')]);
     assert.equal(await found('caller', 'A', 'locked'), 'ENOTFOUND');
   });
