@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { node24, root } from './node.mjs';
 
 const [, , script = 'check', ...args] = process.argv;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** Debian packages by what they are for. Nothing else is installed. */
 const RUNTIME = {
@@ -81,20 +82,33 @@ function installDebian(packages) {
   }
   say('Installing Debian packages:');
   for (const name of missing) say(`  ${name.padEnd(18)} ${packages[name]}`);
-  // Their services must not start here: Skein runs its own instances, and the machine may have others.
+  const letServicesStart = keepServicesFromStarting();
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  must('apt-get', ['update', '-qq'], { env });
+  must('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], {
+    env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  letServicesStart();
+}
+
+/**
+ * Services of new packages must not start here: Skein runs its own instances, and the machine may have others. The
+ * file goes however this ends: a failure exits, Ctrl-C ends apt-get and must not end us before it has gone.
+ */
+function keepServicesFromStarting() {
   const policy = '/usr/sbin/policy-rc.d';
-  const held = !existsSync(policy);
-  if (held) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  try {
-    const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-    must('apt-get', ['update', '-qq'], { env });
-    must('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], {
-      env,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-  } finally {
-    if (held) rmSync(policy);
-  }
+  if (existsSync(policy)) return () => {};
+  const remove = () => rmSync(policy, { force: true });
+  const stay = () => {};
+  process.on('exit', remove);
+  for (const signal of SIGNALS) process.on(signal, stay);
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  return () => {
+    remove();
+    process.off('exit', remove);
+    for (const signal of SIGNALS) process.off(signal, stay);
+  };
 }
 
 function needRoot(what) {
@@ -249,7 +263,7 @@ function handOver(command) {
     cwd: root,
     stdio: 'inherit',
   });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  for (const signal of SIGNALS) process.on(signal, () => child.kill(signal));
   child.on('close', (code) => process.exit(code ?? 1));
 }
 

@@ -278,6 +278,7 @@ describe('networks', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     const kindOf = (rule: string) =>
       rule
         .replaceAll(/\d+\.\d+\.\d+\.\d+/g, 'ADDRESS')
+        .replaceAll(/{.*}/g, '{}')
         .replaceAll(/(mod|"eth|slots-tcp-|slots-vip-) ?\d+/g, '$1 N');
     const page = readFileSync(new URL('../../docs/networking.md', import.meta.url), 'utf8');
     const shown = [...page.matchAll(/^ {4}(?:root|sandbox), [\w.-]+ +(.*?)(?: +#.*)?$/gm)]

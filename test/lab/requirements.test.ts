@@ -1,6 +1,6 @@
 /** What the demo and the lab ask of the machine before they change it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -57,6 +57,27 @@ test('npm run demo says what the kernel lacks before it installs anything', asyn
     rmSync(folder, { recursive: true });
   }
   assert.deepEqual(await machineState('none'), before);
+});
+
+test('an installation that fails, or is interrupted, leaves the host as it was', async () => {
+  const policy = '/usr/sbin/policy-rc.d';
+  const before = existsSync(policy);
+  const folder = mkdtempSync(join(tmpdir(), 'skein-no-apt-'));
+  try {
+    writeFileSync(join(folder, 'dpkg'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const apt = `#!/bin/sh\ntest -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100\n`;
+    writeFileSync(join(folder, 'apt-get'), apt, { mode: 0o755 });
+    const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+      accept: [0, 1],
+    });
+    assert.equal(code, 1);
+    assert.match(stderr, /^Installing Debian packages:\n {2}containerd +runs the containers\n/);
+    assert.match(stderr, /services are held\napt-get update -qq failed \(exit 100\)\n$/);
+    assert.equal(existsSync(policy), before);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 for (const script of ['demo', 'test', 'bench'])
