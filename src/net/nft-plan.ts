@@ -5,6 +5,8 @@
  * Cost: a new connection meets one lookup in `published`, one chain, one lookup in a slots map, however many ports are
  * published. Every published port has a chain of its own because round robin needs a counter of its own; the chain
  * holds the modulus only, the backends are elements of the flat map (port . slot -> address . port).
+ * A change of how many backends a port has replaces that rule, and for a new rule the kernel checks every chain of the
+ * table again: 0.1 ms with 10 published ports, 0.6 ms with 1,000, 3 ms with 5,000. Elements alone are not checked so.
  *
  * Services with `skein.client-ip=preserve` mark their connections in their port's chain, and are left out of the source
  * translation; what of the node itself calls them by a loopback address has no address to keep.
