@@ -7,10 +7,12 @@ import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
 import type {
   ContainerInfo,
   ContainerRuntime,
+  ImageInfo,
   ImageStore,
   LogLine,
   LogQuery,
   RegistryAuth,
+  RemovedImage,
   VolumeStore,
 } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
@@ -24,6 +26,7 @@ import { isTerminal } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import { healthCheckOf, type HealthReport, healthReport } from './health-plan.ts';
+import { pruneImages } from './image-prune.ts';
 import type { HostFacts } from './node-facts.ts';
 import { TaskFiles } from './task-files.ts';
 import type { ClusterPlace } from './cluster-place.ts';
@@ -80,6 +83,10 @@ export class AgentEngine {
 
   get images(): ImageStore {
     return this.#options.runtime.images;
+  }
+
+  pruneImages(chosen: readonly ImageInfo[]): Promise<readonly RemovedImage[]> {
+    return pruneImages({ images: this.images, assignments: this.#options.assignments() }, chosen);
   }
 
   get volumes(): VolumeStore {

@@ -10,14 +10,13 @@
 import { statfs } from 'node:fs/promises';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { imageEvent } from '../containerd/container-event.ts';
-import { fullName, parseReference } from '../containerd/reference.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
-import { isAfter, isTerminal } from '../model/task-state.ts';
 import type { Assignments } from './assignments.ts';
 import { type CollectionPolicy, type Disk, planCollection } from './collection-plan.ts';
+import { neededImages } from './needed-images.ts';
 
 export interface ImageCollectorOptions {
   readonly images: Pick<ContainerRuntime['images'], 'ofTasks' | 'forget'>;
@@ -68,37 +67,20 @@ export class ImageCollector {
     const { images, policy, disk, clock, log } = this.#options;
     if (this.#options.assignments.revision === undefined) return;
     const facts = { images: await images.ofTasks(), disk: await disk(), since: this.#since };
-    const plan = planCollection({ ...facts, needed: this.#needed(), now: clock.now() }, policy);
+    const plan = planCollection(
+      { ...facts, needed: neededImages(this.#options.assignments.tasks), now: clock.now() },
+      policy,
+    );
     this.#since = plan.since;
     for (const image of plan.collect) {
       // Looked at again just before: a task may have come while the others went.
-      const needed = this.#needed();
+      const needed = neededImages(this.#options.assignments.tasks);
       if (image.names.some((name) => needed.has(name))) continue;
       await images.forget(image);
       this.#options.tell?.(imageEvent('delete', image.id));
       log.info('image that no task needs any more was removed', { image: image.names.join(' ') });
     }
     if (plan.next !== undefined) return { after: Math.max(SETTLE_MS, plan.next - clock.now()) };
-  }
-
-  #needed(): ReadonlySet<string> {
-    const needed = new Set<string>();
-    for (const { spec, desiredState, status } of this.#options.assignments.tasks.values()) {
-      // What is to end, or has, needs no more than the container that it may have.
-      if (isAfter(desiredState, 'complete') || isTerminal(status.state)) continue;
-      const name = nameOf(spec.ContainerSpec.Image);
-      if (name !== undefined) needed.add(name);
-    }
-    return needed;
-  }
-}
-
-/** Undefined for an id, which is a name of nothing that a registry gave. */
-function nameOf(reference: string): string | undefined {
-  try {
-    return fullName(parseReference(reference));
-  } catch {
-    return undefined;
   }
 }
 

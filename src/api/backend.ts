@@ -11,10 +11,12 @@
  */
 import type {
   ContainerInfo,
+  ImageInfo,
   ImageStore,
   LogLine,
   LogQuery,
   RegistryAuth,
+  RemovedImage,
   VolumeStore,
 } from '../containerd/runtime.ts';
 import type { ContainerId, InterfaceAddress, NetworkId, NodeId, ServiceId, TaskId } from '../model/ids.ts';
@@ -147,6 +149,8 @@ export interface HealthReport {
 /** Containers and images of this node. Implemented by agent/ over containerd. */
 export interface EngineBackend {
   readonly images: ImageStore;
+  /** Removes those of them that no container and no task of this node needs. */
+  pruneImages(images: readonly ImageInfo[]): Promise<readonly RemovedImage[]>;
   readonly volumes: VolumeStore;
   readonly archives: ContainerArchives;
   containers(): Promise<readonly ContainerInfo[]>;

@@ -1,7 +1,7 @@
 /** The node's own containers and images, over FakeRuntime. */
 import type { FakeRuntime } from '../containerd/fake.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
-import type { LogLine, LogQuery, RegistryAuth } from '../containerd/runtime.ts';
+import type { ImageInfo, LogLine, LogQuery, RegistryAuth, RemovedImage } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { PortSpec } from '../model/spec.ts';
@@ -48,6 +48,18 @@ export class FakeEngine implements EngineBackend {
 
   async ports() {
     return this.bound;
+  }
+
+  /** Needed is what containers are made from. */
+  async pruneImages(images: readonly ImageInfo[]) {
+    const used = await this.images.inUse();
+    const removed: RemovedImage[] = [];
+    for (const image of images) {
+      if (used.has(image.id)) continue;
+      const names = image.tags.length > 0 ? image.tags : [image.id];
+      for (const name of names) removed.push(await this.images.remove(name, {}));
+    }
+    return removed;
   }
 
   async health() {

@@ -46,6 +46,11 @@ export class ApiRequest {
     return this.#raw.query.get(name) ?? '';
   }
 
+  /** All values of a name that is given several times. */
+  texts(name: string): readonly string[] {
+    return this.#raw.query.getAll(name);
+  }
+
   /** Docker's BoolValue: everything but empty, 0, no, false and none is true. */
   flag(name: string, otherwise = false): boolean {
     const value = this.#raw.query.get(name);

@@ -426,6 +426,114 @@ test('containers are connected to networks by the network’s name, with aliases
   assert.match((await disconnect()).json.message, /is not connected to the network mynet$/);
 });
 
+test('images are pruned: without a tag, or all, by age and label, never those in use; the answer is Docker’s', async () => {
+  const { call, backends, clock } = await start();
+  const { images } = backends.runtime;
+  const layers = (...ids: string[]) => ({ layers: ids, layerSizes: ids.map(() => 10) });
+  const old = { created: new Date(clock.now() - 7_200_000).toISOString() };
+  images.add('used:1', layers('sha256:base', 'sha256:used'));
+  images.use('c1', 'used:1', () => false);
+  images.add('old:1', { ...layers('sha256:base', 'sha256:old'), ...old });
+  images.add('fresh:1', { ...layers('sha256:fresh'), config: { Labels: { keep: 'me' } } });
+  const prune = async (filters: object = {}) => {
+    const query = encodeURIComponent(JSON.stringify(filters));
+    return (await call('POST', `/images/prune?filters=${query}`)).json;
+  };
+  assert.deepEqual(await prune({ dangling: { true: true } }), { ImagesDeleted: null, SpaceReclaimed: 0 });
+  const all = { dangling: { false: true } };
+  const first = await prune({ ...all, until: { '1h': true } });
+  assert.equal(first.SpaceReclaimed, 10, 'the layer below is another image’s too');
+  assert.deepEqual(first.ImagesDeleted[0], { Untagged: 'old:1' });
+  assert.match(first.ImagesDeleted[1].Deleted, /^sha256:/);
+  assert.deepEqual(await prune({ ...all, 'label!': { keep: true } }), {
+    ImagesDeleted: null,
+    SpaceReclaimed: 0,
+  });
+  assert.deepEqual((await prune({ ...all, label: { 'keep=me': true } })).ImagesDeleted[0], {
+    Untagged: 'fresh:1',
+  });
+  const left = (await call('GET', '/images/json')).json;
+  assert.deepEqual(
+    left.map((one: Json) => one.RepoTags),
+    [['used:1']],
+  );
+  assert.equal((await call('POST', '/images/prune?filters={"reference":["x"]}')).status, 400);
+});
+
+test('the list of images is filtered by name, tag, age and label', async () => {
+  const { call, backends, clock } = await start();
+  const at = (hours: number) => ({ created: new Date(clock.now() - hours * 3_600_000).toISOString() });
+  backends.runtime.images.add('reg.example/a/web:1', at(1));
+  backends.runtime.images.add('web:2', { ...at(2), config: { Labels: { tier: 'front' } } });
+  backends.runtime.images.add('db:3', at(3));
+  const tags = async (filters: object) => {
+    const query = encodeURIComponent(JSON.stringify(filters));
+    const { json } = await call('GET', `/images/json?filters=${query}`);
+    return json.flatMap((one: Json) => one.RepoTags);
+  };
+  assert.deepEqual(await tags({ reference: ['web'] }), ['web:2']);
+  assert.deepEqual(await tags({ reference: ['*/*/web:*'] }), ['reg.example/a/web:1']);
+  assert.deepEqual(await tags({ until: ['90m'] }), ['web:2', 'db:3']);
+  assert.deepEqual(await tags({ before: ['web:2'] }), ['db:3']);
+  assert.deepEqual(await tags({ since: ['web:2'] }), ['reg.example/a/web:1']);
+  assert.deepEqual(await tags({ label: ['tier=front'] }), ['web:2']);
+  assert.deepEqual(await tags({ dangling: ['true'] }), []);
+  assert.equal((await call('GET', '/images/json?filters={"before":["gone"]}')).status, 404);
+  assert.equal((await call('GET', '/images/json?filters={"colour":["red"]}')).status, 400);
+});
+
+test('a push is lines as Docker’s, its refusals too; without a tag all of them go, and come', async () => {
+  const { call, backends } = await start();
+  const { images } = backends.runtime;
+  for (const tag of ['1', '2']) images.add(`reg.example/team/app:${tag}`, {}, 'app');
+  const lines = async (url: string) => {
+    const { status, text } = await call('POST', url);
+    assert.equal(status, 200, text);
+    return text.trim().split('\r\n').map(parse);
+  };
+  const pushed = await lines('/images/reg.example/team/app/push?tag=1');
+  assert.deepEqual(pushed[0], { status: 'The push refers to repository [reg.example/team/app]' });
+  assert.deepEqual(pushed[1].status, 'Pushed');
+  assert.match(pushed.at(-2).status, /^1: digest: sha256:[0-9a-f]{64} size: 1000$/);
+  assert.deepEqual([pushed.at(-1).aux.Tag, pushed.at(-1).aux.Size], ['1', 1000]);
+  const all = await lines('/images/reg.example/team/app/push');
+  assert.deepEqual(
+    all.flatMap((line) => (line.aux ? [line.aux.Tag] : [])),
+    ['1', '2'],
+  );
+  const unknown = await lines('/images/reg.example/team/app/push?tag=3');
+  assert.deepEqual(unknown.at(-1).errorDetail, { message: 'tag does not exist: reg.example/team/app:3' });
+  const absent = await lines('/images/gone/push?tag=1');
+  assert.deepEqual(absent[0].status, 'The push refers to repository [docker.io/library/gone]');
+  assert.equal(absent.at(-1).error, 'An image does not exist locally with the tag: gone');
+  for (const { id } of await images.list()) await images.remove(id, { force: true });
+  const heads = (await lines('/images/create?fromImage=reg.example/team/app')).filter((line) => line.id);
+  assert.deepEqual(
+    heads.filter((line) => line.status.startsWith('Pulling')).map((line) => line.id),
+    ['1', '2'],
+  );
+  images.authorize = () => false;
+  assert.equal(
+    (await lines('/images/reg.example/team/app/push?tag=1')).at(-1).error,
+    'no basic auth credentials',
+  );
+  assert.equal((await call('POST', '/images/a@sha256:ab/push')).status, 400);
+  assert.equal((await call('POST', '/images/a/push?tag=1&platform=linux/s390x')).status, 501);
+});
+
+test('images are saved by name, several in one archive; what is not here is a status', async () => {
+  const { call, backends } = await start();
+  for (const name of ['a/b:1', 'c:1']) backends.runtime.images.add(name);
+  const one = await call('GET', '/images/a/b:1/get');
+  assert.deepEqual([one.status, one.headers['content-type']], [200, 'application/x-tar']);
+  assert.match(one.text, /"RepoTags":\["a\/b:1"\]/);
+  const both = await call('GET', '/images/get?names=a/b:1&names=c:1');
+  assert.match(both.text, /"a\/b:1"[^]*"c:1"/);
+  const missing = await call('GET', '/images/get?names=a/b:1&names=nosuch:1');
+  assert.deepEqual([missing.status, missing.json.message], [404, 'No such image: nosuch:1']);
+  assert.equal((await call('GET', '/images/get')).status, 400);
+});
+
 test('the history of an image gives each step the size of its own layer', async () => {
   const { call, backends } = await start();
   const [layers, layerSizes] = [

@@ -24,6 +24,15 @@ export async function readBlob(api: ContainerdApi, digest: string): Promise<Buff
   return Buffer.concat(chunks);
 }
 
+/** As a stream; the reader may be as slow as it likes. */
+export async function* blobContent(
+  api: ContainerdApi,
+  digest: string,
+  signal?: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  for await (const { data } of api.content.read({ digest }, signal ? { signal } : {})) yield data;
+}
+
 export async function hasBlob(api: ContainerdApi, digest: string): Promise<boolean> {
   return (await unless('not-found', api.content.info({ digest }))) !== undefined;
 }

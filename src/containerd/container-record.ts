@@ -4,7 +4,7 @@ import { SNAPSHOTTER } from './api.ts';
 import type { Exit } from './container-files.ts';
 import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
-import type { LocalImage } from './images.ts';
+import type { LocalImage } from './local-images.ts';
 import { logPolicy } from '../model/log-driver.ts';
 import { formatTime, type StreamName } from './log-record.ts';
 import type { ContainerConfig, ContainerInfo, MountPoint } from './runtime.ts';

@@ -1,6 +1,6 @@
-/** The names in a `docker save` archive, as FakeImages loads it: enough to refuse what is none. */
+/** A `docker save` archive as FakeImages loads and saves it: its names, enough to refuse what is none. */
 import { Readable } from 'node:stream';
-import { extract } from 'tar-stream';
+import { extract, pack } from 'tar-stream';
 import { SkeinError } from '../model/errors.ts';
 import { parseArchiveManifest } from './image-format.ts';
 
@@ -22,4 +22,11 @@ export async function loadedNames(archive: AsyncIterable<Uint8Array>): Promise<s
       : new SkeinError('invalid-argument', `invalid archive: ${SkeinError.from(cause).message}`, { cause });
   }
   throw new SkeinError('invalid-argument', 'invalid archive: does not contain a manifest.json');
+}
+
+export function savedArchive(list: readonly object[]): AsyncIterable<Uint8Array> {
+  const tar = pack();
+  tar.entry({ name: 'manifest.json' }, JSON.stringify(list));
+  tar.finalize();
+  return tar as unknown as AsyncIterable<Uint8Array>;
 }

@@ -2,9 +2,19 @@
 import { SkeinError } from '../model/errors.ts';
 import { sha256 } from './image-format.ts';
 import { removalConflict } from './image-removal.ts';
-import { loadedNames } from './fake-archive.ts';
-import { familiarName, familiarRepository, fullName, parseReference } from './reference.ts';
-import type { ImageInfo, ImageStore, PullOptions, RegistryAuth, TaskImage } from './runtime.ts';
+import { loadedNames, savedArchive } from './fake-archive.ts';
+import { nothingToPush } from './push.ts';
+import { familiarName, familiarRepository, fullName, parseReference, repositoryOf } from './reference.ts';
+import type {
+  ImageInfo,
+  ImageStore,
+  PullOptions,
+  PushedImage,
+  PushOptions,
+  RegistryAuth,
+  RemovedImage,
+  TaskImage,
+} from './runtime.ts';
 
 interface User {
   readonly imageId: string;
@@ -40,7 +50,7 @@ export class FakeImages implements ImageStore {
     this.#remote.set(fullName(parseReference(name)), fakeImage(name, more));
   }
 
-  inUse(container: string, reference: string, running: () => boolean): void {
+  use(container: string, reference: string, running: () => boolean): void {
     const imageId = this.#find(reference);
     if (imageId) this.#users.set(container, { imageId, running });
   }
@@ -90,10 +100,56 @@ export class FakeImages implements ImageStore {
     return names;
   }
 
+  /** What a `docker save` of these would hold, without their content. */
+  async save(references: readonly string[]): Promise<AsyncIterable<Uint8Array>> {
+    const list = references.map((reference) => {
+      const id = this.#find(reference);
+      if (id === undefined) throw new SkeinError('not-found', `No such image: ${reference}`);
+      return { Config: id, RepoTags: this.#info(id).tags, Layers: [] };
+    });
+    return savedArchive(list);
+  }
+
+  /** The registry has it then. */
+  async push(reference: string, options: PushOptions = {}): Promise<PushedImage> {
+    const parsed = parseReference(reference);
+    const id = this.#names.get(fullName(parsed));
+    if (id === undefined) {
+      const ofRepository = [...this.#names.keys()].some((name) =>
+        name.startsWith(`${repositoryOf(parsed)}:`),
+      );
+      throw nothingToPush(parsed, ofRepository);
+    }
+    if (!this.authorize(reference, options.auth))
+      throw new SkeinError('unauthenticated', 'no basic auth credentials');
+    for (const status of ['Preparing', 'Pushed']) options.onProgress?.({ id: id.slice(7, 19), status });
+    this.#remote.set(fullName(parsed), this.#images.get(id)!);
+    const digest = sha256(`manifest ${id}`);
+    this.#name(fullName({ ...parsed, digest }), id, false);
+    return { digest, size: 1000 };
+  }
+
+  async remoteTags(repository: string, auth?: RegistryAuth): Promise<readonly string[]> {
+    const wanted = parseReference(repository);
+    const tags = [...this.#remote.keys()]
+      .map(parseReference)
+      .filter((r) => r.tag !== undefined && repositoryOf(r) === repositoryOf(wanted));
+    if (!this.authorize(repository, auth) || tags.length === 0)
+      throw new SkeinError(
+        'not-found',
+        `pull access denied for ${familiarRepository(wanted)}, repository does not exist or may require 'docker login'`,
+      );
+    return tags.map((r) => r.tag!);
+  }
+
   async tag(source: string, target: string): Promise<void> {
     const id = this.#find(source);
     if (id === undefined) throw new SkeinError('not-found', `No such image: ${source}`);
     this.#name(fullName(parseReference(target)), id, false);
+  }
+
+  async inUse(): Promise<ReadonlySet<string>> {
+    return new Set([...this.#users.values()].map((user) => user.imageId));
   }
 
   async ofTasks(): Promise<readonly TaskImage[]> {
@@ -115,10 +171,7 @@ export class FakeImages implements ImageStore {
     this.#names.set(name, id);
   }
 
-  async remove(
-    reference: string,
-    options: { force?: boolean },
-  ): Promise<{ untagged: string[]; deleted: string[] }> {
+  async remove(reference: string, options: { force?: boolean }): Promise<RemovedImage> {
     const imageId = this.#find(reference);
     if (imageId === undefined) throw new SkeinError('not-found', `No such image: ${reference}`);
     const names = [...this.#names].filter(([, id]) => id === imageId).map(([name]) => name);

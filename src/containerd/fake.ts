@@ -173,7 +173,7 @@ export class FakeRuntime implements ContainerRuntime {
       ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
-    this.images.inUse(id, image, () => isAlive(this.#entries.get(id)?.info));
+    this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
     this.#send({ type: 'create', id });
   }
 

@@ -2,10 +2,8 @@
  * Brings an image here: manifest, config and layers into content, under the caller's lease. Layers that are there are
  * taken, those half there are gone on with; what fails in passing is tried again. Three layers at a time, as Docker.
  */
-import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
-import { type Clock, sleep } from '../kit/clock.ts';
 import type { CallOptions } from '../kit/grpc.ts';
-import { isCode, SkeinError } from '../model/errors.ts';
+import { SkeinError } from '../model/errors.ts';
 import type { ContainerdApi } from './api.ts';
 import { claimBlob, writeBlob, writtenSoFar } from './blobs.ts';
 import {
@@ -19,23 +17,19 @@ import {
 import type { Reference } from './reference.ts';
 import type { RegistrySession, RemoteManifest } from './registry.ts';
 import type { PullProgress } from './runtime.ts';
+import { everySoOften, inParallel, retried, type Transfer } from './transfer.ts';
 
-export interface PullContext {
+export interface PullContext extends Transfer {
   readonly api: ContainerdApi;
   readonly session: RegistrySession;
-  readonly clock: Clock;
   readonly architecture: string;
   readonly call: CallOptions;
-  readonly signal: AbortSignal;
   readonly progress: (p: PullProgress) => void;
   /** Blobs on their way here, of all pulls: containerd lets one write a blob, so the others wait for that one. */
   readonly inFlight: Map<string, Promise<void>>;
 }
 
-const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
-const ATTEMPTS = 6;
 const PARALLEL = 3;
-const PROGRESS_MS = 100;
 
 export const shortDigest = (digest: string): string => digest.slice('sha256:'.length, 'sha256:'.length + 12);
 
@@ -98,20 +92,17 @@ async function alone({ inFlight }: PullContext, digest: string, work: () => Prom
   await own;
 }
 
-const uniqueLayers = (manifest: Manifest): Descriptor[] => [
+export const uniqueLayers = (manifest: Manifest): Descriptor[] => [
   ...new Map(manifest.layers.map((layer) => [layer.digest, layer])).values(),
 ];
 
 async function fetchLayer(context: PullContext, layer: Descriptor): Promise<void> {
   const id = shortDigest(layer.digest);
   context.progress({ id, status: 'Pulling fs layer' });
-  let shown = 0;
-  await fetchBlob(context, layer, (current) => {
-    const now = context.clock.now();
-    if (now - shown < PROGRESS_MS && current < layer.size) return;
-    shown = now;
-    context.progress({ id, status: 'Downloading', current, total: layer.size });
-  });
+  const show = everySoOften(context.clock, layer.size, (current) =>
+    context.progress({ id, status: 'Downloading', current, total: layer.size }),
+  );
+  await fetchBlob(context, layer, show);
   context.progress({ id, status: 'Download complete' });
 }
 
@@ -146,31 +137,4 @@ async function fetchOnce(
     }
   }
   await writeBlob(api, { ref, digest: blob.digest, size: blob.size }, counted(), call, start);
-}
-
-/** Tries again what is `unavailable`; gives up on the rest, and after ATTEMPTS. */
-async function retried<T>({ clock, signal }: PullContext, work: () => Promise<T>): Promise<T> {
-  for (let failures = 1; ; failures++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (signal.aborted) throw new SkeinError('canceled', 'pull canceled', { cause: error });
-      if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
-      await sleep(clock, backoff(RETRY, failures), signal);
-    }
-  }
-}
-
-async function inParallel<T>(
-  items: readonly T[],
-  limit: number,
-  work: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  const results = await Promise.allSettled(Array.from({ length: limit }, worker));
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed) throw failed.reason;
 }

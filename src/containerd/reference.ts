@@ -72,3 +72,10 @@ export function familiarRepository(r: Reference): string {
 /** The reference as a person writes it, tag included. */
 export const familiarName = (r: Reference): string =>
   `${familiarRepository(r)}${r.digest === undefined ? `:${r.tag}` : `@${r.digest}`}`;
+
+/** In full, without tag and digest. */
+export const repositoryOf = ({ domain, path }: Reference): string => `${domain}/${path}`;
+
+/** Nothing but a repository was said: not a tag, nor a digest. */
+export const isNameOnly = (text: string): boolean =>
+  !text.includes('@') && text.lastIndexOf(':') <= text.lastIndexOf('/');

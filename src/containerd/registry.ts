@@ -1,19 +1,10 @@
-/**
- * The registry's HTTP API (OCI distribution), read side: manifests and blobs, anonymous, Basic or Bearer. What may
- * pass by itself (network, 5xx, 429) is `unavailable`; who asks for content again does so with a backoff.
- */
-import type { Clock } from '../kit/clock.ts';
-import { type ErrorCode, SkeinError } from '../model/errors.ts';
+/** The registry's HTTP API (OCI distribution): what is read for a pull; what is written is in registry-upload.ts. */
+import { SkeinError } from '../model/errors.ts';
 import { MEDIA, sha256 } from './image-format.ts';
 import { familiarName, familiarRepository, type Reference } from './reference.ts';
-import { apiHost, basicHeader, hasPassword, isPlainHttp, parseChallenge } from './registry-auth.ts';
+import { collect, type Refuse, type RegistryOptions, RegistryTransport } from './registry-transport.ts';
+import { RegistryUpload } from './registry-upload.ts';
 import type { RegistryAuth } from './runtime.ts';
-
-export interface RegistryOptions {
-  readonly insecure: readonly string[];
-  readonly fetch: typeof fetch;
-  readonly clock: Clock;
-}
 
 export interface RemoteManifest {
   readonly bytes: Buffer;
@@ -22,9 +13,11 @@ export interface RemoteManifest {
 }
 
 const MAX_MANIFEST = 4 * 1024 * 1024;
-/** No answer, or no byte of a body, for so long: the connection is dead. */
-const STALL_MS = 30_000;
+const MAX_TAGS = 4 * 1024 * 1024;
+/** Tags of one repository, and pages of them, that are listed at most. */
+const TAG_PAGES = 100;
 const ACCEPT = [MEDIA.ociIndex, MEDIA.dockerList, MEDIA.ociManifest, MEDIA.dockerManifest, '*/*'].join(', ');
+const OK = [200];
 
 export class RegistryClient {
   readonly #options: RegistryOptions;
@@ -33,39 +26,34 @@ export class RegistryClient {
     this.#options = options;
   }
 
-  /** One repository as one user: holds the token between requests. */
+  /** One repository as one user. */
   session(reference: Reference, auth: RegistryAuth | undefined): RegistrySession {
-    return new RegistrySession(this.#options, reference, auth);
+    return new RegistrySession(new RegistryTransport(this.#options, reference, auth, pullRefusal(reference)));
+  }
+
+  upload(reference: Reference, auth: RegistryAuth | undefined): RegistryUpload {
+    return new RegistryUpload(this.#options, reference, auth);
   }
 }
 
 export class RegistrySession {
-  readonly #options: RegistryOptions;
-  readonly #reference: Reference;
-  readonly #auth: RegistryAuth | undefined;
-  readonly #base: string;
-  #authorization: string | undefined;
+  readonly #transport: RegistryTransport;
 
-  constructor(options: RegistryOptions, reference: Reference, auth: RegistryAuth | undefined) {
-    this.#options = options;
-    this.#reference = reference;
-    this.#auth = auth;
-    const scheme = isPlainHttp(reference.domain, options.insecure) ? 'http' : 'https';
-    this.#base = `${scheme}://${apiHost(reference.domain)}/v2/${reference.path}`;
-    if (auth?.registrytoken) this.#authorization = `Bearer ${auth.registrytoken}`;
+  constructor(transport: RegistryTransport) {
+    this.#transport = transport;
   }
 
   /** By tag or digest; what comes is verified against a digest that was asked for. */
   async manifest(tagOrDigest: string, signal?: AbortSignal): Promise<RemoteManifest> {
-    const { response, body } = await this.#get(`/manifests/${tagOrDigest}`, { accept: ACCEPT }, signal);
-    const chunks: Uint8Array[] = [];
-    let size = 0;
-    for await (const chunk of body) {
-      size += chunk.length;
-      if (size > MAX_MANIFEST) throw new SkeinError('invalid-argument', 'manifest is too large');
-      chunks.push(chunk);
-    }
-    const bytes = Buffer.concat(chunks);
+    const url = this.#transport.url(`/manifests/${tagOrDigest}`);
+    const { response, body } = await this.#transport.request(
+      url,
+      { headers: { accept: ACCEPT } },
+      OK,
+      signal,
+    );
+    const bytes = Buffer.concat(await collect(body, MAX_MANIFEST));
+    if (bytes.length > MAX_MANIFEST) throw new SkeinError('invalid-argument', 'manifest is too large');
     const digest = sha256(bytes);
     const expected = tagOrDigest.startsWith('sha256:')
       ? tagOrDigest
@@ -81,156 +69,47 @@ export class RegistrySession {
     offset: number,
     signal?: AbortSignal,
   ): Promise<{ start: number; body: AsyncIterable<Uint8Array> }> {
-    const range: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
-    const { response, body } = await this.#get(`/blobs/${digest}`, range, signal);
+    const headers: Record<string, string> = offset > 0 ? { range: `bytes=${offset}-` } : {};
+    const url = this.#transport.url(`/blobs/${digest}`);
+    const { response, body } = await this.#transport.request(url, { headers }, [200, 206], signal);
     return { start: response.status === 206 ? offset : 0, body };
   }
 
-  async #get(path: string, headers: Record<string, string>, signal: AbortSignal | undefined) {
-    let answer = await this.#fetch(`${this.#base}${path}`, headers, signal);
-    if (answer.response.status === 401) {
-      answer.drop();
-      this.#authorization = await this.#answer(answer.response, signal);
-      answer = await this.#fetch(`${this.#base}${path}`, headers, signal);
+  async tags(signal?: AbortSignal): Promise<readonly string[]> {
+    const first = this.#transport.url('/tags/list');
+    const tags: string[] = [];
+    for (let [url, pages]: [string | undefined, number] = [first, 0]; url; pages++) {
+      if (pages === TAG_PAGES) throw new SkeinError('resource-exhausted', 'the repository has too many tags');
+      const { response, body } = await this.#transport.request(url, {}, OK, signal);
+      tags.push(...parseTags(Buffer.concat(await collect(body, MAX_TAGS)).toString()));
+      const next = /<([^>]+)>\s*;\s*rel="?next"?/.exec(response.headers.get('link') ?? '')?.[1];
+      url = next === undefined ? undefined : new URL(next, first).href;
     }
-    if (!answer.response.ok) throw await this.#refusal(answer.response, answer.body);
-    return answer;
+    return tags;
   }
+}
 
-  /** A request whose answer, and each piece of its body, must come within STALL_MS. */
-  async #fetch(url: string, headers: Record<string, string>, signal?: AbortSignal, init: RequestInit = {}) {
-    const stalled = new AbortController();
-    let cancel = () => {};
-    const { clock } = this.#options;
-    const watch = () => {
-      cancel();
-      cancel = clock.after(STALL_MS, () => stalled.abort(new Error(`no answer within ${STALL_MS / 1000} s`)));
-    };
-    const failed = (cause: unknown): SkeinError => {
-      cancel();
-      if (signal?.aborted) return new SkeinError('canceled', 'pull canceled', { cause });
-      return new SkeinError('unavailable', `Get "${url}": ${reason(cause)}`, { cause });
-    };
-    watch();
-    try {
-      const authorization = this.#authorization;
-      const response = await this.#options.fetch(url, {
-        headers: { ...headers, ...(authorization && { authorization }) },
-        signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal,
-        ...init,
-      });
-      const body = (async function* (): AsyncGenerator<Uint8Array> {
-        try {
-          for await (const chunk of response.body ?? []) {
-            watch();
-            yield chunk;
-          }
-        } catch (cause) {
-          throw failed(cause);
-        } finally {
-          cancel();
-        }
-      })();
-      const drop = () => {
-        cancel();
-        void response.body?.cancel().catch(() => undefined);
-      };
-      return { response, body, drop };
-    } catch (cause) {
-      throw failed(cause);
-    }
+function parseTags(text: string): readonly string[] {
+  try {
+    const { tags } = JSON.parse(text) as { tags?: unknown };
+    return Array.isArray(tags) ? tags.filter((tag): tag is string => typeof tag === 'string') : [];
+  } catch (cause) {
+    throw new SkeinError('unavailable', 'the registry gave no list of tags', { cause });
   }
+}
 
-  /** What to send as Authorization after a 401. */
-  async #answer(response: Response, signal: AbortSignal | undefined): Promise<string> {
-    const challenge = parseChallenge(response.headers.get('www-authenticate'));
-    if (challenge?.scheme === 'basic' && hasPassword(this.#auth) && this.#authorization === undefined)
-      return basicHeader(this.#auth);
-    if (challenge?.scheme === 'bearer' && challenge.params.realm) {
-      const token = await this.#token(challenge.params, signal);
-      if (token) return `Bearer ${token}`;
-    }
-    throw this.#denied('unauthenticated');
-  }
-
-  async #token(params: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<string | undefined> {
-    const scope = params.scope ?? `repository:${this.#reference.path}:pull`;
-    const query = new URLSearchParams({ scope, ...(params.service && { service: params.service }) });
-    this.#authorization = undefined;
-    const identity = this.#auth?.identitytoken;
-    if (identity) {
-      query.set('grant_type', 'refresh_token');
-      query.set('refresh_token', identity);
-      query.set('client_id', 'skein');
-    }
-    const url = identity ? params.realm! : `${params.realm}?${query.toString()}`;
-    const headers: Record<string, string> =
-      hasPassword(this.#auth) && !identity ? { authorization: basicHeader(this.#auth) } : {};
-    const { response, body, drop } = await this.#fetch(
-      url,
-      headers,
-      signal,
-      identity ? { method: 'POST', body: query } : {},
-    );
-    if (response.status === 401 || response.status === 403) {
-      drop();
-      throw this.#denied('unauthenticated');
-    }
-    if (!response.ok) throw await this.#refusal(response, body);
-    const text = Buffer.concat(await collect(body, MAX_MANIFEST)).toString();
-    try {
-      const { token, access_token: access } = JSON.parse(text) as { token?: string; access_token?: string };
-      return token ?? access;
-    } catch (cause) {
-      throw new SkeinError(
-        'unavailable',
-        `the token service of ${this.#reference.domain} did not give a token`,
-        { cause },
-      );
-    }
-  }
-
-  #denied(code: ErrorCode): SkeinError {
+/** In Docker's words. */
+const pullRefusal =
+  (reference: Reference): Refuse =>
+  (status, text) => {
+    const denied = `pull access denied for ${familiarRepository(reference)}, repository does not exist or may require 'docker login'`;
+    if (status === 401) return new SkeinError('unauthenticated', denied);
+    if (status === 403) return new SkeinError('permission-denied', denied);
+    if (status !== 404) return undefined;
     return new SkeinError(
-      code,
-      `pull access denied for ${familiarRepository(this.#reference)}, repository does not exist or may require 'docker login'`,
+      'not-found',
+      text.includes('NAME_UNKNOWN')
+        ? denied
+        : `manifest for ${familiarName(reference)} not found: manifest unknown: manifest unknown`,
     );
-  }
-
-  async #refusal(response: Response, body: AsyncIterable<Uint8Array>): Promise<SkeinError> {
-    const text = Buffer.concat(await collect(body, 64 * 1024).catch(() => [])).toString();
-    if (response.status === 401) return this.#denied('unauthenticated');
-    if (response.status === 403) return this.#denied('permission-denied');
-    if (response.status === 404)
-      return new SkeinError(
-        'not-found',
-        text.includes('NAME_UNKNOWN')
-          ? this.#denied('not-found').message
-          : `manifest for ${familiarName(this.#reference)} not found: manifest unknown: manifest unknown`,
-      );
-    const passing = response.status >= 500 || response.status === 429;
-    return new SkeinError(
-      passing ? 'unavailable' : 'invalid-argument',
-      `unexpected status from ${this.#reference.domain}: ${response.status} ${response.statusText}`,
-    );
-  }
-}
-
-async function collect(body: AsyncIterable<Uint8Array>, limit: number): Promise<Uint8Array[]> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    chunks.push(chunk);
-    size += chunk.length;
-    if (size > limit) break;
-  }
-  return chunks;
-}
-
-/** fetch hides the reason in the cause. */
-function reason(thrown: unknown): string {
-  const cause = (thrown as { cause?: unknown }).cause ?? thrown;
-  return cause instanceof Error
-    ? cause.message || (cause as NodeJS.ErrnoException).code || cause.name
-    : String(cause);
-}
+  };

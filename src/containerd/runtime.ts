@@ -136,6 +136,25 @@ export interface PullOptions {
   readonly forTask?: boolean;
 }
 
+export interface PushOptions {
+  readonly auth?: RegistryAuth;
+  readonly onProgress?: (p: PullProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** The manifest as the registry has it now. */
+export interface PushedImage {
+  readonly digest: string;
+  readonly size: number;
+}
+
+export interface RemovedImage {
+  /** Names, as a person writes them. */
+  readonly untagged: readonly string[];
+  /** The image's id, and its layers. */
+  readonly deleted: readonly string[];
+}
+
 export interface ImageStore {
   /** What runs here and is chosen from an index, in OCI's word: `amd64`. */
   readonly architecture: string;
@@ -151,9 +170,20 @@ export interface ImageStore {
   pull(reference: string, options: PullOptions): Promise<ImageInfo>;
   /** Reads a `docker save` or OCI layout archive; `invalid-argument` for what is not one. Returns names or ids. */
   load(archive: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<readonly string[]>;
+  /**
+   * An archive that `load` reads, and Docker: an OCI layout with a `manifest.json`. A name without a tag stands for all its
+   * tags. `not-found` before anything is read; what goes wrong later breaks the archive off.
+   */
+  save(references: readonly string[]): Promise<AsyncIterable<Uint8Array>>;
+  /** Sends what the registry lacks of the image with this tag, byte for byte; `not-found` where there is none here. */
+  push(reference: string, options: PushOptions): Promise<PushedImage>;
+  /** All tags of a repository, as its registry says now. */
+  remoteTags(repository: string, auth?: RegistryAuth): Promise<readonly string[]>;
   tag(source: string, target: string): Promise<void>;
   /** Removes one name, or with an id all of them; returns what was untagged and deleted. */
-  remove(reference: string, options: { force?: boolean }): Promise<{ untagged: string[]; deleted: string[] }>;
+  remove(reference: string, options: { force?: boolean }): Promise<RemovedImage>;
+  /** Ids of those that containers here are made from, running or not. */
+  inUse(): Promise<ReadonlySet<string>>;
   /** What no person asked for: may be given up when nothing needs it. */
   ofTasks(): Promise<readonly TaskImage[]>;
   /** Takes those names of an image away that are still of tasks alone; without a name it is gone. */

@@ -1,54 +1,18 @@
 /** Pulls from Debian's docker-registry on loopback: anonymous, with a password, refused, interrupted. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer as createTcp } from 'node:net';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
-import type { PullProgress, RegistryAuth } from '../../src/containerd/runtime.ts';
-import { containerConfig, eventually, type Scratch, scratch, type TestImage, testImage } from './scratch.ts';
-
-/** bcrypt of "secret". */
-const HTPASSWD = 'me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n';
-const AUTH: RegistryAuth = { username: 'me', password: 'secret' };
+import type { PullProgress } from '../../src/containerd/runtime.ts';
+import { AUTH, digestOf, freePort, type Registry, registry } from './registry.ts';
+import { containerConfig, type Scratch, scratch, type TestImage, testImage } from './scratch.ts';
 
 let own: Scratch;
 let runtime: Containerd;
 let image: TestImage;
-let open: { port: number; process: ChildProcess };
-let locked: { port: number; process: ChildProcess };
-
-const digestOf = (bytes: Uint8Array): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-
-async function freePort(): Promise<number> {
-  const server = createTcp().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function registry(name: string, auth: string): Promise<{ port: number; process: ChildProcess }> {
-  const folder = join(own.root, name);
-  mkdirSync(folder, { recursive: true });
-  const port = await freePort();
-  writeFileSync(join(folder, 'htpasswd'), HTPASSWD);
-  const config = [
-    'version: 0.1',
-    'log: { level: error }',
-    `storage: { filesystem: { rootdirectory: ${folder}/data } }`,
-    `http: { addr: "127.0.0.1:${port}" }`,
-    ...(auth ? [`auth: { htpasswd: { realm: test, path: ${folder}/htpasswd } }`] : []),
-  ];
-  writeFileSync(join(folder, 'config.yml'), `${config.join('\n')}\n`);
-  const process = spawn('docker-registry', ['serve', join(folder, 'config.yml')], { stdio: 'ignore' });
-  await eventually('registry answers', () => fetch(`http://127.0.0.1:${port}/v2/`).catch(() => undefined));
-  return { port, process };
-}
+let open: Registry;
+let locked: Registry;
 
 async function push(port: number, repository: string, tag: string, content: TestImage): Promise<void> {
   const headers = { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` };
@@ -76,8 +40,8 @@ before(async () => {
   own = await scratch();
   runtime = await own.open();
   image = await testImage('pull');
-  open = await registry('open', '');
-  locked = await registry('locked', 'htpasswd');
+  open = await registry(own.root, 'open', '');
+  locked = await registry(own.root, 'locked', 'htpasswd');
   await push(open.port, 'team/app', '1', image);
   await push(locked.port, 'team/app', '1', image);
 });

@@ -157,6 +157,37 @@ describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
     assert.deepEqual((await stage.running('web')).map((t) => t.node).sort(), ['node1', 'node2']);
   });
 
+  test('docker push and save: what one node made another pulls, or loads; prune leaves what a task needs', async () => {
+    const node1 = docker('node1');
+    await node1.ok('pull', IMAGE);
+    const mine = `${HOST}/team/mine:1`;
+    await node1.ok('tag', IMAGE, mine);
+    const pushed = await node1.ok('push', mine);
+    assert.match(pushed, /^The push refers to repository \[192\.0\.2\.200:5000\/team\/mine\]\n/);
+    assert.match(pushed, /Mounted from team\/web[^]*\n1: digest: sha256:[0-9a-f]{64} size: \d+\n$/);
+    assert.match(await node1.ok('push', '--all-tags', `${HOST}/team/mine`), /Layer already exists/);
+    assert.match(
+      await node1.fails('push', `${HOST}/team/mine:2`),
+      /tag does not exist: 192\.0\.2\.200:5000\/team\/mine:2/,
+    );
+    assert.match(await docker('node2').fails('push', mine), /An image does not exist locally with the tag/);
+    const archive = join(folder, 'saved.tar');
+    await node1.ok('save', '-o', archive, mine);
+    assert.match(await docker('node2').ok('load', '-q', '-i', archive), /Loaded image: \S+\/team\/mine:1/);
+    assert.match(await docker('node2').fails('push', mine), /no basic auth credentials/);
+    assert.match((await login('node2', PASSWORD)).stdout, /Login Succeeded/);
+    await docker('node2').ok('rmi', mine);
+    assert.match(await docker('node2').ok('pull', '--all-tags', `${HOST}/team/mine`), /1: Pulling from/);
+    await docker('node2').ok('logout', HOST);
+
+    assert.ok((await stage.running('web')).some((t) => t.node === 'node2'));
+    await stage.lab.engine('node2').load((await buildImage({ name: 'old:1', env: { A: '1' } })).tar);
+    const pruned = await docker('node2').ok('image', 'prune', '--all', '--force');
+    assert.match(pruned, /Untagged: old:1\nDeleted: sha256:[^]*Total reclaimed space: 0B/);
+    assert.doesNotMatch(pruned, /team/, 'a task runs that image');
+    await Promise.all(['node1', 'node2'].map((node) => docker(node).ok('rmi', mine)));
+  });
+
   test('what a person pulled stays, whatever tasks come and go', async () => {
     await docker('node1').ok('pull', IMAGE);
     await docker('node1').ok('service', 'rm', 'web');

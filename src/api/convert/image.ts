@@ -1,4 +1,5 @@
 /** Image in Docker's JSON. */
+import { chainIds } from '../../containerd/image-format.ts';
 import type { ImageInfo } from '../../containerd/runtime.ts';
 import { parseReference } from './reference.ts';
 
@@ -25,6 +26,8 @@ export const familiarTag = (tag: string): string => {
   const { familiar, tag: name } = parseReference(tag);
   return `${familiar}:${name ?? 'latest'}`;
 };
+
+export const createdAt = (image: ImageInfo): number => unixSeconds(image.created) * 1000;
 
 const familiarDigest = (reference: string): string => {
   const { familiar, digest } = parseReference(reference);
@@ -78,4 +81,15 @@ export function historyJson(image: ImageInfo): object[] {
     Size: size,
     Tags: index === 0 && image.tags.length > 0 ? image.tags.map(familiarTag) : null,
   }));
+}
+
+/** Bytes of the layers that only these images had, each once. */
+export function reclaimed(before: readonly ImageInfo[], removed: ReadonlySet<string>): number {
+  const layersOf = (image: ImageInfo) =>
+    chainIds(image.layers).map((chain, i) => [chain, image.layerSizes[i] ?? 0] as const);
+  const kept = new Set(
+    before.filter(({ id }) => !removed.has(id)).flatMap((image) => layersOf(image).map(([chain]) => chain)),
+  );
+  const gone = new Map(before.filter(({ id }) => removed.has(id)).flatMap(layersOf));
+  return [...gone].reduce((sum, [chain, size]) => sum + (kept.has(chain) ? 0 : size), 0);
 }

@@ -21,6 +21,10 @@ export function parseReference(text: string): Reference {
   return { familiar, path, tag: tagged ? named.slice(colon + 1) : undefined, digest };
 }
 
+/** With the registry, as Docker names a repository that it pushes to. */
+export const fullRepository = ({ familiar, path }: Reference): string =>
+  familiar.endsWith(`/${path}`) ? familiar : `docker.io/${path}`;
+
 /** `fromImage` and `tag` of a pull; the tag may be a digest. Without either, latest. */
 export function pullReference(image: string, tag: string): Reference & { readonly full: string } {
   const given = parseReference(image);

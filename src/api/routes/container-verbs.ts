@@ -3,7 +3,7 @@ import { type Answer, empty, json } from '../answer.ts';
 import { changedLimits, checkName, newContainer } from '../convert/new-container.ts';
 import { parseFilters } from '../filters.ts';
 import { invalid, refused } from '../http-error.ts';
-import { logTime } from '../log-query.ts';
+import { PRUNE_FILTERS, pruneFilter } from '../prune-filter.ts';
 import { parseBody } from '../normalize.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
@@ -110,33 +110,19 @@ async function update(request: ApiRequest): Promise<Answer> {
   return json({ Warnings: null });
 }
 
-const PRUNE_FILTERS = ['until', 'label', 'label!'];
-
 /** A user's own containers that do not run. Those of tasks are kept for their logs, and go with their tasks. */
 async function prune(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const filters = parseFilters(request.text('filters'), PRUNE_FILTERS);
-  const until = filters.get('until').map((text) => pruneTime(text, request.clock.now()));
+  const accepted = pruneFilter(filters, request.clock.now());
   const gone: string[] = [];
   for (const container of await engine.containers()) {
     if (!container.config.restartable || !['created', 'stopped'].includes(container.status)) continue;
-    if (!filters.labels('label', container.labels)) continue;
-    if (filters.has('label!') && filters.labels('label!', container.labels)) continue;
-    if (until.some((limit) => Date.parse(container.createdAt) > limit)) continue;
+    if (!accepted(container.labels, Date.parse(container.createdAt))) continue;
     await engine.control.remove(container, { force: false, keepVolumes: true });
     gone.push(container.id);
   }
   return json({ ContainersDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: 0 });
-}
-
-/** A duration back from now ("24h"), or a time. */
-function pruneTime(text: string, now: number): number {
-  const units: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|h|m|s)/g)];
-  if (parts.length > 0 && parts.map(([all]) => all).join('') === text)
-    return now - parts.reduce((sum, [, count, unit]) => sum + Number(count) * units[unit!]!, 0);
-  const time = logTime('until', text);
-  return time === undefined ? now : Date.parse(time);
 }
 
 export const containerVerbRoutes: readonly Route[] = [

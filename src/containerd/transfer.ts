@@ -1,0 +1,52 @@
+/** How content goes to and from registries: tried again with a backoff where that may help, and several at a time. */
+import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
+import { type Clock, sleep } from '../kit/clock.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
+
+export interface Transfer {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
+const ATTEMPTS = 6;
+
+/** Tries again what is `unavailable`; gives up on the rest, and after ATTEMPTS. */
+export async function retried<T>({ clock, signal }: Transfer, work: () => Promise<T>): Promise<T> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (signal.aborted) throw new SkeinError('canceled', 'canceled', { cause: error });
+      if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
+      await sleep(clock, backoff(RETRY, failures), signal);
+    }
+  }
+}
+
+export async function inParallel<T>(
+  items: readonly T[],
+  limit: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  const results = await Promise.allSettled(Array.from({ length: limit }, worker));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+const PROGRESS_MS = 100;
+
+/** Passes on how far it has come, ten times a second at most, and its end. */
+export function everySoOften(clock: Clock, total: number, show: (current: number) => void) {
+  let shown = 0;
+  return (current: number): void => {
+    const now = clock.now();
+    if (now - shown < PROGRESS_MS && current < total) return;
+    shown = now;
+    show(current);
+  };
+}
