@@ -521,6 +521,25 @@ test('a push is lines as Docker’s, its refusals too; without a tag all of them
   assert.equal((await call('POST', '/images/a/push?tag=1&platform=linux/s390x')).status, 501);
 });
 
+test('an archive is imported with its changes; a URL is refused in words', async () => {
+  const { call } = await start();
+  const query = 'fromSrc=-&repo=own&tag=1&message=mine&changes=CMD%20%5B%22sh%22%5D&changes=ENV%20A=1';
+  const made = await call('POST', `/images/create?${query}`, 'an archive');
+  const { Id, Config, Comment } = (await call('GET', '/images/own:1/json')).json;
+  assert.deepEqual(parse(made.text), { status: Id });
+  assert.deepEqual([Config, Comment], [{ Cmd: ['sh'], Env: ['A=1'] }, 'mine']);
+  const refused = async (query: string) => {
+    const { status, json } = await call('POST', `/images/create?${query}`, 'an archive');
+    return [status, json.message];
+  };
+  assert.deepEqual(await refused('fromSrc=http://example/x.tar'), [
+    501,
+    'skein imports what the client sends: fetch the archive, and give it to docker import',
+  ]);
+  assert.match((await refused('fromSrc=-&changes=RUN%20make'))[1], /RUN make is no change/);
+  assert.equal((await refused('fromSrc=-&repo=NOT%20GOOD'))[0], 400);
+});
+
 test('images are saved by name, several in one archive; what is not here is a status', async () => {
   const { call, backends } = await start();
   for (const name of ['a/b:1', 'c:1']) backends.runtime.images.add(name);

@@ -8,6 +8,7 @@ import { familiarName, familiarRepository, fullName, parseReference, repositoryO
 import type {
   ImageInfo,
   ImageStore,
+  ImportOptions,
   PullOptions,
   PushedImage,
   PushOptions,
@@ -98,6 +99,17 @@ export class FakeImages implements ImageStore {
     const names = await loadedNames(archive);
     for (const name of names) this.add(name);
     return names;
+  }
+
+  async import(
+    archive: AsyncIterable<Uint8Array>,
+    { name, message, config }: ImportOptions,
+  ): Promise<string> {
+    for await (const _ of archive);
+    const image = fakeImage(`import ${name} ${message}`, { config, history: [{ comment: message }] });
+    this.#images.set(image.id, image);
+    if (name !== undefined) this.#name(fullName(parseReference(name)), image.id, false);
+    return image.id;
   }
 
   /** What a `docker save` of these would hold, without their content. */

@@ -150,7 +150,7 @@ async function storeFile(
 }
 
 /** Takes a gzip wrapper off, if there is one. */
-async function inflate(archive: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
+export async function inflate(archive: AsyncIterable<Uint8Array>): Promise<AsyncIterable<Uint8Array>> {
   const source = archive[Symbol.asyncIterator]();
   let head = Buffer.alloc(0);
   while (head.length < 2) {

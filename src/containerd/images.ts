@@ -13,6 +13,7 @@ import {
   parseIndex,
   parseManifest,
 } from './image-format.ts';
+import { importLayer } from './image-import.ts';
 import { installImage, nameImage } from './image-install.ts';
 import { loadArchive } from './image-load.ts';
 import { type ImageUser, removalConflict } from './image-removal.ts';
@@ -26,6 +27,7 @@ import { collect } from './registry-transport.ts';
 import type {
   ImageInfo,
   ImageStore,
+  ImportOptions,
   PullOptions,
   PullProgress,
   PushedImage,
@@ -109,6 +111,20 @@ export class Images implements ImageStore {
         loaded.push(...(references.length > 0 ? references.map(familiarName) : [manifest.config.digest]));
       }
       return loaded;
+    });
+  }
+
+  import(archive: AsyncIterable<Uint8Array>, options: ImportOptions): Promise<string> {
+    return this.#leased('import', async (lease) => {
+      const call = options.signal ? { ...lease, signal: options.signal } : lease;
+      const { unique, clock } = this.#options;
+      const created = new Date(clock.now()).toISOString();
+      const context = { api: this.#api, call, unique, architecture: this.architecture, created };
+      const { target, manifest } = await importLayer(context, archive, options);
+      const id = manifest.config.digest;
+      const names = [options.name === undefined ? id : fullName(parseReference(options.name))];
+      await installImage(this.#api, { target, manifest, names, forTask: false }, { call, unique });
+      return id;
     });
   }
 

@@ -148,6 +148,15 @@ export interface PushedImage {
   readonly size: number;
 }
 
+export interface ImportOptions {
+  /** `repository:tag`; without it only its id names the image. */
+  readonly name?: string;
+  readonly message: string;
+  /** How it is to be run: the part `config` of an OCI image. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly signal?: AbortSignal;
+}
+
 export interface RemovedImage {
   /** Names, as a person writes them. */
   readonly untagged: readonly string[];
@@ -170,6 +179,8 @@ export interface ImageStore {
   pull(reference: string, options: PullOptions): Promise<ImageInfo>;
   /** Reads a `docker save` or OCI layout archive; `invalid-argument` for what is not one. Returns names or ids. */
   load(archive: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<readonly string[]>;
+  /** Makes an image of a root file system in an archive; its id. */
+  import(archive: AsyncIterable<Uint8Array>, options: ImportOptions): Promise<string>;
   /**
    * An archive that `load` reads, and Docker: an OCI layout with a `manifest.json`. A name without a tag stands for all its
    * tags. `not-found` before anything is read; what goes wrong later breaks the archive off.

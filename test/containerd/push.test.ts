@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, request as ask, type ServerResponse
 import { after, before, test } from 'node:test';
 import { buffer } from 'node:stream/consumers';
 import { Readable } from 'node:stream';
+import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
@@ -210,4 +211,25 @@ test('an archive of several images is an OCI layout and a docker archive, has ea
     code: 'not-found',
     message: 'No such image: nosuch:1',
   });
+});
+
+test('a root file system becomes an image of one layer that runs as it was told to', async () => {
+  const { id } = (await runtime.images.get('app:1'))!;
+  const root = gunzipSync(image.layers[0]!);
+  const options = { message: 'by hand', config: { Cmd: ['/bin/sleep', '1000'], Env: ['A=1'] } };
+  const made = await runtime.images.import(stream(root), { ...options, name: 'own:1' });
+  const info = (await runtime.images.get('own:1'))!;
+  assert.deepEqual([info.id, info.layers, info.config], [made, [digestOf(root)], options.config]);
+  assert.equal(info.history[0]!['comment'], 'by hand');
+  assert.notEqual(info.id, id);
+  const config = containerConfig(own.netns, {}, { image: 'own:1' });
+  await runtime.create(config);
+  assert.ok((await runtime.start(config.id)) > 0);
+  await runtime.remove(config.id);
+  const packed = await runtime.images.import(stream(image.layers[0]!), options);
+  assert.deepEqual((await runtime.images.get(packed))?.tags, [], 'only its id names it');
+  assert.deepEqual((await runtime.images.get(packed))?.layers, info.layers, 'unpacked it is the same');
+  await assert.rejects(runtime.images.import(stream(Buffer.alloc(0)), options), { code: 'invalid-argument' });
+  await assert.rejects(runtime.images.import(stream(Buffer.from('no archive'.repeat(500))), options));
+  assert.equal((await runtime.images.list()).length, 4);
 });

@@ -1,11 +1,12 @@
 /** How images come to this node and go from it: pull, push, load, save, and what a registry says of one. */
 import type { Answer } from '../answer.ts';
 import { json } from '../answer.ts';
+import { changedConfig } from '../convert/changes.ts';
 import { familiarTag } from '../convert/image.ts';
 import { isValidReference, parseReference, pullReference } from '../convert/reference.ts';
 import { invalid, notFound, refused } from '../http-error.ts';
 import { progressAnswer, progressLine, pullLines, pushLines } from '../progress.ts';
-import type { ImageInfo } from '../../containerd/runtime.ts';
+import type { ImageInfo, ImportOptions } from '../../containerd/runtime.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { imageEvent } from '../../containerd/container-event.ts';
 import type { ApiRequest } from '../request.ts';
@@ -21,10 +22,7 @@ export async function findImage(request: ApiRequest, name = request.param('name'
 }
 
 async function pull(request: ApiRequest): Promise<Answer> {
-  if (request.text('fromSrc') !== '')
-    throw refused(
-      'skein does not serve POST /images/create?fromSrc yet: load an archive with docker load instead',
-    );
+  if (request.text('fromSrc') !== '') return importArchive(request);
   const image = request.text('fromImage');
   if (image === '') throw invalid('invalid reference format');
   const { images } = request.backends.engine;
@@ -36,6 +34,30 @@ async function pull(request: ApiRequest): Promise<Answer> {
     return progressAnswer(pulled(request, image, [tag]));
   const tags = await images.remoteTags(given.familiar, request.registryAuth().auth).catch(hidden);
   return progressAnswer(pulled(request, image, tags));
+}
+
+async function importArchive(request: ApiRequest): Promise<Answer> {
+  if (request.text('fromSrc') !== '-')
+    throw refused('skein imports what the client sends: fetch the archive, and give it to docker import');
+  const { images } = request.backends.engine;
+  checkPlatform(request.text('platform'), images.architecture);
+  const repository = request.text('repo');
+  const name = repository === '' ? undefined : pullReference(repository, request.text('tag'));
+  if (name && (name.digest !== undefined || !isValidReference(name)))
+    throw invalid('invalid reference format');
+  const config = changedConfig(request.texts('changes').flatMap((change) => change.split('\n')));
+  const message = request.text('message') || 'Imported from -';
+  const options = { ...(name && { name: name.full }), message, config, signal: request.signal };
+  return progressAnswer(imported(request, options));
+}
+
+async function* imported(
+  { backends, stream }: ApiRequest,
+  options: ImportOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const id = await backends.engine.images.import(stream, options);
+  backends.events.tell(imageEvent('import', options.name ?? id, id));
+  yield progressLine({ status: id });
 }
 
 /** One after the other, as `docker pull --all-tags` shows them. */
@@ -157,7 +179,7 @@ export const imageTransferRoutes: readonly Route[] = [
     method: 'POST',
     path: '/images/create',
     handler: pull,
-    note: 'Pull, without a tag of all tags; `fromSrc` is refused.',
+    note: 'Pull, without a tag of all tags; import of an archive, not of a URL.',
   },
   {
     method: 'POST',
