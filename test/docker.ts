@@ -26,9 +26,12 @@ export class DockerCli {
   /** Put before the command: the way into a namespace, for what the CLI itself dials. */
   readonly #enter: readonly string[];
 
-  constructor(socket: string, enter: readonly string[] = []) {
+  readonly #env: Readonly<Record<string, string>>;
+
+  constructor(socket: string, enter: readonly string[] = [], env: Readonly<Record<string, string>> = {}) {
     this.#socket = socket;
     this.#enter = enter;
+    this.#env = env;
   }
 
   start(...args: string[]): ChildProcess {
@@ -39,6 +42,7 @@ export class DockerCli {
         HOME: this.home,
         DOCKER_HOST: `unix://${this.#socket}`,
         DOCKER_CLI_HINTS: 'false',
+        ...this.#env,
       },
       stdio: ['pipe', 'pipe', 'pipe'],
     });

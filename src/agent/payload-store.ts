@@ -13,6 +13,8 @@ import type { PayloadFile } from './payloads.ts';
 export class PayloadStore {
   readonly #root: string;
   readonly #run: RunProcess;
+  /** INVARIANT: mounted once. A second mount would cover what was written into the first. */
+  #mounting: Promise<void> | undefined;
 
   constructor(runRoot: string, run: RunProcess) {
     this.#root = join(runRoot, 'secrets');
@@ -52,7 +54,11 @@ export class PayloadStore {
     await rm(this.#root, { recursive: true, force: true });
   }
 
-  async #mount(): Promise<void> {
+  #mount(): Promise<void> {
+    return (this.#mounting ??= this.#mountOnce().finally(() => (this.#mounting = undefined)));
+  }
+
+  async #mountOnce(): Promise<void> {
     if (await this.#isMounted()) return;
     await mkdir(this.#root, { recursive: true, mode: 0o700 });
     await this.#run([

@@ -11,6 +11,13 @@ export interface ParsedLogQuery {
   readonly stderr: boolean;
 }
 
+/** Docker takes any other `tail` of a container for "all", and refuses it of a service. */
+export function serviceLogQuery(request: ApiRequest): ParsedLogQuery {
+  const tail = request.text('tail');
+  if (!/^(\d+|all|)$/.test(tail)) throw invalid('tail value must be a positive integer or "all"');
+  return logQuery(request);
+}
+
 export function logQuery(request: ApiRequest): ParsedLogQuery {
   const stdout = request.flag('stdout');
   const stderr = request.flag('stderr');

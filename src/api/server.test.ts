@@ -179,7 +179,7 @@ test('service, with the fields and defaults of Docker', async () => {
     Name: 'web',
     Labels: {},
     TaskTemplate: {
-      ContainerSpec: { Image: 'nginx:latest', Init: false, DNSConfig: {}, Isolation: 'default' },
+      ContainerSpec: { Image: 'nginx:latest', Init: false, Isolation: 'default' },
       ForceUpdate: 0,
       Runtime: 'container',
     },
@@ -218,7 +218,7 @@ test('tasks: both filter forms, names for ids, up to date ones only', async () =
   assert.equal(await tasks({ 'desired-state': ['shutdown'] }), 0);
   assert.equal(await tasks({ name: ['web.2'] }), 1);
   assert.equal(await tasks({ service: ['other'] }), 0);
-  assert.equal(await tasks({ 'desired-state': ['x'] }), "invalid filter 'desired-state=[x]'");
+  assert.equal(await tasks({ 'desired-state': ['x'] }), "Invalid desired-state filter: 'x'");
   assert.equal(await tasks({ nonsense: ['x'] }), "invalid filter 'nonsense'");
   assert.match(await tasks([]), /^invalid filter/);
   const [task] = (await call('GET', '/tasks')).json;

@@ -80,7 +80,7 @@ export function checkInit({
   if (forceNewCluster) throw unserved('skein does not serve --force-new-cluster yet');
   checkSwarmSpec(spec);
   if (dataPathPort !== 0 && (dataPathPort < 1024 || dataPathPort > 49151))
-    throw invalid('Datapath port number is not in valid range (between 1024 and 49151)');
+    throw invalid(`Datapath port number is not in valid range (1024-49151) : ${dataPathPort}`);
   if (availability !== '' && !['active', 'pause', 'drain'].includes(availability))
     throw invalid(`invalid Availability: "${availability}"`);
   const size = subnetSize || 24;

@@ -121,7 +121,7 @@ const EXECUTORS: Executors = {
 /** The parts of a service that change when it goes back to its previous spec. */
 export function rolledBack(service: Service): Partial<Service> {
   if (!service.previousSpec)
-    throw new SkeinError('failed-precondition', `service ${service.spec.Name} does not have a previous spec`);
+    throw new SkeinError('failed-precondition', `service ${service.id} does not have a previous spec`);
   return {
     spec: service.previousSpec,
     specVersion: service.specVersion + 1,

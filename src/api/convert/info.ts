@@ -111,7 +111,6 @@ export function infoJson(info: EngineInfo, counts: InfoCounts, now: string, swar
     RuncCommit: { ID: info.runc, Expected: '' },
     InitCommit: { ID: '', Expected: '' },
     SecurityOptions: [],
-    ProductLicense: '',
     Warnings: info.warnings.length > 0 ? info.warnings.map((text) => `WARNING: ${text}`) : null,
   };
 }

@@ -8,10 +8,11 @@ import type { View } from '../../store/view.ts';
 
 const VNI_LIST = 'com.docker.network.driver.overlay.vxlanid_list';
 
-export const overlayOptions = ({ spec, state }: Network): Record<string, string> => ({
-  ...(state && { [VNI_LIST]: String(state.vni) }),
-  ...spec.Options,
-});
+/** In the order of their names, as Go writes a map. */
+export function overlayOptions({ spec, state }: Network): Record<string, string> {
+  const options = { ...(state && { [VNI_LIST]: String(state.vni) }), ...spec.Options };
+  return Object.fromEntries(Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
 
 export function ipamConfigs({ spec, state }: Network): object[] {
   if (!state) return spec.IPAM?.Config ?? [];

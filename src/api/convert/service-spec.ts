@@ -5,10 +5,10 @@
  *
  * INVARIANT: canonical(canonical(spec)) equals canonical(spec).
  */
-import type { ContainerSpec, ServiceSpec, TaskSpec } from '../../model/spec.ts';
+import type { ContainerSpec, ServiceSpec, TaskSpec, UpdateConfig } from '../../model/spec.ts';
 
 export function canonical(spec: ServiceSpec): ServiceSpec {
-  const { Networks, Labels, TaskTemplate, Mode, EndpointSpec, ...rest } = spec;
+  const { Networks, Labels, TaskTemplate, Mode, UpdateConfig, RollbackConfig, EndpointSpec, ...rest } = spec;
   const template = canonicalTask(TaskTemplate, Networks);
   return {
     ...withoutEmpty(rest),
@@ -16,9 +16,19 @@ export function canonical(spec: ServiceSpec): ServiceSpec {
     Labels: Labels ?? {},
     TaskTemplate: template,
     Mode: Object.keys(Mode).length > 0 ? Mode : { Replicated: {} },
+    ...(UpdateConfig && { UpdateConfig: canonicalUpdate(UpdateConfig) }),
+    ...(RollbackConfig && { RollbackConfig: canonicalUpdate(RollbackConfig) }),
     ...(EndpointSpec && { EndpointSpec: { Mode: 'vip', ...withoutEmpty(EndpointSpec) } }),
   } as ServiceSpec;
 }
+
+/** Docker tells these three of every such config, whether they were given or not. */
+const canonicalUpdate = (config: UpdateConfig): UpdateConfig => ({
+  FailureAction: 'pause',
+  MaxFailureRatio: 0,
+  Order: 'stop-first',
+  ...withoutEmpty(config),
+});
 
 function canonicalTask(task: TaskSpec, oldNetworks: ServiceSpec['Networks']): TaskSpec {
   const { ContainerSpec: container, Networks, ForceUpdate, Runtime, Resources, Placement, ...rest } = task;
@@ -46,7 +56,7 @@ function canonicalContainer(container: ContainerSpec): ContainerSpec {
   const result: ContainerSpec = {
     ...withoutEmpty(container),
     Image: container.Image,
-    DNSConfig: withoutEmpty(container.DNSConfig ?? {}),
+    ...(container.DNSConfig && { DNSConfig: withoutEmpty(container.DNSConfig) }),
     Isolation: container.Isolation || 'default',
   };
   for (const key of OMIT_FALSE) if (result[key] === false) delete result[key];

@@ -30,8 +30,9 @@ export function serviceJson(
   };
 }
 
-function endpointJson({ spec, endpoint }: Service): object {
-  if (!endpoint) return { Spec: spec.EndpointSpec ?? {} };
+function endpointJson({ endpoint }: Service): object {
+  // As in Docker, which gives an endpoint only to what has something to be reached by.
+  if (!endpoint || endpoint.ports.length + endpoint.virtualIps.length === 0) return { Spec: {} };
   const { ports, virtualIps } = endpoint satisfies ServiceEndpoint;
   return {
     Spec: endpoint.spec,

@@ -7,11 +7,11 @@ import { ipamConfigs, overlayOptions } from './network.ts';
 export type NetworkLookup = (id: NetworkId) => Network | undefined;
 
 export function taskJson(task: Task, network: NetworkLookup): object {
-  const { Runtime: _runtime, ...spec } = task.spec;
+  const { Runtime: _runtime, Networks: networks, ...spec } = task.spec;
   return {
     ...metaJson(task.id, task),
     Labels: {},
-    Spec: spec,
+    Spec: { ...spec, ...(networks?.length && { Networks: networks }) },
     ServiceID: task.serviceId,
     ...slotJson(task),
     ...(task.genericResources?.length && { GenericResources: task.genericResources }),
@@ -53,6 +53,8 @@ function statusJson({ status }: Task): object {
   };
 }
 
+const named = (name: string | undefined): object => (name ? { Name: name } : {});
+
 /** Swarm's own form of a network, which differs from the one of `/networks`. */
 function attachedNetwork(id: NetworkId, lookup: NetworkLookup): object {
   const network = lookup(id);
@@ -63,11 +65,11 @@ function attachedNetwork(id: NetworkId, lookup: NetworkLookup): object {
     Spec: {
       Name: spec.Name,
       Labels: spec.Labels ?? {},
-      DriverConfiguration: {},
+      DriverConfiguration: named(spec.Ingress ? undefined : spec.Driver),
       ...(spec.Ingress && { Ingress: true }),
       ...(spec.Attachable && { Attachable: true }),
       ...(spec.Internal && { Internal: true }),
-      IPAMOptions: { Driver: {} },
+      IPAMOptions: { Driver: named(spec.Ingress ? undefined : spec.IPAM?.Driver) },
       Scope: 'swarm',
     },
     DriverState: { Name: 'overlay', Options: overlayOptions(network) },

@@ -25,7 +25,7 @@ function accepts(filters: Filters, node: Node): boolean {
 }
 
 export function oneOf(key: string, value: string, known: readonly string[]): true {
-  if (!known.includes(value)) throw invalid(`invalid filter '${key}=[${value}]'`);
+  if (!known.includes(value)) throw invalid(`Invalid ${key} filter: '${value}'`);
   return true;
 }
 

@@ -3,7 +3,7 @@ import type { ClusterBackend } from '../backend.ts';
 import { taskJson } from '../convert/task.ts';
 import { type Filters, parseFilters } from '../filters.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
-import { logQuery } from '../log-query.ts';
+import { serviceLogQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import { SkeinError } from '../../model/errors.ts';
 import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
@@ -97,7 +97,7 @@ export function taskLogs(
   tasks: readonly Task[],
   tty: boolean,
 ): Answer {
-  const query = logQuery(request);
+  const query = serviceLogQuery(request);
   const readable = tasks.filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none');
   if (readable.length === 0 && tasks.length > 0) throw new SkeinError('unimplemented', UNREADABLE);
   const known = new Map(readable.map((task) => [task.id, task]));

@@ -13,14 +13,19 @@ import type { BenchStage } from './stage.ts';
 
 export interface DockerSwarm {
   readonly engine: EngineClient;
+  /** Where it is reached, inside its own namespace. */
+  readonly address: string;
 }
+
+/** What it needs of a benchmark's stage: when to stop, and where to leave what is to be undone. */
+export type PeerStage = Pick<BenchStage, 'signal' | 'cleanUp'>;
 
 const ADDRESS = '198.51.100.10';
 
 /** What dockerd leaves outside the folders it is given; removed afterwards where it was not there before. */
 const STRAY = ['/etc/docker/key.json', '/run/docker'];
 
-export async function startDockerSwarm(stage: BenchStage, image: BuiltImage): Promise<DockerSwarm> {
+export async function startDockerSwarm(stage: PeerStage, image: BuiltImage): Promise<DockerSwarm> {
   const { signal } = stage;
   const { folder, cgroupParent } = makePlace(stage, 'bench-docker');
   const stray = STRAY.filter((path) => !existsSync(path));
@@ -59,11 +64,11 @@ export async function startDockerSwarm(stage: BenchStage, image: BuiltImage): Pr
   );
   await engine.load(image.tar, signal);
   await engine.post('/swarm/init', { ListenAddr: `${ADDRESS}:2377`, AdvertiseAddr: ADDRESS });
-  return { engine };
+  return { engine, address: ADDRESS };
 }
 
 /** A network namespace with one address, on a link that leads nowhere. */
-async function makeHost(stage: BenchStage): Promise<string> {
+async function makeHost(stage: PeerStage): Promise<string> {
   const path = `/run/netns/skein-bench-docker-${process.pid}`;
   createNetns(path);
   stage.cleanUp(() => removeNetns(path));

@@ -12,7 +12,7 @@ export interface Place {
 }
 
 /** To be asked for first: clean-ups run in reverse order, so its owner has let go of everything before it goes. */
-export function makePlace(stage: BenchStage, name: string): Place {
+export function makePlace(stage: Pick<BenchStage, 'cleanUp'>, name: string): Place {
   const folder = mkdtempSync(join(tmpdir(), `skein-${name}-`));
   stage.cleanUp(async () => {
     await killAll({ folders: [folder], netns: [], cgroup: name });

@@ -202,7 +202,7 @@ test('rollback goes back to the previous spec and says so; another takes it back
   await c.create(spec());
   await assert.rejects(
     c.control.updateService('web', c.control.service('web').version, spec(), { rollback: true }),
-    code('FailedPrecondition', 'service web does not have a previous spec'),
+    code('FailedPrecondition', `service ${c.control.service('web').id} does not have a previous spec`),
   );
   await c.run(1500);
   await c.update('web', (s) => ({ ...s, ...container({ Image: 'web:2' }) }));

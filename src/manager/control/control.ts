@@ -226,7 +226,7 @@ export class Control {
   }
 
   #rollback(service: Service): Partial<Service> {
-    if (!service.previousSpec) throw inUse(`service ${service.spec.Name} does not have a previous spec`);
+    if (!service.previousSpec) throw inUse(`service ${service.id} does not have a previous spec`);
     const spec = resolveSpec(this.view, service.previousSpec, service.id);
     const updateStatus: UpdateStatus = {
       state: 'rollback_started',

@@ -1,0 +1,40 @@
+/**
+ * Asks a real Docker Swarm everything that swarm.txt asks and writes its answers there: for a new line in the session, or
+ * a new Docker. Needs dockerd (Debian's docker.io) and the rights of root: `node test/recorded/record.ts`.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { startDockerSwarm } from '../../src/cli/bench/docker-swarm.ts';
+import { buildImage } from '../../src/lab/image.ts';
+import { DockerCli } from '../docker.ts';
+import { API_VERSION, HERE, play, readSession, type Step } from './session.ts';
+
+const FILE = join(HERE, 'swarm.txt');
+const undo: (() => Promise<void> | void)[] = [];
+try {
+  const stage = {
+    signal: new AbortController().signal,
+    cleanUp: (work: () => Promise<void> | void) => void undo.push(work),
+  };
+  const { engine, address } = await startDockerSwarm(stage, await buildImage());
+  await engine.post('/swarm/leave', undefined, { query: { force: 1 } });
+  const cli = new DockerCli(engine.socket, [], { DOCKER_API_VERSION: API_VERSION });
+  undo.push(() => cli.close());
+  const { ServerVersion: version } = await engine.get<{ ServerVersion: string }>('/info');
+  const asked = { cli, socket: engine.socket, address, hostname: hostname(), version };
+  const out: string[] = [];
+  for (const { lines } of readSession(readFileSync(FILE, 'utf8')))
+    for (const entry of lines)
+      if (typeof entry === 'string') out.push(...(entry.startsWith('## ') ? ['', entry, ''] : [entry]));
+      else out.push(...(await recorded(entry, asked)));
+  writeFileSync(FILE, `${out.join('\n')}\n`);
+} finally {
+  for (const work of undo.reverse()) await work();
+}
+
+async function recorded(step: Step, engine: Parameters<typeof play>[1]): Promise<string[]> {
+  const output = await play(step, engine);
+  process.stderr.write(`${[step.line, ...output].join('\n')}\n`);
+  return [step.line, ...output, ...(step.instead ?? [])];
+}

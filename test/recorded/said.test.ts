@@ -1,0 +1,61 @@
+/**
+ * What Docker Swarm said, word for word: Skein is asked everything of swarm.txt and answers the same, but for what the
+ * file itself marks as meant otherwise.
+ */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { buildImage } from '../../src/lab/image.ts';
+import { downLab, Lab } from '../../src/lab/lab.ts';
+import { DockerCli, skipWithoutDocker } from '../docker.ts';
+import { meantOtherwise } from './fields-otherwise.ts';
+import { API_VERSION, type Engine, HERE, play, readSession, type Step } from './session.ts';
+
+const NAME = 'recorded';
+
+describe('a session with Docker Swarm, with Skein', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
+  let engine: Engine;
+
+  before(async () => {
+    const lab = await Lab.up({ name: NAME, nodes: 1, cluster: false });
+    const { socket, address, name: hostname } = lab.node('node1');
+    await lab.engine('node1').load((await buildImage()).tar);
+    const cli = new DockerCli(socket, lab.enter('node1'), { DOCKER_API_VERSION: API_VERSION });
+    const { ServerVersion: version } = await lab.engine('node1').get<{ ServerVersion: string }>('/info');
+    engine = { cli, socket, address, hostname, version };
+  });
+  after(async () => {
+    engine.cli.close();
+    await downLab(NAME);
+  });
+
+  for (const { title, lines } of readSession(readFileSync(join(HERE, 'swarm.txt'), 'utf8'))) {
+    const steps = lines.filter((line) => typeof line !== 'string');
+    if (steps.length > 0)
+      test(title, async () => {
+        const expected: string[] = [];
+        const seen: string[] = [];
+        for (const step of steps) {
+          const answer = await play(step, engine);
+          const fields = step.line.startsWith('GET ');
+          expected.push(step.line, ...(fields ? allowed(step, answer) : expectedOf(step)));
+          seen.push(step.line, ...answer);
+        }
+        assert.equal(seen.join('\n'), expected.join('\n'));
+      });
+  }
+});
+
+const expectedOf = ({ output, instead }: Step): readonly string[] =>
+  instead ? instead.filter((l) => l.startsWith('~|')).map((l) => l.slice(3)) : output;
+
+/** What Docker has, but for the fields that Skein means to have more or less of. */
+function allowed({ line, output }: Step, answer: readonly string[]): readonly string[] {
+  const [docker, skein] = [new Set(output), new Set(answer)];
+  const otherwise = (field: string) => docker.has(field) !== skein.has(field) && meantOtherwise(line, field);
+  return [
+    ...output.filter((field) => !otherwise(field)),
+    ...answer.filter((field) => otherwise(field)),
+  ].sort();
+}
