@@ -56,7 +56,10 @@ for (const [name, contenders] of Object.entries(CONTENDERS))
       const quantities = new Set(result.figures.map(({ quantity }) => quantity));
       assert.ok(quantities.size > 1, 'several quantities');
       const cells = result.figures.map(({ quantity, contender }) => `${quantity} | ${contender}`);
-      const wanted = [...quantities].flatMap((quantity) => contenders.map((c) => `${quantity} | ${c}`));
+      // containerd alone knows no networks and no secrets.
+      const compared = (quantity: string) =>
+        contenders.filter((c) => c !== 'containerd' || !quantity.includes('network'));
+      const wanted = [...quantities].flatMap((q) => compared(q).map((c) => `${q} | ${c}`));
       assert.deepEqual(cells.sort(), wanted.sort(), 'the table has no hole');
       for (const { quantity, contender, values } of result.figures)
         assert.ok(

@@ -12,18 +12,50 @@ export interface ServiceWish {
   readonly replicas: number;
   readonly node?: string;
   readonly publish?: { readonly port: number; readonly target: number };
+  readonly outfit?: Outfit;
+}
+
+/** What a service of an application has besides its image: a network, files, a health check. */
+export interface Outfit {
+  readonly network: string;
+  readonly secret: string;
+  readonly config: string;
 }
 
 export async function loadEverywhere(lab: Lab, image: BuiltImage, signal: AbortSignal): Promise<void> {
   await Promise.all(lab.plan.nodes.map((node) => lab.engine(node.name).load(image.tar, signal)));
 }
 
+/** Networks, secrets and configs that services of the benchmark share. */
+export async function makeOutfit(engine: EngineClient): Promise<Outfit> {
+  const Data = Buffer.from('plover\n').toString('base64');
+  const overlay = { Name: 'bench', Driver: 'overlay' };
+  const { Id: network } = await engine.post<{ Id: string }>('/networks/create', overlay);
+  const { ID: secret } = await engine.post<{ ID: string }>('/secrets/create', { Name: 'bench', Data });
+  const { ID: config } = await engine.post<{ ID: string }>('/configs/create', { Name: 'bench', Data });
+  return { network, secret, config };
+}
+
+const HEALTH_EVERY_NS = 500_000_000;
+
+const file = (name: string) => ({ File: { Name: name, UID: '0', GID: '0', Mode: 0o444 } });
+
+const containerParts = ({ secret, config }: Outfit) => ({
+  Secrets: [{ ...file('bench'), SecretID: secret, SecretName: 'bench' }],
+  Configs: [{ ...file('/bench'), ConfigID: config, ConfigName: 'bench' }],
+  Healthcheck: { Test: ['CMD', 'true'], Interval: HEALTH_EVERY_NS },
+});
+
 export async function createService(engine: EngineClient, wish: ServiceWish): Promise<string> {
-  const { name, image, replicas, node, publish } = wish;
+  const { name, image, replicas, node, publish, outfit } = wish;
   const spec = {
     Name: name,
     TaskTemplate: {
-      ContainerSpec: { Image: image, StopGracePeriod: 1_000_000_000 },
+      ContainerSpec: {
+        ...{ Image: image, StopGracePeriod: 1_000_000_000 },
+        ...(outfit && containerParts(outfit)),
+      },
+      ...(outfit && { Networks: [{ Target: outfit.network }] }),
       ...(node && { Placement: { Constraints: [`node.hostname==${node}`] } }),
     },
     Mode: { Replicated: { Replicas: replicas } },

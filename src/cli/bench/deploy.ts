@@ -1,7 +1,8 @@
 /**
  * `bench deploy`: from the call that creates a service to all its tasks running, on one node, on the ingress network.
  * Against containerd alone (the same client library, the same image, prepared namespaces, no networks), and against a
- * Docker Swarm of Debian's docker.io in a namespace of its own. Interleaved rounds.
+ * Docker Swarm of Debian's docker.io in a namespace of its own. Interleaved rounds. And against the Swarm alone, services
+ * as applications have them: with a network of the user's, a secret, a config and a health check.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ import type { BuiltImage } from '../../lab/image-archive.ts';
 import { hasProgram } from '../../lab/requirements.ts';
 import type { ContainerId } from '../../model/ids.ts';
 import { createNetns, removeNetns } from '../../kit/netns.ts';
-import { awaitRunning, createService } from './cluster.ts';
+import { awaitRunning, createService, makeOutfit, type Outfit } from './cluster.ts';
 import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
 import type { BenchResult, Figure } from './figures.ts';
 import { makePlace } from './place.ts';
@@ -25,6 +26,8 @@ import type { Benchmark, BenchStage } from './stage.ts';
 
 const SIZES = [1, 20, 50];
 const QUICK_SIZES = [1, 3];
+const OUTFITTED_SIZE = 20;
+const QUICK_OUTFITTED_SIZE = 2;
 const CONCURRENCY = 8;
 const SETTLE_MS = 500;
 
@@ -38,6 +41,32 @@ interface Contender {
   readonly name: string;
   /** Seconds from nothing to `replicas` running; what was made is gone afterwards. */
   deploy(replicas: number): Promise<number>;
+  /** The same of a service with network, secret, config and health check, where there is such a thing. */
+  readonly deployOutfitted?: (replicas: number) => Promise<number>;
+}
+
+/** One thing that is measured of every contender that can do it. */
+interface Trial {
+  readonly quantity: string;
+  readonly replicas: number;
+  readonly of: (contender: Contender) => ((replicas: number) => Promise<number>) | undefined;
+}
+
+function trials(quick: boolean): readonly Trial[] {
+  const plain = (replicas: number): Trial => ({
+    quantity: `${replicas} replica${replicas === 1 ? '' : 's'}`,
+    replicas,
+    of: (contender) => (count) => contender.deploy(count),
+  });
+  const replicas = quick ? QUICK_OUTFITTED_SIZE : OUTFITTED_SIZE;
+  return [
+    ...(quick ? QUICK_SIZES : SIZES).map(plain),
+    {
+      quantity: `${replicas} replicas with network, secret, config, health check`,
+      replicas,
+      of: ({ deployOutfitted }) => deployOutfitted,
+    },
+  ];
 }
 
 async function runDeploy(stage: BenchStage): Promise<BenchResult> {
@@ -46,25 +75,27 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
   const contenders: Contender[] = [await skein(stage, image), await bareContainerd(stage, image)];
   if (hasProgram('dockerd')) {
     try {
-      contenders.push(dockerSwarm(await startDockerSwarm(stage, image), stage, image));
+      contenders.push(await dockerSwarm(await startDockerSwarm(stage, image), stage, image));
     } catch (error) {
       missing.push(`a Docker Swarm could not be started here: ${(error as Error).message.slice(0, 300)}`);
     }
   } else missing.push("Debian's docker.io is not installed (apt-get install docker.io)");
   const figures = new Map<string, Figure & { readonly values: number[] }>();
-  const sizes = stage.quick ? QUICK_SIZES : SIZES;
+  const planned = trials(stage.quick).filter(
+    ({ of }) => contenders.filter((contender) => of(contender)).length > 1, // else there is nothing to compare
+  );
   for (let round = 0; round <= stage.rounds; round++)
-    for (const size of sizes)
+    for (const { quantity, replicas, of } of planned)
       for (const contender of contenders) {
         stage.signal.throwIfAborted();
-        if (round === 0 && size !== sizes[0]) continue;
+        const deploy = of(contender);
+        if (!deploy || (round === 0 && quantity !== planned[0]!.quantity)) continue;
         const when = round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`;
-        stage.progress(`deploy, ${when}: ${size} x ${contender.name}`);
+        stage.progress(`deploy, ${when}: ${quantity}, ${contender.name}`);
         // What the one before left to do in the background (namespaces that go) is not charged to this one.
         await delay(SETTLE_MS, undefined, { signal: stage.signal });
-        const seconds = await contender.deploy(size);
+        const seconds = await deploy(replicas);
         if (round === 0) continue;
-        const quantity = `${size} replica${size === 1 ? '' : 's'}`;
         const key = `${quantity} ${contender.name}`;
         if (!figures.has(key))
           figures.set(key, { quantity, contender: contender.name, unit: 's', lower: true, values: [] });
@@ -76,7 +107,8 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
     method:
       `From the API call to N/N running as the API says, on the ingress network with a published port; ${stage.rounds} ` +
       `interleaved rounds. containerd: create and start of the same image by the same client, ${CONCURRENCY} at a time, in ` +
-      'prepared namespaces, nothing else.',
+      'prepared namespaces, nothing else. With a network: one overlay network of a user, a secret, a config, and a health ' +
+      'check whose first probe comes after half a second, before which no task counts as running.',
     figures: [...figures.values()].toSorted(
       (a, b) =>
         contenders.findIndex((c) => c.name === a.contender) -
@@ -100,13 +132,25 @@ async function skein(stage: BenchStage, image: BuiltImage): Promise<Contender> {
   const lab = await stage.lab({ nodes: 1 });
   const engine = lab.engine('node1');
   await engine.load(image.tar, stage.signal);
-  return { name: 'Skein', deploy: (replicas) => deployService(engine, image.name, replicas, stage.signal) };
+  return cluster('Skein', engine, image, stage.signal);
 }
 
-const dockerSwarm = (swarm: DockerSwarm, stage: BenchStage, image: BuiltImage): Contender => ({
-  name: 'Docker Swarm',
-  deploy: (replicas) => deployService(swarm.engine, image.name, replicas, stage.signal),
-});
+const dockerSwarm = (swarm: DockerSwarm, stage: BenchStage, image: BuiltImage): Promise<Contender> =>
+  cluster('Docker Swarm', swarm.engine, image, stage.signal);
+
+async function cluster(
+  name: string,
+  engine: EngineClient,
+  image: BuiltImage,
+  signal: AbortSignal,
+): Promise<Contender> {
+  const outfit = await makeOutfit(engine);
+  return {
+    name,
+    deploy: (replicas) => deployService(engine, image.name, replicas, signal),
+    deployOutfitted: (replicas) => deployService(engine, image.name, replicas, signal, outfit),
+  };
+}
 
 /** The same calls for Skein and for Docker: both speak the Engine API. */
 async function deployService(
@@ -114,10 +158,17 @@ async function deployService(
   image: string,
   replicas: number,
   signal: AbortSignal,
+  outfit?: Outfit,
 ): Promise<number> {
   const name = `bench-${randomBytes(4).toString('hex')}`;
   const taken = await seconds(async () => {
-    await createService(engine, { name, image, replicas, publish: { port: 8000, target: 80 } });
+    await createService(engine, {
+      name,
+      image,
+      replicas,
+      publish: { port: 8000, target: 80 },
+      ...(outfit && { outfit }),
+    });
     await awaitRunning(engine, name, replicas, signal);
   });
   await engine.delete(`/services/${name}`);
