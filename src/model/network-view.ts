@@ -38,6 +38,15 @@ export interface NetworkItem {
   readonly internal: boolean;
   /** `com.docker.network.driver.mtu`; undefined: the uplink's less 50. */
   readonly mtu: number | undefined;
+  /** What `network inspect` shows on a worker and no kernel needs; absent: an older manager does not say. */
+  readonly shown?: {
+    readonly createdAt: string;
+    readonly attachable: boolean;
+    readonly ipRange: Cidr | undefined;
+    readonly auxiliary: Readonly<Record<string, string>> | undefined;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly options: Readonly<Record<string, string>>;
+  };
 }
 
 /** A task's stand on a network, or a node's ingress endpoint (`taskId` undefined then). */

@@ -25,6 +25,11 @@ export function overlays(stageOf: () => Stage): void {
     const id = (await on(node).ok('ps', '-q', '--filter', `name=${service}.`)).trim();
     return on(node).run('exec', id, ...argv);
   };
+  /** In the namespace that holds the node's bridges and tunnels. */
+  const inFabric = async (node: string, ...argv: string[]) => {
+    const netns = `${stageOf().lab.node(node).runRoot}/netns/fabric`;
+    return (await runProcess(['nsenter', `--net=${netns}`, '--', ...argv])).stdout;
+  };
   const removed = (network: string) =>
     until(
       `${network} to be free`,
@@ -82,18 +87,8 @@ export function overlays(stageOf: () => Stage): void {
         `10.61.0.${last} is of the range, and not the printer`,
       );
       assert.match((await inside(node, 'safe', 'ip', 'link', 'show', 'eth0')).stdout, /mtu 1380 /);
-      const fabric = `${stage.lab.node(node).runRoot}/netns/fabric`;
-      const { stdout } = await runProcess([
-        'nsenter',
-        `--net=${fabric}`,
-        '--',
-        'ip',
-        '-d',
-        'link',
-        'show',
-        'vx-5001',
-      ]);
-      assert.match(stdout, /mtu 1380 [^]*vxlan id 5001 /);
+      const tunnel = await inFabric(node, 'ip', '-d', 'link', 'show', 'vx-5001');
+      assert.match(tunnel, /mtu 1380 [^]*vxlan id 5001 /);
       // A name of its own, across hosts; and the world, which one that is not internal reaches.
       assert.equal((await inside(node, 'safe', 'wget', '-q', '-O', '-', 'http://safe/')).code, 0);
       assert.match((await inside(node, 'safe', 'ip', 'route')).stdout, /^10\.61\.0\.0\/24 dev eth0 .*\n$/);
@@ -101,6 +96,12 @@ export function overlays(stageOf: () => Stage): void {
       assert.match((await inside(node, 'safe', ...ping)).stderr, /Network is unreachable/);
       assert.equal((await inside(node, 'free', ...ping)).code, 0);
     }
+    // On the worker, which knows of it while a task needs it, it is the same network.
+    const { Peers, Containers, ...told } = await inspect('vault');
+    const { Containers: there, ...worker } = await inspect('vault', 'node2');
+    assert.deepEqual(worker, told);
+    assert.deepEqual([(Peers as object[]).length, Object.keys(Containers!).length], [2, 1]);
+    assert.equal(Object.keys(there!).length, 1);
     const run = (network: string) =>
       on('node2').run(
         'run',
@@ -120,6 +121,15 @@ export function overlays(stageOf: () => Stage): void {
     assert.match(refused.stderr, /network front not manually attachable/);
     await docker('service', 'rm', 'safe', 'free');
     await removed('vault');
+    for (const node of NODES)
+      await until(
+        `${node} to have nothing of it`,
+        async () => {
+          const links = await inFabric(node, 'ip', '-o', 'link');
+          return !/vx-5001|sk-5001/.test(links) || links;
+        },
+        { timeoutMs: 10_000 },
+      );
   });
 
   void test('addresses that run out are said in service ps, and those given back wait', async () => {

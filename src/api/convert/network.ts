@@ -1,7 +1,7 @@
 /** Network in Docker's JSON: in lists, and inspected with its containers, ingress endpoints and peers. */
 import { createHash } from 'node:crypto';
 import type { NetworkItem } from '../../model/network-view.ts';
-import type { ContainerId, NodeId } from '../../model/ids.ts';
+import type { Cidr, ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
 import { slotName } from '../../model/names.ts';
 import type { Network, Node, Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
@@ -16,16 +16,22 @@ export function overlayOptions({ spec, state }: Network): Record<string, string>
 
 export function ipamConfigs({ spec, state }: Network): object[] {
   if (!state) return spec.IPAM?.Config ?? [];
-  const auxiliary = spec.IPAM?.Config?.[0]?.AuxiliaryAddresses;
-  return [
-    {
-      Subnet: state.subnet,
-      ...(state.ipRange && { IPRange: state.ipRange }),
-      Gateway: state.gateway,
-      ...(auxiliary && { AuxiliaryAddresses: auxiliary }),
-    },
-  ];
+  return [ipamConfig({ ...state, auxiliary: spec.IPAM?.Config?.[0]?.AuxiliaryAddresses })];
 }
+
+interface Addressing {
+  readonly subnet: Cidr;
+  readonly gateway: Ipv4;
+  readonly ipRange?: Cidr | undefined;
+  readonly auxiliary?: Readonly<Record<string, string>> | undefined;
+}
+
+const ipamConfig = ({ subnet, gateway, ipRange, auxiliary }: Addressing): object => ({
+  Subnet: subnet,
+  ...(ipRange && { IPRange: ipRange }),
+  Gateway: gateway,
+  ...(auxiliary && { AuxiliaryAddresses: auxiliary }),
+});
 
 const orNull = (map: Readonly<Record<string, string>> | null | undefined) =>
   map && Object.keys(map).length > 0 ? map : null;
@@ -69,20 +75,20 @@ export function networkJson(network: Network): NetworkResource & Record<string, 
 export const localNetworkJson = (item: NetworkItem): NetworkResource & Record<string, unknown> => ({
   Name: item.name,
   Id: item.networkId,
-  Created: '0001-01-01T00:00:00Z',
+  Created: item.shown?.createdAt ?? '0001-01-01T00:00:00Z',
   Scope: 'swarm',
   Driver: 'overlay',
   EnableIPv4: true,
   EnableIPv6: false,
-  IPAM: { Driver: 'default', Options: null, Config: [{ Subnet: item.subnet, Gateway: item.gateway }] },
+  IPAM: { Driver: 'default', Options: null, Config: [ipamConfig({ ...item, ...item.shown })] },
   Internal: item.internal,
-  Attachable: false,
+  Attachable: item.shown?.attachable ?? false,
   Ingress: item.ingress,
   ConfigFrom: { Network: '' },
   ConfigOnly: false,
   Containers: null,
-  Options: { [VNI_LIST]: String(item.vni) },
-  Labels: null,
+  Options: { [VNI_LIST]: String(item.vni), ...item.shown?.options },
+  Labels: item.shown?.labels ?? {},
 });
 
 export interface LocalEndpoint {

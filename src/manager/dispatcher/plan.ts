@@ -166,6 +166,14 @@ export function networkPlacements(network: Network): Placement[] {
     ingress: spec.Ingress === true,
     internal: spec.Internal === true,
     mtu: mtu > 0 ? mtu : undefined,
+    shown: {
+      createdAt: network.createdAt,
+      attachable: spec.Attachable === true,
+      ipRange: state.ipRange,
+      auxiliary: spec.IPAM?.Config?.[0]?.AuxiliaryAddresses,
+      labels: spec.Labels ?? {},
+      options: spec.Options ?? {},
+    },
   };
   return [{ topic: networkTopic(id), key: `network/${id}`, item: { kind: 'network', value } }];
 }
