@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
+import { buildImage } from '../../src/lab/image.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { machineState } from './machine.ts';
 import { changesOfRole } from './roles.ts';
-import { Stage } from './stage.ts';
+import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'test-membership';
 
@@ -173,7 +174,31 @@ describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.equal((await stage.lab.exec('client', plain, { accept: [0, 1], timeoutMs: 10_000 })).code, 1);
   });
 
+  /** Who answers on port 81 of a node, and whom it took for its client. */
+  const seenThrough = async (node: 'node1' | 'node2') => {
+    const argv = ['busybox', 'wget', '-q', '-O', '-', `http://${stage.lab.node(node).address}:81/`];
+    const { stdout } = await stage.lab.exec('client', argv, { accept: [0, 1], timeoutMs: 5_000 });
+    return /^container (\w+)$[^]*^client ([\d.]+):/m.exec(stdout)?.slice(1).join(' saw ') ?? 'nobody';
+  };
+  const untilSeen = (node: 'node1' | 'node2', wanted: string) =>
+    until(
+      `${wanted}, through ${node}`,
+      async () => {
+        const now = await seenThrough(node);
+        return now === wanted || now;
+      },
+      { timeoutMs: 15_000 },
+    );
+
   test('a node that leaves is down, can be removed, and can join again under another token', async () => {
+    await stage.lab.engine('node1').load((await buildImage()).tar);
+    const create = ['service', 'create', '--detach', '--no-resolve-image', '--name', 'seen', '-p', '81:80'];
+    const where = ['--constraint', 'node.hostname==node1', '--label', 'skein.client-ip=preserve'];
+    await docker('node1').ok(...create, ...where, IMAGE);
+    await stage.converged('seen', 1);
+    const task = (await docker('node1').ok('ps', '-q', '--filter', 'name=seen.')).trim();
+    const seen = `${task} saw ${stage.lab.plan.client.address}`;
+    for (const node of ['node1', 'node2'] as const) await untilSeen(node, seen);
     const refused = await docker('node1').fails('node', 'rm', 'node2');
     assert.match(
       refused,
@@ -187,6 +212,7 @@ describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     );
     assert.match(await docker('node1').ok('node', 'rm', 'node2'), /node2/);
     assert.deepEqual(await nodes('node1'), ['node1 Ready Leader', 'node3 Ready Reachable']);
+    await untilSeen('node1', seen);
     const token = (await docker('node1').ok('swarm', 'join-token', '-q', 'worker')).trim();
     await docker('node2').ok('swarm', 'join', '--token', token, '192.0.2.13:2377');
     await until(
@@ -194,6 +220,9 @@ describe('membership', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       async () => (await nodes('node3')).includes('node2 Ready') || (await nodes('node3')).join(),
       { timeoutMs: 20_000 },
     );
+    // The very same container, which sees its clients through a node that it has not known before.
+    await untilSeen('node2', seen);
+    await docker('node1').ok('service', 'rm', 'seen');
   });
 
   changesOfRole(() => stage, nodes);
