@@ -1,12 +1,19 @@
 /** The node's own containers and images, over FakeRuntime. */
 import type { FakeRuntime } from '../containerd/fake.ts';
 import type { ExecConfig, ExecProcess } from '../containerd/process.ts';
-import type { ImageInfo, LogLine, LogQuery, RegistryAuth, RemovedImage } from '../containerd/runtime.ts';
+import type {
+  ContainerInfo,
+  ImageInfo,
+  LogLine,
+  LogQuery,
+  RegistryAuth,
+  RemovedImage,
+} from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { containerName } from '../model/names.ts';
-import type { EngineBackend, EngineInfo } from './backend.ts';
+import type { EngineBackend, EngineInfo, HealthReport } from './backend.ts';
 import { FakeControl } from './fake-control.ts';
 import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
 
@@ -62,8 +69,10 @@ export class FakeEngine implements EngineBackend {
     return removed;
   }
 
-  async health() {
-    return undefined;
+  readonly healths = new Map<ContainerId, HealthReport>();
+
+  async health({ id }: ContainerInfo) {
+    return this.healths.get(id);
   }
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {

@@ -57,11 +57,19 @@ export function matches(wanted: string, ...texts: readonly string[]): boolean {
   });
 }
 
-export function parseFilters(query: string, allowed: readonly string[]): Filters {
+/** `words`: filters that take none but these values. */
+export function parseFilters(
+  query: string,
+  allowed: readonly string[],
+  words: Readonly<Record<string, readonly string[]>> = {},
+): Filters {
   const values = new Map<string, readonly string[]>();
   for (const [key, given] of Object.entries(query === '' ? {} : parseObject(query))) {
     if (!allowed.includes(key)) throw invalid(`invalid filter '${key}'`);
-    values.set(key, valuesOf(key, given));
+    const list = valuesOf(key, given);
+    const unknown = words[key] && list.find((value) => !words[key]!.includes(value));
+    if (unknown !== undefined) throw invalid(`Invalid ${key} filter: '${unknown}'`);
+    values.set(key, list);
   }
   return new Filters(values);
 }

@@ -17,6 +17,8 @@ export interface ContainerNetwork {
   readonly aliases: readonly string[];
 }
 
+export const TASK_LABEL = 'com.docker.swarm.task.id';
+
 /** Docker's word for the state. */
 export type DockerState = 'created' | 'running' | 'paused' | 'exited' | 'dead';
 export const stateOf = ({ status }: Pick<ContainerInfo, 'status'>): DockerState =>

@@ -16,8 +16,8 @@ import { invalid, notFound, refused } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { connectBody, disconnectBody, networkRequest, networkSpec } from '../schemas.ts';
-import { oneOf } from './nodes.ts';
 
+const WORDS = { scope: ['swarm', 'global', 'local'], type: ['custom', 'builtin'] };
 const FILTERS = ['driver', 'id', 'label', 'name', 'scope', 'type', 'dangling'];
 
 function accepts(filters: Filters, network: NetworkResource): boolean {
@@ -25,17 +25,14 @@ function accepts(filters: Filters, network: NetworkResource): boolean {
     filters.any('driver', (driver) => network.Driver === driver) &&
     filters.any('id', (id) => matches(id, network.Id)) &&
     filters.any('name', (name) => matches(name, network.Name)) &&
-    filters.any(
-      'scope',
-      (scope) => oneOf('scope', scope, ['swarm', 'global', 'local']) && network.Scope === scope,
-    ) &&
-    filters.any('type', (type) => oneOf('type', type, ['custom', 'builtin']) && type === 'custom') &&
+    filters.any('scope', (scope) => network.Scope === scope) &&
+    filters.any('type', (type) => type === 'custom') &&
     filters.labels('label', network.Labels)
   );
 }
 
 async function list(request: ApiRequest): Promise<Answer> {
-  const filters = parseFilters(request.text('filters'), FILTERS);
+  const filters = parseFilters(request.text('filters'), FILTERS, WORDS);
   const dangling = filters.flag('dangling');
   const view = request.backends.cluster()?.view;
   const unused = (id: string): boolean => !view || view.tasksOfNetwork(id as Network['id']).size === 0;

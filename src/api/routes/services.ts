@@ -10,7 +10,7 @@ import { isCode } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { serviceSpec } from '../schemas.ts';
-import { byId, oneOf } from './nodes.ts';
+import { byId } from './nodes.ts';
 import { taskLogs } from './tasks.ts';
 
 const MODES = ['replicated', 'global', 'replicated-job', 'global-job'];
@@ -25,7 +25,8 @@ function accepts(filters: Filters, { id, spec }: Service): boolean {
   return (
     filters.any('id', (prefix) => id.startsWith(prefix)) &&
     filters.any('name', (prefix) => spec.Name.startsWith(prefix)) &&
-    filters.any('mode', (mode) => oneOf('mode', mode, MODES) && mode === modeOf(spec)) &&
+    filters.any('mode', (mode) => mode === modeOf(spec)) &&
+    filters.any('runtime', (runtime) => runtime === 'container') &&
     filters.labels('label', spec.Labels)
   );
 }
@@ -36,7 +37,9 @@ const withStatus = (service: Service, cluster: ClusterBackend) => ({
 
 function list(request: ApiRequest): Answer {
   const cluster = request.cluster();
-  const filters = parseFilters(request.text('filters'), ['id', 'label', 'mode', 'name', 'runtime']);
+  const filters = parseFilters(request.text('filters'), ['id', 'label', 'mode', 'name', 'runtime'], {
+    mode: MODES,
+  });
   const services = [...cluster.view.all('service').values()].filter((service) => accepts(filters, service));
   const status = request.flag('status');
   return json(

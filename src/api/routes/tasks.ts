@@ -14,7 +14,7 @@ import { isTerminal } from '../../model/task-state.ts';
 import type { View } from '../../store/view.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { byId, oneOf } from './nodes.ts';
+import { byId } from './nodes.ts';
 
 const FILTERS = ['id', 'label', 'desired-state', 'name', 'node', 'service', 'runtime', '_up-to-date'];
 const DESIRED = ['running', 'shutdown', 'accepted', 'ready', 'complete', 'remove'];
@@ -59,10 +59,7 @@ export function selectTasks(filters: Filters, cluster: Tasks): Task[] {
       (nodes.size === 0 || nodes.has(task.nodeId ?? '')) &&
       filters.any('id', (prefix) => task.id.startsWith(prefix)) &&
       filters.any('name', (prefix) => `${slotName(task)}.${task.id}`.startsWith(prefix)) &&
-      filters.any(
-        'desired-state',
-        (state) => oneOf('desired-state', state, DESIRED) && task.desiredState === state,
-      ) &&
+      filters.any('desired-state', (state) => task.desiredState === state) &&
       filters.any('runtime', (runtime) => runtime === 'container') &&
       filters.labels('label', task.serviceLabels) &&
       (upToDate !== true || cluster.isUpToDate(task)),
@@ -72,7 +69,7 @@ export function selectTasks(filters: Filters, cluster: Tasks): Task[] {
 function list(request: ApiRequest): Answer {
   const cluster = request.cluster();
   const { view } = cluster;
-  const filters = parseFilters(request.text('filters'), FILTERS);
+  const filters = parseFilters(request.text('filters'), FILTERS, { 'desired-state': DESIRED });
   return json(
     selectTasks(filters, cluster)
       .sort(byId)
