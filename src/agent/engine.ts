@@ -128,6 +128,10 @@ export class AgentEngine {
     return healthReport(await this.#files.readHealth(container.id));
   }
 
+  written(id: ContainerId): Promise<number> {
+    return this.#options.runtime.written(id);
+  }
+
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
     return this.#options.runtime.exec(id, config);
   }

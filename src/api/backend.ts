@@ -157,6 +157,8 @@ export interface EngineBackend {
   /** By id, id prefix or name; throws `not-found` ("No such container: x"). */
   container(ref: string): Promise<ContainerInfo>;
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine>;
+  /** Bytes that the container wrote over its image. */
+  written(id: ContainerId): Promise<number>;
   /** By its health check; undefined without one. */
   health(container: ContainerInfo): Promise<HealthReport | undefined>;
   readonly control: ContainerControl;

@@ -37,6 +37,11 @@ function nameOf(transition: Transition): string {
   return (transition.after ?? transition.before)?.spec.Name ?? '';
 }
 
+/** Once a `prune`, whatever it took away. */
+export const pruneEvent = (type: EngineEvent['type'], bytes: number): EngineEvent => ({
+  ...{ type, action: 'prune', id: '', attributes: { reclaimed: String(bytes) }, scope: 'local' },
+});
+
 /** Filters that name a thing of their own type, by name or by the beginning of its id. */
 const BY_TYPE = ['service', 'node', 'network', 'secret', 'config', 'container', 'volume'] as const;
 /** Actions that carry something behind a colon, which a filter may leave out. */

@@ -69,6 +69,10 @@ export class FakeEngine implements EngineBackend {
     return removed;
   }
 
+  written(id: ContainerId): Promise<number> {
+    return this.#runtime.written(id);
+  }
+
   readonly healths = new Map<ContainerId, HealthReport>();
 
   async health({ id }: ContainerInfo) {

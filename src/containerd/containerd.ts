@@ -312,6 +312,11 @@ export class Containerd implements ContainerRuntime {
     return processes.map(({ pid }) => pid);
   }
 
+  async written(id: ContainerId): Promise<number> {
+    const at = { snapshotter: SNAPSHOTTER, key: id };
+    return Number((await unless('not-found', this.#api.snapshots.usage(at)))?.size ?? 0n);
+  }
+
   async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
     const container = await this.#reader.record(id);
     const config = container && readRecord(container)?.config;

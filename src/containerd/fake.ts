@@ -327,6 +327,13 @@ export class FakeRuntime implements ContainerRuntime {
     throw new SkeinError('failed-precondition', `container ${id} is not running`);
   }
 
+  /** What `written` says, where a test says so. */
+  readonly writes = new Map<ContainerId, number>();
+
+  async written(id: ContainerId): Promise<number> {
+    return this.writes.get(id) ?? 0;
+  }
+
   async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
     const entry = this.#entries.get(id);
     if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);

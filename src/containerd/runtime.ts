@@ -174,6 +174,8 @@ export interface ContainerRuntime {
   resume(id: ContainerId): Promise<void>;
   /** Undefined while it does not run. */
   usage(id: ContainerId): Promise<Usage | undefined>;
+  /** Bytes that it wrote over its image; 0 when it is gone. */
+  written(id: ContainerId): Promise<number>;
   /** Pids, on this node, of everything that runs in it. */
   pids(id: ContainerId): Promise<readonly number[]>;
   /** Limits hold at once for what runs, and at each start from then on. */

@@ -89,6 +89,12 @@ export function containerSummary(
   };
 }
 
+/** What it wrote over its image, and that with the image. Docker leaves out a size of nothing, and so do we. */
+export const sizeJson = (written: number, image: ImageInfo | undefined): object => ({
+  ...(written > 0 && { SizeRw: written }),
+  SizeRootFs: written + (image?.size ?? 0),
+});
+
 const ANY_ADDRESS = '0.0.0.0';
 
 /** What the image exposes and what is published, as `80/tcp`. */

@@ -5,6 +5,8 @@ import { parseFilters } from '../filters.ts';
 import { invalid, refused } from '../http-error.ts';
 import { PRUNE_FILTERS, pruneFilter } from '../prune-filter.ts';
 import { parseBody } from '../normalize.ts';
+import { pruneEvent } from '../events.ts';
+import { isCode } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
 import { containerCreateBody, containerUpdateBody, hostConfig } from '../schemas.ts';
@@ -112,17 +114,26 @@ async function update(request: ApiRequest): Promise<Answer> {
 
 /** A user's own containers that do not run. Those of tasks are kept for their logs, and go with their tasks. */
 async function prune(request: ApiRequest): Promise<Answer> {
-  const { engine } = request.backends;
+  const { engine, events } = request.backends;
   const filters = parseFilters(request.text('filters'), PRUNE_FILTERS);
   const accepted = pruneFilter(filters, request.clock.now());
   const gone: string[] = [];
+  let bytes = 0;
   for (const container of await engine.containers()) {
     if (!container.config.restartable || !['created', 'stopped'].includes(container.status)) continue;
     if (!accepted(container.labels, Date.parse(container.createdAt))) continue;
-    await engine.control.remove(container, { force: false, keepVolumes: true });
+    const size = await engine.written(container.id);
+    try {
+      await engine.control.remove(container, { force: false, keepVolumes: true });
+    } catch (error) {
+      if (isCode(error, 'not-found', 'failed-precondition')) continue; // gone, or started by now
+      throw error;
+    }
     gone.push(container.id);
+    bytes += size;
   }
-  return json({ ContainersDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: 0 });
+  events.tell(pruneEvent('container', bytes));
+  return json({ ContainersDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: bytes });
 }
 
 export const containerVerbRoutes: readonly Route[] = [
@@ -130,7 +141,7 @@ export const containerVerbRoutes: readonly Route[] = [
     method: 'POST',
     path: '/containers/prune',
     handler: prune,
-    note: 'Standalone containers only; space is not computed.',
+    note: 'Containers of a user’s own; those of tasks go with their tasks.',
   },
   {
     method: 'POST',

@@ -4,6 +4,7 @@ import {
   containerJson,
   containerSummary,
   networksToCome,
+  sizeJson,
   TASK_LABEL,
 } from '../convert/container.ts';
 import { familiarTag } from '../convert/image.ts';
@@ -73,6 +74,7 @@ async function list(request: ApiRequest): Promise<Answer> {
     .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
     .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
   const portsOf = await engine.ports?.();
+  const size = request.flag('size');
   const lines = [];
   for (const container of chosen) {
     if (limit > 0 && lines.length === limit) break;
@@ -83,7 +85,10 @@ async function list(request: ApiRequest): Promise<Answer> {
       ports: portsOf?.get(container.id) ?? [],
     };
     if (accepts(filters, container, state))
-      lines.push(containerSummary(container, state, request.clock.now()));
+      lines.push({
+        ...containerSummary(container, state, request.clock.now()),
+        ...(size && sizeJson(await engine.written(container.id), state.image)),
+      });
   }
   return json(lines);
 }
@@ -95,7 +100,11 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const networks = await networksOf(request, container);
   const health = await engine.health(container);
   const ports = (await engine.ports?.())?.get(container.id) ?? [];
-  return json(containerJson(container, { image, networks, health, ports }));
+  const size = request.flag('size') && {
+    SizeRw: 0,
+    ...sizeJson(await engine.written(container.id), image),
+  };
+  return json({ ...containerJson(container, { image, networks, health, ports }), ...size });
 }
 
 async function logs(request: ApiRequest): Promise<Answer> {
@@ -120,7 +129,7 @@ async function* plain(
 }
 
 export const containerRoutes: readonly Route[] = [
-  { method: 'GET', path: '/containers/json', handler: list, note: 'Sizes are not computed.' },
+  { method: 'GET', path: '/containers/json', handler: list },
   { method: 'GET', path: '/containers/{id}/json', handler: inspect },
   { method: 'GET', path: '/containers/{id}/logs', handler: logs },
 ];

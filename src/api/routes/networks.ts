@@ -13,6 +13,9 @@ import { type Filters, matches, parseFilters } from '../filters.ts';
 import type { NetworkItem } from '../../model/network-view.ts';
 import type { Network } from '../../model/objects.ts';
 import { invalid, notFound, refused } from '../http-error.ts';
+import { PRUNE_FILTERS, pruneFilter } from '../prune-filter.ts';
+import { pruneEvent } from '../events.ts';
+import { isCode } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { connectBody, disconnectBody, networkRequest, networkSpec } from '../schemas.ts';
@@ -111,10 +114,24 @@ async function remove(request: ApiRequest): Promise<Answer> {
   return empty(204);
 }
 
-/** Docker's prune leaves networks of the swarm alone; Skein has no others. */
-function prune(request: ApiRequest): Answer {
-  parseFilters(request.text('filters'), ['until', 'label', 'label!']);
-  return json({ NetworksDeleted: null });
+/** As in Docker: on a manager those that nothing uses, the ingress network never; elsewhere none. */
+async function prune(request: ApiRequest): Promise<Answer> {
+  const { backends, clock } = request;
+  const accepted = pruneFilter(parseFilters(request.text('filters'), PRUNE_FILTERS), clock.now());
+  const cluster = backends.cluster();
+  const gone: string[] = [];
+  for (const { id, spec, createdAt } of [...(cluster?.view.all('network').values() ?? [])]) {
+    if (spec.Ingress || !accepted(spec.Labels, Date.parse(createdAt))) continue;
+    try {
+      await cluster!.removeNetwork(id);
+    } catch (error) {
+      if (isCode(error, 'not-found', 'failed-precondition')) continue; // in use
+      throw error;
+    }
+    gone.push(spec.Name);
+  }
+  backends.events.tell(pruneEvent('network', 0));
+  return json({ NetworksDeleted: gone.length > 0 ? gone : null });
 }
 
 /** The network's name, as far as it can be known here: a worker knows those that its containers stand on. */
@@ -148,7 +165,7 @@ export const networkRoutes: readonly Route[] = [
     method: 'POST',
     path: '/networks/prune',
     handler: prune,
-    note: 'Removes nothing: Docker too keeps swarm networks.',
+    note: 'On a manager: networks that nothing uses.',
   },
   { method: 'GET', path: '/networks/{id}', handler: inspect },
   { method: 'DELETE', path: '/networks/{id}', handler: remove },

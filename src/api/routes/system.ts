@@ -1,7 +1,9 @@
 import { type Answer, json, text } from '../answer.ts';
 import { infoJson, versionJson } from '../convert/info.ts';
-import { imageSummary } from '../convert/image.ts';
-import { containerSummary } from '../convert/container.ts';
+import { imageUsage, isNamed } from '../convert/disk-usage.ts';
+import { containerSummary, sizeJson } from '../convert/container.ts';
+import type { EngineBackend } from '../backend.ts';
+import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
 import { volumeUsageJson } from '../convert/volume.ts';
 import { swarmInfoJson } from '../convert/swarm.ts';
 import { EVENT_FILTERS, eventLines } from '../events.ts';
@@ -33,40 +35,46 @@ async function info(request: ApiRequest): Promise<Answer> {
 }
 
 const NOTHING_MORE = { image: undefined, networks: [], health: undefined, ports: [] };
+const KINDS = ['container', 'image', 'volume', 'build-cache'];
 
+/** All kinds, or those that are asked for; of the others nothing is said, and nothing is measured. */
 async function diskUsage(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
-  const [containers, images, volumes, volumesOf] = await Promise.all([
-    engine.containers(),
-    engine.images.list(),
-    engine.volumes.list(),
-    volumeUsers(engine),
-  ]);
-  const users = new Map<string, number>();
-  for (const { image } of containers) users.set(image, (users.get(image) ?? 0) + 1);
+  const asked = request.texts('type');
+  const unknown = asked.find((kind) => !KINDS.includes(kind));
+  if (unknown !== undefined) throw invalid(`unknown object type: ${unknown}`);
+  const is = (kind: string) => asked.length === 0 || asked.includes(kind);
+  const containers = await engine.containers();
+  const images = await engine.images.list();
+  const usage = is('image') ? imageUsage(images, containers) : { LayersSize: 0, Images: null };
   return json({
-    LayersSize: images.reduce((sum, image) => sum + image.size, 0),
-    Images: images.map((image) => ({
-      ...imageSummary(image),
-      SharedSize: 0,
-      Containers: [image.id, ...image.tags, ...image.digests].reduce(
-        (n, ref) => n + (users.get(ref) ?? 0),
-        0,
-      ),
-    })),
-    Containers: containers.map((container) => ({
-      ...containerSummary(container, NOTHING_MORE, request.clock.now()),
-      SizeRw: 0,
-      SizeRootFs: 0,
-    })),
-    Volumes: await Promise.all(
-      volumes.map(async (volume) => {
-        const bytes = await engine.volumes.size(volume.name);
-        return volumeUsageJson(volume, bytes, volumesOf.get(volume.name) ?? 0);
-      }),
-    ),
-    BuildCache: [],
+    ...usage,
+    Containers: is('container') ? await containerUsage(request, containers, images) : null,
+    Volumes: is('volume') ? await volumeUsage(engine) : null,
+    BuildCache: is('build-cache') ? [] : null,
   });
+}
+
+const containerUsage = (
+  { backends, clock }: ApiRequest,
+  containers: readonly ContainerInfo[],
+  images: readonly ImageInfo[],
+): Promise<readonly object[]> =>
+  Promise.all(
+    containers.map(async (container) => {
+      const image = images.find((one) => isNamed(one, container.image));
+      const size = sizeJson(await backends.engine.written(container.id), image);
+      return { ...containerSummary(container, { ...NOTHING_MORE, image }, clock.now()), ...size };
+    }),
+  );
+
+async function volumeUsage(engine: EngineBackend): Promise<readonly object[]> {
+  const users = await volumeUsers(engine);
+  return Promise.all(
+    (await engine.volumes.list()).map(async (volume) =>
+      volumeUsageJson(volume, await engine.volumes.size(volume.name), users.get(volume.name) ?? 0),
+    ),
+  );
 }
 
 async function login(request: ApiRequest): Promise<Answer> {
@@ -109,7 +117,7 @@ export const systemRoutes: readonly Route[] = [
     method: 'GET',
     path: '/system/df',
     handler: diskUsage,
-    note: 'Images, containers and volumes; sizes of shared layers count once per image.',
+    note: 'With `type`: these kinds alone. A layer that several images have counts once.',
   },
   {
     method: 'GET',

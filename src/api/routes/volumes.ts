@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { type Answer, empty, json } from '../answer.ts';
 import type { EngineBackend } from '../backend.ts';
 import { volumeJson } from '../convert/volume.ts';
+import { pruneEvent } from '../events.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
 import { notFound, refused } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
@@ -76,7 +77,7 @@ function prunable({ labels }: VolumeInfo, filters: Filters, version: string): bo
 }
 
 async function prune(request: ApiRequest): Promise<Answer> {
-  const { engine } = request.backends;
+  const { engine, events } = request.backends;
   const filters = parseFilters(request.text('filters'), ['all', 'label', 'label!']);
   const users = await volumeUsers(engine);
   const gone: string[] = [];
@@ -93,6 +94,7 @@ async function prune(request: ApiRequest): Promise<Answer> {
     gone.push(volume.name);
     bytes += size;
   }
+  events.tell(pruneEvent('volume', bytes));
   return json({ VolumesDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: bytes });
 }
 
