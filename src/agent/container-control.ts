@@ -152,7 +152,7 @@ export class ContainerControl {
     const holder = (await this.#runtime.list()).find((other) => other.name === name);
     if (holder) throw nameTaken(name, holder.id);
     await this.#runtime.update(info.id, { name });
-    this.announce(info.id, 'rename');
+    this.announce(info.id, 'rename', { oldName: `/${info.name}` });
   }
 
   async connect(info: ContainerInfo, wanted: WantedStand): Promise<void> {
@@ -178,8 +178,8 @@ export class ContainerControl {
     this.announce(id, 'update');
   }
 
-  announce(id: ContainerId, action: string): void {
-    this.#runtime.announce(id, action);
+  announce(id: ContainerId, action: string, attributes: Readonly<Record<string, string>> = {}): void {
+    this.#runtime.announce(id, action, attributes);
   }
 
   resize(id: ContainerId, size: TerminalSize): Promise<void> {

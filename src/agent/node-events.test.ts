@@ -40,6 +40,8 @@ test('the life of a container, with its networks; what was there before is known
   on = ['other'];
   runtime.announce(id, NETWORKS_CHANGED);
   await settled();
+  runtime.announce(id, 'rename', { oldName: '/was' });
+  await settled();
   await runtime.resume(id);
   await clock.advance(7000);
   await runtime.kill(id, 'SIGTERM');
@@ -48,9 +50,9 @@ test('the life of a container, with its networks; what was there before is known
   await runtime.remove(before);
   await settled();
   const seen = log.past.map(({ type, action }) => `${type} ${action}`);
-  const container = ['create', 'start', 'pause', 'unpause', 'kill', 'die', 'destroy'];
+  const container = ['create', 'start', 'pause', 'rename', 'unpause', 'kill', 'die', 'destroy'];
   assert.deepEqual(
-    seen.filter((line) => line.startsWith('container')).slice(0, 7),
+    seen.filter((line) => line.startsWith('container')).slice(0, 8),
     container.map((action) => `container ${action}`),
   );
   assert.equal(seen[seen.indexOf('container start') - 1], 'network connect');
@@ -63,6 +65,7 @@ test('the life of a container, with its networks; what was there before is known
   );
   const { attributes } = log.past.find(({ action }) => action === 'die')!;
   assert.deepEqual(attributes, { l: '1', image: 'app:1', name: 'web', exitCode: '143', execDuration: '7' });
+  assert.equal(log.past.find(({ action }) => action === 'rename')!.attributes['oldName'], '/was');
   assert.equal(log.past.find(({ action }) => action === 'kill')!.attributes['signal'], '15');
   assert.deepEqual(log.past.at(-1)!.attributes['name'], 'old');
 });

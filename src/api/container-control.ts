@@ -23,7 +23,7 @@ export interface ContainerControl {
   kill(container: ContainerInfo, signal: string): Promise<void>;
   remove(container: ContainerInfo, options: RemoveOptions): Promise<void>;
   /** Tells `docker events` of it, behind what was done. */
-  announce(id: ContainerId, action: string): void;
+  announce(id: ContainerId, action: string, attributes?: Readonly<Record<string, string>>): void;
   wait(
     id: ContainerId,
     condition: 'not-running' | 'next-exit' | 'removed',

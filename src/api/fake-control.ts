@@ -111,7 +111,8 @@ export class FakeControl implements ContainerControl {
 
   rename = (info: ContainerInfo, name: string): Promise<void> => this.#runtime.update(info.id, { name });
   update: ContainerControl['update'] = (id, limits) => this.#runtime.update(id, { limits });
-  announce: ContainerControl['announce'] = (id, action) => this.#runtime.announce(id, action);
+  announce: ContainerControl['announce'] = (id, action, attributes) =>
+    this.#runtime.announce(id, action, attributes);
   resize: ContainerControl['resize'] = (id, size) => this.#runtime.resize(id, size);
   usage: ContainerControl['usage'] = (id) => this.#runtime.usage(id);
   pause = (info: ContainerInfo): Promise<void> => this.#runtime.pause(info.id);

@@ -262,8 +262,8 @@ export class Containerd implements ContainerRuntime {
     return this.#events.events(signal);
   }
 
-  announce(id: ContainerId, action: string): void {
-    this.#events.tell({ type: 'announced', id, action });
+  announce(id: ContainerId, action: string, attributes: Readonly<Record<string, string>> = {}): void {
+    this.#events.tell({ type: 'announced', id, action, attributes });
   }
 
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {

@@ -240,8 +240,8 @@ export class FakeRuntime implements ContainerRuntime {
     }
   }
 
-  announce(id: ContainerId, action: string): void {
-    this.#send({ type: 'announced', id, action });
+  announce(id: ContainerId, action: string, attributes: Readonly<Record<string, string>> = {}): void {
+    this.#send({ type: 'announced', id, action, attributes });
   }
 
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogLine> {

@@ -81,7 +81,12 @@ export type ContainerEvent =
     }
   | { readonly type: 'kill'; readonly id: ContainerId; readonly signal: number }
   /** Somebody above did something to it that consists of several of these, or of none. */
-  | { readonly type: 'announced'; readonly id: ContainerId; readonly action: string }
+  | {
+      readonly type: 'announced';
+      readonly id: ContainerId;
+      readonly action: string;
+      readonly attributes: Readonly<Record<string, string>>;
+    }
   /** The stream was (re)opened: anything may have happened, list again. */
   | { readonly type: 'resync' };
 
@@ -160,7 +165,7 @@ export interface ContainerRuntime {
   /** Endless; starts with `resync`, and again after each broken stream. */
   events(signal: AbortSignal): AsyncIterable<ContainerEvent>;
   /** Puts `action` among the events, behind those of what was done. */
-  announce(id: ContainerId, action: string): void;
+  announce(id: ContainerId, action: string, attributes?: Readonly<Record<string, string>>): void;
   /**
    * Output of the container from its record files; with `follow`, ends when the container has ended. `unimplemented`
    * where none is kept.

@@ -255,13 +255,18 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     };
     const format = ['--format', '{{.Type}} {{.Action}} {{.Scope}}'];
     const told = ['--filter', 'container=told'];
-    const life = async () => (await seen('node2', ...format, '--filter', 'scope=local', ...told)).join();
-    const whole = ['create', 'start', 'die', 'destroy'].map((action) => `container ${action} local`).join();
+    const actions = ['create', 'start', 'die', 'destroy'];
+    const ofLife = ['scope=local', ...actions.map((action) => `event=${action}`)];
+    const life = async () =>
+      (await seen('node2', ...format, ...told, ...ofLife.flatMap((f) => ['--filter', f]))).join();
+    const whole = actions.map((action) => `container ${action} local`).join();
     await until('its life is told', async () => (await life()) === whole || life(), { timeoutMs: 5_000 });
     const [id] = await seen('node2', '--format', '{{.Actor.ID}}', ...told);
     assert.deepEqual(await seen('node2', ...format, '--filter', 'volume=told'), [
       ...['create', 'mount', 'unmount', 'destroy'].map((action) => `volume ${action} local`),
     ]);
+    const attached = await seen('node2', ...format, ...told, '--filter', 'event=attach');
+    assert.deepEqual(attached, ['container attach local']);
     const network = ['--format', '{{.Action}} {{.Actor.Attributes.container}}', '--filter', 'network=mynet'];
     // Tasks come onto the network and leave it as they please.
     const own = (await seen('node2', ...network)).filter((line) => line.endsWith(id!));

@@ -37,7 +37,9 @@ async function stat(request: ApiRequest): Promise<Answer> {
 async function read(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const { id } = await engine.container(request.param('id'));
-  const found = await engine.archives.read(id, pathOf(request));
+  const path = pathOf(request);
+  const found = await engine.archives.read(id, path);
+  engine.control.announce(id, 'archive-path', { path });
   return tarStream(found.tar, statHeader(found.stat));
 }
 
@@ -45,8 +47,9 @@ async function write(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
   const asUser = request.flag('copyUIDGID');
-  await engine.archives.write(container.id, pathOf(request), request.stream, { asUser });
-  engine.control.announce(container.id, 'extract-to-dir');
+  const path = pathOf(request);
+  await engine.archives.write(container.id, path, request.stream, { asUser });
+  engine.control.announce(container.id, 'extract-to-dir', { path });
   return empty();
 }
 

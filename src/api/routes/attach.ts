@@ -34,6 +34,7 @@ async function attach(request: ApiRequest): Promise<Answer> {
   if (container.status === 'paused')
     throw invalid(`container ${container.id} is paused, unpause the container before attach`);
   const tty = container.config.spec.TTY ?? false;
+  engine.control.announce(container.id, 'attach');
   const framed = !tty && compareVersions(request.version, '1.42') >= 0;
   return {
     kind: 'duplex',

@@ -92,7 +92,9 @@ async function top(request: ApiRequest): Promise<Answer> {
   const args = request.text('ps_args');
   if (args !== '' && args !== '-ef') throw refused(`skein shows processes as ps -ef does, not by "${args}"`);
   const container = await engine.container(request.param('id'));
-  return json(await engine.control.top(container.id));
+  const processes = await engine.control.top(container.id);
+  engine.control.announce(container.id, 'top');
+  return json(processes);
 }
 
 async function rename(container: ContainerInfo, request: ApiRequest): Promise<void> {
@@ -193,7 +195,10 @@ export const containerVerbRoutes: readonly Route[] = [
     handler: async (request) => {
       const { engine } = request.backends;
       const { id } = await engine.container(request.param('id'));
-      await engine.control.resize(id, terminalSize(request));
+      const size = terminalSize(request);
+      await engine.control.resize(id, size);
+      const { height, width } = size;
+      engine.control.announce(id, 'resize', { height: String(height), width: String(width) });
       return empty();
     },
   },
