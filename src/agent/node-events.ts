@@ -79,7 +79,9 @@ export class NodeEvents {
       case 'resume':
         return this.#say(known, 'unpause');
       case 'announced':
-        return event.action === NETWORKS_CHANGED ? this.#changed(known) : this.#say(known, event.action, event.attributes);
+        return event.action === NETWORKS_CHANGED
+          ? this.#changed(known)
+          : this.#say(known, event.action, event.attributes);
       case 'exit': {
         const ran = known.startedAt === undefined ? 0 : Math.floor((clock.now() - known.startedAt) / 1000);
         this.#say(known, 'die', { exitCode: String(event.exitCode), execDuration: String(ran) });

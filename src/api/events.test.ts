@@ -38,6 +38,34 @@ test('changes come in order, filtered, and end with the client', async () => {
   assert.deepEqual(await last, { done: true, value: undefined });
 });
 
+test('an update of a node or a service says what changed, before and after', async () => {
+  const { backends } = await setup();
+  const told = () => {
+    const { type, action, attributes } = backends.events.past.at(-1)!;
+    return [`${type} ${action}`, attributes];
+  };
+  const node = [...backends.view.all('node').values()][0]!;
+  backends.control.put('node', { ...node, spec: { ...node.spec, Availability: 'drain' } });
+  const name = node.description!.hostname;
+  const drained = { name, 'availability.old': 'active', 'availability.new': 'drain' };
+  assert.deepEqual(told(), ['node update', drained]);
+  const spec = (Image: string, Replicas: number) => ({
+    ...{ Name: 'web', Labels: {}, TaskTemplate: { ContainerSpec: { Image } } },
+    Mode: { Replicated: { Replicas } },
+  });
+  const { id } = await backends.control.createService(spec('app:1', 0), undefined);
+  const service = backends.view.get('service', id)!;
+  const updateStatus = { state: 'updating', message: '' } as const;
+  backends.control.put('service', { ...service, spec: spec('app:2', 3), updateStatus });
+  assert.deepEqual(told(), [
+    'service update',
+    {
+      ...{ name: 'web', 'image.old': 'app:1', 'image.new': 'app:2' },
+      ...{ 'replicas.old': '0', 'replicas.new': '3', 'updatestate.old': '', 'updatestate.new': 'updating' },
+    },
+  ]);
+});
+
 test('until ends the stream', async () => {
   const { clock, lines, next } = await setup(
     { type: ['service'] },

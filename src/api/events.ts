@@ -5,6 +5,7 @@
 import type { Clock } from '../kit/clock.ts';
 import type { EngineEvent, EventLog, LoggedEvent, Tell } from '../kit/event-log.ts';
 import { SkeinError } from '../model/errors.ts';
+import type { Node, Service } from '../model/objects.ts';
 import type { LiveView, Transition } from '../store/view.ts';
 import type { Filters } from './filters.ts';
 
@@ -18,7 +19,7 @@ export function toEvent(transition: Transition): EngineEvent | undefined {
     type: kind,
     action: before === undefined ? 'create' : after === undefined ? 'remove' : 'update',
     id,
-    attributes: { name: nameOf(transition) },
+    attributes: { name: nameOf(transition), ...changesOf(transition) },
     scope: 'swarm',
   };
 }
@@ -36,6 +37,35 @@ function nameOf(transition: Transition): string {
   if (transition.kind === 'task' || transition.kind === 'cluster') return '';
   return (transition.after ?? transition.before)?.spec.Name ?? '';
 }
+
+/** What an update of a node or service changed, as Docker tells it: `role.old`, `role.new`. */
+function changesOf({ kind, before, after }: Transition): Readonly<Record<string, string>> {
+  if (!before || !after) return {};
+  const facts = kind === 'node' ? nodeFacts : kind === 'service' ? serviceFacts : undefined;
+  if (!facts) return {};
+  const [old, now] = [facts(before as Node & Service), facts(after as Node & Service)];
+  const changed = Object.keys(now).filter((key) => old[key] !== now[key]);
+  return Object.fromEntries(
+    changed.flatMap((key) => [
+      [`${key}.old`, old[key] ?? ''],
+      [`${key}.new`, now[key] ?? ''],
+    ]),
+  );
+}
+
+type Facts = Readonly<Record<string, string | undefined>>;
+
+const nodeFacts = ({ spec, status }: Node): Facts => ({
+  availability: spec.Availability,
+  role: spec.Role,
+  state: status.state,
+});
+
+const serviceFacts = ({ spec, updateStatus }: Service): Facts => ({
+  image: spec.TaskTemplate.ContainerSpec.Image,
+  replicas: spec.Mode.Replicated?.Replicas?.toString(),
+  updatestate: updateStatus?.state,
+});
 
 /** Once a `prune`, whatever it took away. */
 export const pruneEvent = (type: EngineEvent['type'], bytes: number): EngineEvent => ({
