@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test, type TestContext } from 'node:test';
 import type { ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
+import { SkeinError } from '../../model/errors.ts';
 import { QUARANTINE_MS } from '../allocator/address-pool.ts';
 import { TestCluster } from '../testing/cluster.ts';
 import { Attachments } from './attachments.ts';
@@ -116,6 +117,24 @@ test('an address asked for by name: given, also again at once by who gave it bac
   const again = await settled(attach('open', `${subnet}77`));
   assert.equal(c.view.get('task', again)!.attachments[0]!.address, `${subnet}77/24`);
   assert.equal(c.view.get('task', again)!.attachments[0]!.mac, mac);
+});
+
+test('given back while its node reports of it: what was written meanwhile is read again', async (t) => {
+  const { c, attach, settled } = await cluster(t);
+  const id = await settled(attach('open'));
+  await c.run(1000);
+  let stale = 2;
+  const transact: typeof c.store.transact = async (ops, fence) => {
+    if (stale-- > 0) throw new SkeinError('out-of-sequence', 'update out of sequence');
+    return c.store.transact(ops, fence);
+  };
+  const { view, clock } = c;
+  const late = new Attachments({ store: { transact }, view, clock, random: randomBytes });
+  await settled(late.detach(NODE, id));
+  assert.equal(c.view.get('task', id)!.desiredState, 'remove');
+  stale = Infinity;
+  const other = await settled(attach('open'));
+  await assert.rejects(settled(late.detach(NODE, other)), { code: 'out-of-sequence' });
 });
 
 test('a node that is removed takes its stands with it', async (t) => {

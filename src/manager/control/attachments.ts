@@ -6,7 +6,7 @@
  */
 import { ipToInt, parseIpv4, range } from '../../kit/cidr.ts';
 import { timestamp, type Clock } from '../../kit/clock.ts';
-import { SkeinError } from '../../model/errors.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
 import {
   type Ipv4,
   newId,
@@ -24,6 +24,7 @@ import type { LiveView } from '../../store/view.ts';
 import { draftOf } from '../step.ts';
 import { ATTACHMENT } from '../task.ts';
 import { findNetwork } from './lookup.ts';
+import { until } from './until.ts';
 
 export interface AttachmentsOptions {
   readonly store: Pick<Store, 'transact'>;
@@ -34,6 +35,8 @@ export interface AttachmentsOptions {
 
 /** How long allocator and scheduler may take together. */
 const ASSIGN_MS = 15_000;
+const DETACH_TRIES = 5;
+const SEEN_MS = 1_000;
 
 export class Attachments {
   readonly #options: AttachmentsOptions;
@@ -67,12 +70,21 @@ export class Attachments {
 
   /** Of another node or gone already: nothing to do. */
   async detach(nodeId: NodeId, id: TaskId): Promise<void> {
-    const { store, view } = this.#options;
-    const task = view.get('task', id);
-    if (!task || task.nodeId !== nodeId || task.spec.Runtime !== ATTACHMENT) return;
-    if (task.desiredState === 'remove') return;
-    const object = { ...draftOf<'task'>(task), desiredState: 'remove' as const };
-    await store.transact([{ op: 'update', kind: 'task', object, version: task.version }]);
+    const { store, view, clock } = this.#options;
+    for (let left = DETACH_TRIES; ; left--) {
+      const task = view.get('task', id);
+      if (!task || task.nodeId !== nodeId || task.spec.Runtime !== ATTACHMENT) return;
+      if (task.desiredState === 'remove') return;
+      const object = { ...draftOf<'task'>(task), desiredState: 'remove' as const };
+      try {
+        await store.transact([{ op: 'update', kind: 'task', object, version: task.version }]);
+        return;
+      } catch (error) {
+        if (!isCode(error, 'out-of-sequence') || left === 1) throw error;
+        // Its node reported of it meanwhile, which the view shows in a moment.
+        await until(view, clock, SEEN_MS, () => view.get('task', id)?.version !== task.version);
+      }
+    }
   }
 
   #attachable(target: string): Network {
