@@ -163,7 +163,10 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     const { Spec } = await stage.lab
       .engine('node1')
       .get<{ Spec: Record<string, unknown> }>('/services/st_extra');
-    assert.deepEqual(Spec['RollbackConfig'], { Parallelism: 0, Monitor: 500_000_000, MaxFailureRatio: 0 });
+    assert.deepEqual(Spec['RollbackConfig'], {
+      ...{ Parallelism: 0, Monitor: 500_000_000, FailureAction: 'pause' },
+      ...{ MaxFailureRatio: 0, Order: 'stop-first' },
+    });
     assert.deepEqual(Spec['UpdateConfig'], {
       ...{ Parallelism: 1, Delay: 1_000_000_000, FailureAction: 'rollback' },
       ...{ MaxFailureRatio: 0.3, Order: 'start-first' },

@@ -24,10 +24,10 @@ export function canonical(spec: ServiceSpec): ServiceSpec {
 
 /** Docker tells these three of every such config, whether they were given or not. */
 const canonicalUpdate = (config: UpdateConfig): UpdateConfig => ({
-  FailureAction: 'pause',
-  MaxFailureRatio: 0,
-  Order: 'stop-first',
   ...withoutEmpty(config),
+  FailureAction: config.FailureAction || 'pause',
+  MaxFailureRatio: config.MaxFailureRatio ?? 0,
+  Order: config.Order || 'stop-first',
 });
 
 function canonicalTask(task: TaskSpec, oldNetworks: ServiceSpec['Networks']): TaskSpec {
