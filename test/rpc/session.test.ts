@@ -446,6 +446,18 @@ test('a trace hears of every node, follows the cluster, and its end reaches the 
   await a.end();
 });
 
+test('leaving is told at once', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until(
+    'ready',
+    async () => (await store.get('node', agent.identity.nodeId))?.status.state === 'ready',
+  );
+  await agent.session.client!.call('node.leave', {});
+  const node = await store.get('node', agent.identity.nodeId);
+  assert.equal(node?.status.state, 'down');
+  await agent.end();
+});
+
 test('a trace ends in words when its manager leads no more', async () => {
   const agent = await startAgent([leader.addr]);
   await until('a session', () => agent.session.connected);
@@ -465,17 +477,5 @@ test('a trace ends in words when its manager leads no more', async () => {
   lost.abort();
   await reading;
   assert.deepEqual(events.at(-1), { type: 'end', why: LEADER_CHANGED });
-  await agent.end();
-});
-
-test('leaving is told at once', async () => {
-  const agent = await startAgent([leader.addr]);
-  await until(
-    'ready',
-    async () => (await store.get('node', agent.identity.nodeId))?.status.state === 'ready',
-  );
-  await agent.session.client!.call('node.leave', {});
-  const node = await store.get('node', agent.identity.nodeId);
-  assert.equal(node?.status.state, 'down');
   await agent.end();
 });
