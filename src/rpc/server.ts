@@ -11,7 +11,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
@@ -68,6 +68,8 @@ export class RpcServer {
   readonly #options: RpcServerOptions;
   readonly #server: Http2SecureServer;
   readonly #sessions = new Set<ServerHttp2Session>();
+  /** Of sessions, and of those that still shake hands. */
+  readonly #sockets = new Set<Socket>();
 
   constructor(options: RpcServerOptions) {
     this.#options = options;
@@ -75,6 +77,10 @@ export class RpcServer {
       ...serverOptions(options.credentials),
       settings: { initialWindowSize: 1024 * 1024, maxConcurrentStreams: 1000 },
       maxSessionMemory: 64,
+    });
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
     });
     this.#server.on('session', (session) => this.#keep(session));
     this.#server.on('stream', (stream, headers) => void this.#serve(stream, headers[':path'] ?? ''));
@@ -101,10 +107,11 @@ export class RpcServer {
       if (identityOf(session.socket as TLSSocket, this.#options.clock)?.nodeId === nodeId) session.destroy();
   }
 
+  /** Ends every connection, those too that come in this moment. */
   async close(): Promise<void> {
     const closed = once(this.#server, 'close');
     this.#server.close();
-    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 

@@ -1,7 +1,9 @@
 /** Agent and manager over real TLS on loopback: join, session, redirect to the leader, logs, and breaks. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -132,6 +134,7 @@ before(async () => {
 });
 
 after(async () => {
+  for (const agent of agents) await agent.end();
   stop.abort();
   await leader.server.close();
   await follower.server.close();
@@ -147,6 +150,9 @@ interface Agent {
   readonly filters: string[];
   end(): Promise<void>;
 }
+
+/** A failed test leaves its agent running, which would call the managers for ever. */
+const agents = new Set<Agent>();
 
 async function startAgent(managers: string[]): Promise<Agent> {
   const joined = await join({ addrs: managers, token: tokens.worker, clock: systemClock });
@@ -196,17 +202,20 @@ async function startAgent(managers: string[]): Promise<Agent> {
   });
   assignments.onChange(({ network }) => network && session.applied(assignments.revision!));
   const running = session.run(abort.signal);
-  return {
+  const agent: Agent = {
     identity,
     assignments,
     session,
     canceled,
     filters,
     async end() {
+      agents.delete(agent);
       abort.abort();
       await running;
     },
   };
+  agents.add(agent);
+  return agent;
 }
 
 const task = (id: string, nodeId: string): Draft<'task'> =>
@@ -450,7 +459,8 @@ test('leaving is told at once', async () => {
   const agent = await startAgent([leader.addr]);
   await until(
     'ready',
-    async () => (await store.get('node', agent.identity.nodeId))?.status.state === 'ready',
+    async () =>
+      agent.session.connected && (await store.get('node', agent.identity.nodeId))?.status.state === 'ready',
   );
   await agent.session.client!.call('node.leave', {});
   const node = await store.get('node', agent.identity.nodeId);
@@ -478,4 +488,16 @@ test('a trace ends in words when its manager leads no more', async () => {
   await reading;
   assert.deepEqual(events.at(-1), { type: 'end', why: LEADER_CHANGED });
   await agent.end();
+});
+
+test('a server that closes ends connections too that have not shaken hands', async () => {
+  const manager = await startManager('m3', () => undefined);
+  const [host, port] = manager.addr.split(':');
+  const socket = connect(Number(port), host);
+  socket.on('error', () => {}); // that it is cut is what is asked for
+  const gone = new Promise((resolve) => socket.on('close', resolve));
+  await once(socket, 'connect');
+  await new Promise(setImmediate); // the server, in this very process, takes it
+  await manager.server.close();
+  await gone;
 });

@@ -10,7 +10,7 @@ import { loadX509 } from '../../src/rpc/x509.ts';
 import type { EtcdClient } from '../../src/store/etcd/client.ts';
 import type { PeerTls } from '../../src/store/etcd/member-plan.ts';
 import type { EtcdMember } from '../../src/store/etcd/member.ts';
-import { EtcdMembership } from '../../src/store/etcd/membership.ts';
+import { EtcdMembership, type EtcdPeer } from '../../src/store/etcd/membership.ts';
 import { EtcdStore } from '../../src/store/etcd/store.ts';
 import { task } from '../../src/store/store.contract.ts';
 import { EtcdLab, freePort, until } from './etcd-lab.ts';
@@ -121,9 +121,16 @@ test('one grows to three over mutual TLS, loses its leader without losing data, 
     const onTwo = new EtcdMembership({ client: lab.client(two), clock: systemClock, log: silentLog });
     const abort = new AbortController();
     const supervised = three.supervise(abort.signal);
-    await onTwo.remove((await onTwo.list()).find((peer) => peer.name === 'three')!.id);
+    // Members are not told while one is elected.
+    let peers: readonly EtcdPeer[] = [];
+    const told = async (count: number) => {
+      peers = await onTwo.list().catch(() => []);
+      return peers.length === count;
+    };
+    await until('three members', () => told(3));
+    await onTwo.remove(peers.find((peer) => peer.name === 'three')!.id);
     assert.equal(await supervised, 'removed');
-    assert.equal((await onTwo.list()).length, 2);
+    await until('two members', () => told(2));
     // The other one is gone for good: what is left becomes a cluster of one.
     await two.stop();
     const start = Date.now();
