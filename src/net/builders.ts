@@ -11,7 +11,6 @@ import {
 } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
 import type { SandboxSpec } from './network.ts';
-import type { LinkNumbers } from './plan.ts';
 
 export const INGRESS = 'ingress' as NetworkId;
 
@@ -125,12 +124,6 @@ export function sandbox(n: number, address: string, over: Partial<SandboxSpec> =
     ...over,
   };
 }
-
-/** Of a sandbox that was made with all its networks. */
-export const freshLinks = ({ attachments }: SandboxSpec): LinkNumbers => ({
-  networks: attachments.map((_, index) => index),
-  gateway: attachments.length,
-});
 
 /** The n-th address after `first`. */
 export const addressAfter = (first: string, n: number): string => intToIp(ipToInt(parseIpv4(first)) + n);

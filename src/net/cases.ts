@@ -2,19 +2,9 @@
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId, Vni } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import {
-  addressAfter,
-  endpoint,
-  freshLinks,
-  macFor,
-  network,
-  peer,
-  port,
-  sandbox,
-  service,
-  view,
-} from './builders.ts';
+import { addressAfter, endpoint, macFor, network, peer, port, sandbox, service, view } from './builders.ts';
 import type { Facts, SandboxRecord } from './plan.ts';
+import { linkNumbers } from './sandbox-plan.ts';
 
 const WEB = 'web' as ServiceId;
 const DNS = 'dns' as ServiceId;
@@ -35,7 +25,7 @@ const three = [
 function record(n: number, address: string, over: Partial<SandboxRecord> = {}): SandboxRecord {
   const { spec = sandbox(n, address) } = over;
   const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
-  return { spec, gateway, hostPorts: [], links: freshLinks(spec), ...over };
+  return { spec, gateway, hostPorts: [], links: linkNumbers(spec, undefined), ...over };
 }
 
 const mynetRecord: SandboxRecord = record(3, '10.255.0.9', {

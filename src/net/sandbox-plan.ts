@@ -46,7 +46,7 @@ export function planRecord(spec: SandboxSpec, context: SandboxContext): SandboxR
 }
 
 /** A network that comes takes the lowest number that is free; the gateway link comes last, the first time. */
-function linkNumbers(spec: SandboxSpec, before: SandboxRecord | undefined): LinkNumbers {
+export function linkNumbers(spec: SandboxSpec, before: SandboxRecord | undefined): LinkNumbers {
   const kept = new Map(before?.spec.attachments.map((a, i) => [a.networkId, before.links.networks[i]!]));
   const gateway = before?.gateway && before.links.gateway;
   const used = new Set(gateway === undefined ? [] : [gateway]);

@@ -6,7 +6,9 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { ContainerId, InterfaceAddress, Mac, NetworkId, ServiceId } from '../model/ids.ts';
-import type { LinkNumbers, SandboxRecord } from './plan.ts';
+import type { SandboxSpec } from './network.ts';
+import type { SandboxRecord } from './plan.ts';
+import { linkNumbers } from './sandbox-plan.ts';
 
 const port = z.object({
   Name: z.string().optional(),
@@ -34,12 +36,6 @@ const record = z.object({
   gateway: branded<InterfaceAddress>().optional(),
   hostPorts: z.array(port),
   links: z.object({ networks: z.array(z.number()), gateway: z.number() }).optional(),
-});
-
-/** A record of before links could come and go has them in the order of its networks, the gateway's after them. */
-const linksInOrder = (count: number): LinkNumbers => ({
-  networks: Array.from({ length: count }, (_, n) => n),
-  gateway: count,
 });
 
 export class SandboxRecords {
@@ -76,8 +72,12 @@ export class SandboxRecords {
   /** A file that can not be read is of nobody's use: the kernel still shows the sandbox, and detach removes it. */
   #load(file: string): void {
     try {
+      // A record of before links could come and go has them in the order of its networks.
       const { links, ...rest } = record.parse(JSON.parse(readFileSync(file, 'utf8')));
-      const value = { ...rest, links: links ?? linksInOrder(rest.spec.attachments.length) } as SandboxRecord;
+      const value = {
+        ...rest,
+        links: links ?? linkNumbers(rest.spec as SandboxSpec, undefined),
+      } as SandboxRecord;
       this.#records.set(value.spec.id, value);
     } catch {
       rmSync(file, { force: true });

@@ -5,7 +5,7 @@ import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';
 import { type EndpointItem, endpointKey, type NetworkView } from '../model/network-view.ts';
 import type { Protocol } from '../model/spec.ts';
-import { containerId, endpoint, freshLinks, macFor } from '../net/builders.ts';
+import { containerId, endpoint, macFor } from '../net/builders.ts';
 import { type Case, CASES, facts } from '../net/cases.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import { planNode, type SandboxRecord } from '../net/plan.ts';
@@ -13,6 +13,7 @@ import { OPENING_SIZE, walkAnswer, walkStarts, type WalkStart } from '../rpc/exp
 import { type AskNode, explain, type Explanation, type Journey } from './explain.ts';
 import { NodeMap, type WalkedNode } from './explain-node.ts';
 import { ANY_ADDRESS, walk } from './explain-walk.ts';
+import { linkNumbers } from '../net/sandbox-plan.ts';
 
 export type Change = (node: WalkedNode) => WalkedNode;
 
@@ -124,7 +125,7 @@ function record(stands: readonly EndpointItem[], n: number, view: NetworkView): 
     internal: false,
   };
   const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
-  return { spec, gateway, hostPorts: [], links: freshLinks(spec) };
+  return { spec, gateway, hostPorts: [], links: linkNumbers(spec, undefined) };
 }
 
 // ---- what tests ask of it
