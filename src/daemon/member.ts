@@ -83,7 +83,14 @@ export class Member {
         traces: disk.present,
         expelled: disk.member.removed,
       }),
-      onChange: (listener) => agent.assignments.onChange(listener),
+      onChange: (listener) => {
+        let last = agent.assignments.role;
+        return agent.assignments.onChange(() => {
+          const { role } = agent.assignments;
+          if (role !== last) listener();
+          last = role;
+        });
+      },
       certify: async (signal) => void (await agent.certify(signal)),
       open: () =>
         new ManagerSide({

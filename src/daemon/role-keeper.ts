@@ -42,8 +42,8 @@ export class RoleKeeper<H extends Half> {
   #half: H | undefined;
   #serving = false;
   #error = '';
-  /** Ends the step that runs now. */
-  #step: AbortController | undefined;
+  /** Ends the wait to serve, while there is one. */
+  #wait: AbortController | undefined;
   #off: (() => void) | undefined;
 
   constructor(options: RoleKeeperOptions<H>) {
@@ -86,7 +86,7 @@ export class RoleKeeper<H extends Half> {
   /** Something may have changed. */
   look(): void {
     const { told, certified } = this.#options.look();
-    if (told !== undefined && told !== certified) this.#step?.abort();
+    if (told !== undefined && told !== certified) this.#wait?.abort();
     this.#loop.mark('role');
   }
 
@@ -101,7 +101,7 @@ export class RoleKeeper<H extends Half> {
   /** Lets go of the manager's half; its store runs on. */
   async stop(): Promise<void> {
     this.#off?.();
-    this.#step?.abort();
+    this.#wait?.abort();
     await this.#loop.stop();
     this.#settle(new SkeinError('canceled', 'this node leaves its cluster, or its daemon ends'));
     await this.#closeHalf();
@@ -114,23 +114,28 @@ export class RoleKeeper<H extends Half> {
   async #reconcile(signal: AbortSignal): Promise<Requeue | void> {
     const step = this.#next();
     if (step === 'nothing') return this.#settle();
-    this.#step = new AbortController();
     try {
-      await this.#executors[step](AbortSignal.any([signal, this.#step.signal]));
+      await this.#executors[step](signal);
       this.#error = '';
       return { after: 0 };
     } catch (error) {
       this.#error = SkeinError.from(error).message;
       this.#settle(error);
       throw error;
-    } finally {
-      this.#step = undefined;
     }
   }
 
   readonly #executors: Record<Exclude<RoleStep, 'nothing'>, (signal: AbortSignal) => Promise<void>> = {
     certify: (signal) => this.#options.certify(signal),
-    serve: (signal) => this.#serve((half) => this.#options.serve(half, signal)),
+    serve: async (signal) => {
+      const wait = (this.#wait = new AbortController());
+      const given = AbortSignal.any([signal, wait.signal]);
+      try {
+        await this.#serve((half) => this.#options.serve(half, given));
+      } finally {
+        this.#wait = undefined;
+      }
+    },
     clear: async () => {
       await this.#closeHalf();
       await this.#options.clear();
