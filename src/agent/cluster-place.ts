@@ -73,7 +73,7 @@ export class ClusterPlace implements NetworkPlace {
     for (const item of this.#held(id, network)) await this.#giveBack(item);
   }
 
-  abandon(id: ContainerId, network: NetworkId): void {
+  abandon(id: ContainerId, network?: NetworkId): void {
     for (const item of this.#held(id, network)) {
       this.#given.add(item.id);
       this.#release(item);

@@ -9,7 +9,7 @@
  *   address.
  */
 import type { ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { Attachment } from '../model/objects.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
@@ -35,7 +35,7 @@ export interface NetworkPlace {
   /** Gives back the container's stands, or that on one network; none is no error. */
   leave(id: ContainerId, network?: NetworkId): Promise<void>;
   /** As `leave`, and when no manager can be reached, one is told later. */
-  abandon(id: ContainerId, network: NetworkId): void;
+  abandon(id: ContainerId, network?: NetworkId): void;
   /** Where it stands now. */
   stands(id: ContainerId): readonly Stand[];
 }
@@ -79,7 +79,12 @@ export class StandaloneNetworks {
     const place = this.#options.place();
     if (!place) return; // whoever left the cluster took the node's network away
     await place.network.detach(id);
-    await place.leave(id);
+    try {
+      await place.leave(id);
+    } catch (error) {
+      if (!isCode(error, 'unavailable', 'deadline-exceeded')) throw error;
+      place.abandon(id); // a container goes without a manager too
+    }
   }
 
   /** `docker network connect`: at once where it runs, else at its next start. */

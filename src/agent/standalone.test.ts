@@ -48,6 +48,7 @@ async function host(t: TestContext) {
   await kernel.apply(view);
   const calls: string[] = [];
   const stands: Stand[] = [];
+  const member = { is: true, reaches: true };
   const place: NetworkPlace = {
     network: kernel,
     ready: true,
@@ -58,17 +59,18 @@ async function host(t: TestContext) {
       return stand;
     },
     leave: async (_id, networkId) => {
+      if (!member.reaches && stands.length > 0)
+        throw new SkeinError('unavailable', 'no manager can be reached at the moment; try again');
       if (stands.length > 0) calls.push(networkId ? `leave ${networkId}` : 'leave');
       stands.splice(0, stands.length, ...stands.filter((s) => networkId && s.networkId !== networkId));
     },
     abandon: (_id, networkId) => {
-      calls.push(`abandon ${networkId}`);
-      stands.splice(0, stands.length, ...stands.filter((s) => s.networkId !== networkId));
+      calls.push(`abandon ${networkId ?? 'all'}`);
+      stands.splice(0, stands.length, ...stands.filter((s) => networkId && s.networkId !== networkId));
     },
     stands: () => [...stands],
   };
   let next = 0;
-  const member = { is: true };
   const open = async () => {
     const standalone = await Standalone.open({
       ...{ runtime, files: new TaskFiles(root, 'standalone'), place: () => (member.is ? place : undefined) },
@@ -110,6 +112,16 @@ test('made, started, ended, started again, removed: on the network only while it
   await control.remove(await info(id), { force: false, keepVolumes: true });
   assert.equal(await runtime.get(id), undefined);
   assert.ok(!standalone.owns(id));
+});
+
+test('stopped and removed while no manager can be reached: one is told later', async (t) => {
+  const { control, runtime, network, calls, member, info } = await host(t);
+  const id = await control.create(spec(on('mynet')));
+  await control.start(await info(id));
+  member.reaches = false;
+  await control.remove(await info(id), { force: true, keepVolumes: true });
+  assert.deepEqual([await runtime.get(id), await network.sandboxes()], [undefined, []]);
+  assert.equal(calls.at(-1), 'abandon all');
 });
 
 test('names: made up where none is given, refused where taken', async (t) => {

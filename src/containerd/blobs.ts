@@ -72,7 +72,8 @@ export async function writtenSoFar(api: ContainerdApi, ref: string): Promise<num
 
 /**
  * Writes a blob from `offset` on (what is before it is there already). Resolves when containerd has verified and
- * committed it, also when somebody else has done so. The caller holds a lease: `options` carries it.
+ * committed it, also when somebody else has done so; `unavailable` when less than `offset` is there, or it broke off. The
+ * caller holds a lease: `options` carries it.
  */
 export async function writeBlob(
   api: ContainerdApi,
@@ -108,6 +109,9 @@ export async function writeBlob(
       expected: digest,
     });
   } catch (error) {
+    // containerd's collector takes away what a pull that failed had begun, be it between a look at it and this write.
+    if (isCode(error, 'out-of-sequence'))
+      throw new SkeinError('unavailable', `${digest}: what was there of it has gone`, { cause: error });
     if (!isCode(error, 'already-exists')) throw error;
   } finally {
     call.cancel();

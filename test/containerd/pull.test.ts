@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { after, before, test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
+import { ContainerdApi } from '../../src/containerd/api.ts';
+import { writeBlob } from '../../src/containerd/blobs.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
 import { AUTH, digestOf, freePort, type Registry, registry } from './registry.ts';
@@ -164,6 +166,20 @@ test('a connection that breaks is taken up where it broke', async () => {
     assert.equal(registry.asked(blob).length, 2);
   } finally {
     registry.close();
+  }
+});
+
+test('where an unfinished write has gone since somebody looked at it, it is one to try again', async () => {
+  const api = new ContainerdApi(own.daemon.socket);
+  const content = Buffer.from('nobody has ever written this. '.repeat(10));
+  async function* rest(): AsyncIterable<Uint8Array> {
+    yield content.subarray(100);
+  }
+  const target = { ref: 'gone', digest: digestOf(content), size: content.length };
+  try {
+    await assert.rejects(writeBlob(api, target, rest(), {}, 100), { code: 'unavailable' });
+  } finally {
+    api.close();
   }
 });
 
