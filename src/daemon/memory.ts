@@ -7,8 +7,11 @@
  * with them; the programs that it starts inherit the environment, and are not linked to glibc's allocator.
  */
 
-/** Scavenges of a megabyte are short; what they promote too early, the next full collection finds soon. */
-export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1'];
+/**
+ * Scavenges of a megabyte are short; what they promote too early, the next full collection finds soon: the old generation
+ * grows little between two of them. Deploys are no slower for it.
+ */
+export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--optimize-for-size'];
 
 /**
  * Buffers of streams (64 KiB) go back to the kernel when they are freed; glibc would raise that limit by itself. One
