@@ -1,6 +1,7 @@
 /** The ImageStore of containerd: pull, push, load, save, tag and Docker's rules of removal. */
 import type { Clock } from '../kit/clock.ts';
 import type { CallOptions } from '../kit/grpc.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import { SkeinError } from '../model/errors.ts';
 import { type ContainerdApi, unless } from './api.ts';
 import type { Image } from './gen/images_pb.js';
@@ -56,7 +57,7 @@ export class Images implements ImageStore {
   readonly #api: ContainerdApi;
   readonly #local: LocalImages;
   readonly #pulls = new SharedRuns<PullProgress, ImageInfo>();
-  readonly #inFlight = new Map<string, Promise<void>>();
+  readonly #blobs = new KeyedLocks<string>();
   readonly architecture = ociArchitecture(process.arch);
 
   constructor(options: ImagesOptions) {
@@ -252,7 +253,7 @@ export class Images implements ImageStore {
     return this.#leased('pull', async (lease) => {
       const call = { ...lease, signal };
       const session = registry.session(reference, auth);
-      const shared = { api: this.#api, clock, architecture: this.architecture, inFlight: this.#inFlight };
+      const shared = { api: this.#api, clock, architecture: this.architecture, blobs: this.#blobs };
       const context = { ...shared, session, call, signal, progress };
       const before = (await this.#local.named(fullName(reference)))?.target?.digest;
       const { target, manifest, child } = await pullContent(context, reference);

@@ -3,6 +3,7 @@
  * taken, those half there are gone on with; what fails in passing is tried again. Three layers at a time, as Docker.
  */
 import type { CallOptions } from '../kit/grpc.ts';
+import type { KeyedLocks } from '../kit/keyed-locks.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerdApi } from './api.ts';
 import { claimBlob, writeBlob, writtenSoFar } from './blobs.ts';
@@ -25,8 +26,8 @@ export interface PullContext extends Transfer {
   readonly architecture: string;
   readonly call: CallOptions;
   readonly progress: (p: PullProgress) => void;
-  /** Blobs on their way here, of all pulls: containerd lets one write a blob, so the others wait for that one. */
-  readonly inFlight: Map<string, Promise<void>>;
+  /** Of all pulls: one at a time brings a blob here, as containerd has it; who comes after finds it, or takes it up. */
+  readonly blobs: KeyedLocks<string>;
 }
 
 const PARALLEL = 3;
@@ -77,19 +78,10 @@ async function keep(context: PullContext, remote: RemoteManifest): Promise<Descr
     yield bytes;
   }
   const blob = { ref: `skein-manifest-${digest}`, digest, size: bytes.length };
-  await alone(context, digest, async () => {
+  await context.blobs.run(digest, async () => {
     if (!(await claimBlob(api, digest, call))) await writeBlob(api, blob, once(), call);
   });
   return { mediaType: mediaType(remote), digest, size: bytes.length };
-}
-
-/** One at a time brings a blob here; who comes after finds it, or takes it up. */
-async function alone({ inFlight }: PullContext, digest: string, work: () => Promise<void>): Promise<void> {
-  for (let other = inFlight.get(digest); other; other = inFlight.get(digest))
-    await other.catch(() => undefined);
-  const own = work().finally(() => inFlight.delete(digest));
-  inFlight.set(digest, own);
-  await own;
 }
 
 export const uniqueLayers = (manifest: Manifest): Descriptor[] => [
@@ -111,7 +103,7 @@ const fetchBlob = (
   blob: Descriptor,
   onBytes: (current: number) => void,
 ): Promise<void> =>
-  alone(context, blob.digest, () => retried(context, () => fetchOnce(context, blob, onBytes)));
+  context.blobs.run(blob.digest, () => retried(context, () => fetchOnce(context, blob, onBytes)));
 
 async function fetchOnce(
   context: PullContext,

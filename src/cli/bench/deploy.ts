@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Containerd } from '../../containerd/containerd.ts';
 import { ContainerdProcess } from '../../containerd/daemon-process.ts';
+import { inParallel } from '../../containerd/transfer.ts';
 import { systemClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { EngineClient } from '../../lab/client.ts';
@@ -224,18 +225,10 @@ async function startAll(
     await runtime.create({ id, name: id, image, spec, netnsPath: netns(id), ...plain });
     await runtime.start(id);
   };
-  const taken = await seconds(() => each(ids, start));
-  await each(ids, async (id) => {
+  const taken = await seconds(() => inParallel(ids, CONCURRENCY, start));
+  await inParallel(ids, CONCURRENCY, async (id) => {
     await runtime.remove(id);
     removeNetns(netns(id));
   });
   return taken;
-}
-
-async function each<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
 }
