@@ -1,13 +1,13 @@
 /** The lab's own side, with a program that only waits in the daemon's place: namespaces, links, processes, removal. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab, type LabTools } from '../../src/lab/lab.ts';
-import { machineState } from './machine.ts';
+import { argvOf, machineState, openFiles } from './machine.ts';
 
 const A = 'test-a';
 const B = 'test-b';
@@ -174,18 +174,24 @@ test('down takes nobody else along', async () => {
   const folder = `/run/skein-lab/${A}`;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'log'), '');
-  const others = [
-    // A daemon of a lab whose name begins like this one's, and somebody who reads a file of this one.
-    spawn(process.execPath, ['-e', WAITER, `${folder}-other/x`], { stdio: 'ignore' }),
-    spawn('tail', ['-f', join(folder, 'log')], { stdio: 'ignore' }),
-  ];
+  // A daemon of a lab whose name begins like this one's, and somebody who reads a file of this one.
+  const daemon = spawn(process.execPath, ['-e', WAITER, `${folder}-other/x`], { stdio: 'ignore' });
+  const reader = spawn('tail', ['-f', join(folder, 'log')], { stdio: 'ignore' });
+  const shows = ({ pid, spawnargs }: ChildProcess) =>
+    JSON.stringify(argvOf(pid!)) === JSON.stringify(spawnargs) || `${pid} shows ${argvOf(pid!).join(' ')}`;
   try {
+    // Down is to see both as what they are; a reader that came too late for its file would end by itself.
+    const settled = { timeoutMs: 20_000 };
+    await until('the daemon to show its arguments', () => Promise.resolve(shows(daemon)), settled);
+    await until(
+      'the reader to read',
+      () => Promise.resolve(openFiles(reader.pid!).includes(join(folder, 'log')) || 'not yet open'),
+      settled,
+    );
     await downLab(A);
     assert.equal(existsSync(folder), false);
-    // The command line of a process that has ended is empty, reaped or not.
-    for (const { pid, spawnargs } of others)
-      assert.notEqual(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), '', `${spawnargs.join(' ')} runs on`);
+    for (const child of [daemon, reader]) assert.equal(shows(child), true, 'runs on');
   } finally {
-    for (const child of others) child.kill('SIGKILL');
+    for (const child of [daemon, reader]) child.kill('SIGKILL');
   }
 });

@@ -1,19 +1,34 @@
 /** What of a lab can be seen on the machine: compared before and after, so that nothing is left behind unseen. */
-import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, globSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { runProcess } from '../../src/kit/process.ts';
 
 const list = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder).sort() : []);
 
+/** Empty for a process that has ended, reaped or not, and for a moment while a program takes another's place. */
+export function argvOf(pid: number | string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  } catch {
+    return [];
+  }
+}
+
+export function openFiles(pid: number): string[] {
+  const folder = `/proc/${pid}/fd`;
+  return list(folder).flatMap((fd) => {
+    try {
+      return [readlinkSync(join(folder, fd))];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
+}
+
 function processesNaming(text: string): string[] {
   return list('/proc')
     .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
-      } catch {
-        return '';
-      }
-    })
+    .map((pid) => argvOf(pid).join(' '))
     .filter((line) => line.includes(text));
 }
 
