@@ -13,6 +13,14 @@ test('packages come first, and a service that came with one is switched off', ()
   ]);
 });
 
+test('the unit is read, comes with every boot, and runs the new copy from now on, last of all', () => {
+  const steps = planInstall(facts, []);
+  assert.deepEqual(
+    steps.slice(-3).map((step) => step.kind === 'systemctl' && step.args.join(' ')),
+    ['daemon-reload', 'enable skein.service', 'restart skein.service'],
+  );
+});
+
 test("a containerd or etcd that was there before is nobody's business", () => {
   assert.ok(!kinds(planInstall(facts, [])).includes('disable-service'));
 });

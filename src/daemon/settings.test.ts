@@ -24,6 +24,16 @@ test('a flag wins over the file, the file over the default', () => {
   });
 });
 
+test('what is not set has the default that README and the unit count on; the socket may lie elsewhere', () => {
+  const { dataRoot, runRoot, listenAddr, cgroupParent } = loadSettings(undefined, {});
+  assert.deepEqual(
+    { dataRoot, runRoot, listenAddr, cgroupParent },
+    { dataRoot: '/var/lib/skein', runRoot: '/run/skein', listenAddr: '0.0.0.0:2377', cgroupParent: '/skein' },
+  );
+  assert.equal(socketPath(loadSettings(undefined, { runRoot: '/run/other' })), '/run/other/skein.sock');
+  assert.equal(socketPath(loadSettings(undefined, { socket: '/srv/api.sock' })), '/srv/api.sock');
+});
+
 test('an unknown key is an error that names it and the file', () => {
   withFile('{"dataRot":"/data"}', (file) => {
     assert.throws(
@@ -38,6 +48,10 @@ test('a file that is not JSON, or not there, is an error that names it', () => {
     assert.throws(() => loadSettings(file, {}), new RegExp(`cannot read.*${file}`)),
   );
   assert.throws(() => loadSettings('/no/such/file', {}), /cannot read settings from \/no\/such\/file/);
+  for (const other of ['[]', 'null', '"x"'])
+    withFile(other, (file) =>
+      assert.throws(() => loadSettings(file, {}), { message: `settings in ${file} are not a JSON object` }),
+    );
 });
 
 test('a bad value says which and why', () => {

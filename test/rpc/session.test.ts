@@ -273,6 +273,34 @@ test('a wrong root is refused before anything is said to it, a wrong token by th
   await assert.rejects(attempt('nonsense'), /invalid join token/);
 });
 
+test('a certificate that the root has not signed is not taken', async () => {
+  const own = await newRequest();
+  const subject = { nodeId: 'm4' as NodeId, role: 'manager' as const, clusterId };
+  const certificate = await issueNode(root, own.csr, subject, 3600_000, deps);
+  const other = await newSwarmRoot(deps);
+  const server = new RpcServer({
+    credentials: { key: own.key, certificate, ca: root.certificate },
+    clusterId,
+    roleOf: () => undefined,
+    clock: systemClock,
+    log: silentLog,
+    handlers: {
+      'ca.root': async () => ({ ca: root.certificate }),
+      'ca.issue': async ({ csr }) => ({
+        ...{ ca: root.certificate, nodeId: 'n' as NodeId, clusterId, role: 'worker', managers: [] },
+        certificate: await issueNode(other, csr, { ...subject, role: 'worker' }, 3600_000, deps),
+      }),
+    },
+  });
+  const { port } = await server.listen('127.0.0.1', 0);
+  await assert
+    .rejects(
+      join({ addrs: [`127.0.0.1:${port}`], token: tokens.worker, clock: systemClock }),
+      /the certificate given is not signed by the root/,
+    )
+    .finally(() => server.close());
+});
+
 test('an address without a manager is passed over', async () => {
   const identity = await join({
     addrs: ['127.0.0.1:1', leader.addr],

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { after, before, test } from 'node:test';
-import { systemClock, VirtualClock } from '../../kit/clock.ts';
+import { type Clock, systemClock, VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { ClusterId, NodeId } from '../../model/ids.ts';
 import type { Cluster, Node } from '../../model/objects.ts';
@@ -32,6 +32,9 @@ let server: RpcServer;
 let addr: string;
 let cluster: Cluster;
 const stop = new AbortController();
+/** How far the server's clock is ahead of the certificates'. */
+let ahead = 0;
+const clock: Clock = { ...systemClock, now: () => systemClock.now() + ahead };
 
 async function credentials(
   nodeId: string,
@@ -79,7 +82,7 @@ before(async () => {
     credentials: await credentials(managerId, 'manager'),
     clusterId,
     roleOf: (id) => (removed.has(id) ? undefined : (roles.get(id) ?? 'manager')),
-    clock: systemClock,
+    clock,
     log: silentLog,
     handlers: {
       'ca.root': () => issuer.root(),
@@ -119,7 +122,10 @@ const member = async (nodeId: string, role: NodeRole, options = {}): Promise<Tru
   credentials: await credentials(nodeId, role, options),
   clusterId,
 });
+const nodes = () => store.snapshot().then(({ objects }) => objects.filter((o) => o.kind === 'node').length);
 const managers = (client: RpcClient) => client.call('cluster.managers', {});
+/** At the door: the words of a handler would say that it was let in. */
+const ONLY_MANAGERS = { code: 'permission-denied', message: /only a manager may make this call/ };
 const joinAsManager = (client: RpcClient) =>
   client.call('manager.join', {
     addr: '192.0.2.2:2377',
@@ -147,7 +153,6 @@ test('each token makes a node of its role, with the availability asked for', asy
 
 test('a wrong token is refused in the words of Docker and leaves no node', async () => {
   const { csr } = await newCsr();
-  const nodes = () => store.snapshot().then(({ objects }) => objects.filter((o) => o.kind === 'node').length);
   const had = await nodes();
   const wrong = newJoinToken(root.certificate, randomBytes);
   for (const token of [wrong, undefined, 'x'])
@@ -158,13 +163,23 @@ test('a wrong token is refused in the words of Docker and leaves no node', async
   assert.equal(await nodes(), had);
 });
 
-test('what is no certificate request is refused and leaves no node', async () => {
-  await assert.rejects(
-    withClient({ kind: 'none' }, (client) =>
-      client.call('ca.issue', { csr: 'nonsense', token: cluster.joinTokens.worker }),
-    ),
-    { code: 'invalid-argument' },
-  );
+test('what is no certificate request, or not signed by its key, is refused and leaves no node', async () => {
+  const { csr } = await newCsr();
+  const had = await nodes();
+  const der = Buffer.from(csr.replace(/-----[^-]+-----|\s/g, ''), 'base64');
+  der[der.length - 1]! ^= 1; // the signature's last byte
+  const forged = `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
+  for (const [request, message] of [
+    ['nonsense', /cannot be read/],
+    [forged, /is not signed by its key/],
+  ] as const)
+    await assert.rejects(
+      withClient({ kind: 'none' }, (client) =>
+        client.call('ca.issue', { csr: request, token: cluster.joinTokens.worker }),
+      ),
+      { code: 'invalid-argument', message },
+    );
+  assert.equal(await nodes(), had);
 });
 
 test('without a certificate there is no session and no list of managers', async () => {
@@ -177,7 +192,7 @@ test('without a certificate there is no session and no list of managers', async 
 test("a worker's certificate is a member's and opens no manager's call", async () => {
   await withClient(await member('w1', 'worker'), async (client) => {
     assert.deepEqual((await managers(client)).managers, [{ nodeId: managerId, addr }]);
-    await assert.rejects(joinAsManager(client), { code: 'permission-denied' });
+    await assert.rejects(joinAsManager(client), ONLY_MANAGERS);
     await assert.rejects(
       client
         .stream('logs.read', {
@@ -220,7 +235,7 @@ test("a manager's certificate opens no manager's call once the store has the nod
   await withClient(await member('demoted', 'manager'), async (client) => {
     roles.set('demoted', 'worker');
     assert.ok(await managers(client), 'it is a member still');
-    await assert.rejects(joinAsManager(client), { code: 'permission-denied' });
+    await assert.rejects(joinAsManager(client), ONLY_MANAGERS);
   });
 });
 
@@ -258,6 +273,18 @@ test('a removed node is refused on the connection that it has', async () => {
   });
 });
 
+test('a certificate that runs out while its connection is open opens nothing more', async () => {
+  await withClient(await member('late', 'manager'), async (client) => {
+    assert.ok(await managers(client));
+    ahead = 7200_000;
+    try {
+      await assert.rejects(managers(client), { code: 'unauthenticated' });
+    } finally {
+      ahead = 0;
+    }
+  });
+});
+
 test('an expired certificate, a foreign root and another cluster are nobody', async () => {
   const foreign = await newSwarmRoot(deps);
   const cases: [string, object, string][] = [
@@ -277,6 +304,27 @@ test('a client takes no server but a manager of its root and its cluster', async
   const own = await credentials('w', 'worker');
   const trust: Trust = { kind: 'member', credentials: own, clusterId: 'other' as ClusterId };
   await assert.rejects(withClient(trust, managers), /belongs to another cluster/);
+});
+
+test("a server with a worker's certificate is no manager, neither to a member nor to who joins", async () => {
+  const impostor = new RpcServer({
+    credentials: await credentials('w', 'worker'),
+    clusterId,
+    roleOf: () => 'manager',
+    clock,
+    log: silentLog,
+    handlers: { 'ca.root': async () => ({ ca: root.certificate }) },
+  });
+  const { port } = await impostor.listen('127.0.0.1', 0);
+  try {
+    for (const trust of [await member('m', 'manager'), { kind: 'root', ca: root.certificate } as const])
+      await assert.rejects(RpcClient.connect({ addr: `127.0.0.1:${port}`, trust, clock }), {
+        code: 'unavailable',
+        message: /the peer is not a manager of the cluster/,
+      });
+  } finally {
+    await impostor.close();
+  }
 });
 
 test('time of a certificate comes from the injected clock', async () => {
