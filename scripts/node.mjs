@@ -1,4 +1,6 @@
-// Finds Node 24, which comes as an npm package, so that the host's own Node needs to do no more than run npm.
+// What the scripts share: where they are, how they speak, and Node 24, which comes as an npm package, so that the host's
+// own Node needs to do no more than run npm.
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,4 +14,19 @@ export function node24() {
   throw new Error(
     `Node 24 or later is needed: neither ${packaged} nor the node on PATH (${process.version}) is`,
   );
+}
+
+export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+export function say(text) {
+  process.stderr.write(`${text}\n`);
+}
+
+/** Runs it to its end; what fails ends all, in words. */
+export function must(command, args, options = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: 'inherit', ...options });
+  if (result.status === 0) return;
+  const why = result.error?.message ?? `exit ${result.status ?? result.signal}`;
+  say(`${command} ${args.join(' ')} failed (${why})`);
+  process.exit(1);
 }

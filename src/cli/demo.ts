@@ -162,6 +162,7 @@ async function proveAll(stage: Stage): Promise<void> {
 async function stay({ lab, signal }: Stage): Promise<void> {
   const [a] = lab.plan.nodes;
   title('Go on by hand');
+  if (!hasProgram('docker')) print('# the docker CLI comes with: apt-get install docker.io');
   print(`export DOCKER_HOST=unix://${a!.socket}`);
   for (const command of ['node ls', 'service ls', `service ps ${SERVICE}`, `service scale ${SERVICE}=5`])
     print(`docker ${command}`);

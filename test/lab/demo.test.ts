@@ -124,6 +124,7 @@ test(
     rmSync(folder, { recursive: true });
     assert.match(demo.output(), /^\(no docker CLI here: the same through the API\)\n[0-9a-z]{25}$/m);
     assert.doesNotMatch(demo.output(), /FAILED/);
+    assert.match(demo.output(), /^# the docker CLI comes with: apt-get install docker\.io$/m);
     assert.match(demo.output(), /^export DOCKER_HOST=unix:\/\/\/run\/skein-lab\/demo\/node1\/skein\.sock$/m);
     assert.match(demo.output(), /^docker service ls$/m);
     const lines = [...demo.output().matchAll(/^(nsenter --net=\S+ .* http:\S+) +# (node\d)$/gm)];

@@ -1,6 +1,6 @@
 /** What the demo and the lab ask of the machine before they change it. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -38,12 +38,24 @@ test('a missing kernel feature is named, with why and how; nothing is changed', 
 
 const RUN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'scripts', 'run.mjs');
 
+test('the kernel is asked for what it is needed for without any tool of the network', async () => {
+  const script = join(dirname(RUN), 'kernel.pl');
+  const lacks = async (...features: string[]) =>
+    (await runProcess(['unshare', '--net', 'perl', script, ...features])).stdout;
+  assert.equal(await lacks('link veth', 'link bridge', 'link vxlan', 'nat'), '');
+  assert.equal(await lacks('link veth', 'link nosuch'), 'link nosuch\n');
+  // Without a namespace of one's own and the right to it, the rules are refused.
+  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', 'perl', script, 'nat'];
+  assert.equal((await runProcess(asNobody)).stdout, 'nat\n');
+});
+
 test('npm run demo says what the kernel lacks before it installs anything', async () => {
   const before = await machineState('none');
   const folder = mkdtempSync(join(tmpdir(), 'skein-no-vxlan-'));
   try {
-    const ip = '#!/bin/sh\ncase "$*" in *vxlan*) exit 2;; esac\nexec /sbin/ip "$@"\n';
-    writeFileSync(join(folder, 'ip'), ip, { mode: 0o755 });
+    // The kernel is asked for a kind of link that it does not have, in the place of vxlan.
+    const perl = `#!/bin/sh\n/usr/bin/perl "$1" 'link nosuch' | sed s/nosuch/vxlan/\n`;
+    writeFileSync(join(folder, 'perl'), perl, { mode: 0o755 });
     const { code, stdout, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
       env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
       accept: [0, 1],
@@ -65,7 +77,8 @@ test('an installation that fails, or is interrupted, leaves the host as it was',
   const folder = mkdtempSync(join(tmpdir(), 'skein-no-apt-'));
   try {
     writeFileSync(join(folder, 'dpkg'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-    const apt = `#!/bin/sh\ntest -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100\n`;
+    const update = `test -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100\n`;
+    const apt = `#!/bin/sh\n[ "$1" = --version ] && exit\n${update}`;
     writeFileSync(join(folder, 'apt-get'), apt, { mode: 0o755 });
     const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
       env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
@@ -75,6 +88,48 @@ test('an installation that fails, or is interrupted, leaves the host as it was',
     assert.match(stderr, /^Installing Debian packages:\n {2}containerd +runs the containers\n/);
     assert.match(stderr, /services are held\napt-get update -qq failed \(exit 100\)\n$/);
     assert.equal(existsSync(policy), before);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('an installation tells what comes, what comes with it, and how far it is', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-apt-'));
+  try {
+    writeFileSync(join(folder, 'dpkg'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const apt = [
+      '#!/bin/sh',
+      'case "$*" in',
+      '*" -s "*) echo "Inst runc (1.1)"; echo "Inst libnftables1 (1.0)" ;;',
+      '*Status-Fd*) for i in 41.7 41.8; do echo "pmstatus:runc:$i:Unpacking runc" >&3; done; exit 100 ;;',
+      'esac',
+    ];
+    writeFileSync(join(folder, 'apt-get'), apt.join('\n'), { mode: 0o755 });
+    const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+      accept: [0, 1],
+    });
+    assert.equal(code, 1);
+    const end =
+      / {2}busybox-static +content of the demo image\n {2}what they need +libnftables1\n {3}41 % {2}Unpacking runc\napt-get install containerd .* failed \(exit 100\)\n$/;
+    assert.match(stderr, end);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a host that is no Debian is told what is needed, and left alone', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-no-debian-'));
+  try {
+    for (const program of ['unshare', 'perl', 'true'])
+      symlinkSync(`/usr/bin/${program}`, join(folder, program));
+    const argv = [process.execPath, RUN, 'demo'];
+    const { code, stdout, stderr } = await runProcess(argv, { env: { PATH: folder }, accept: [0, 1] });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(
+      stderr,
+      /^This is no Debian: there is no apt-get\. Nothing was changed\. Needed: containerd runc /,
+    );
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -1,0 +1,100 @@
+// Debian packages: what there is to install, what it is for, and its installation, shown as it goes on.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { must, say, SIGNALS } from './node.mjs';
+
+/** By what they are for. Nothing else is asked for. */
+export const RUNTIME = {
+  containerd: 'runs the containers',
+  runc: 'starts them',
+  'etcd-server': 'the replicated store',
+  nftables: 'the routing mesh',
+  iproute2: 'links, addresses and routes',
+  'busybox-static': 'content of the demo image',
+};
+export const PEERS = {
+  test: {
+    'docker-registry': 'a real registry to pull from',
+    'etcd-client': 'looks into the store in tests',
+    'python3-docker': 'the second client of the API',
+  },
+  bench: {
+    wrk: 'makes the load',
+    'nginx-light': 'answers it, in the tasks',
+    haproxy: 'the peer in bench mesh',
+    iptables: 'docker.io needs it',
+    'docker.io': 'the peer in bench deploy',
+  },
+};
+
+const APT = ['-y', '-qq', '--no-install-recommends'];
+const PROGRESS_MS = 3000;
+const width = 18;
+
+const installed = (name) =>
+  spawnSync('dpkg', ['-s', name], { encoding: 'utf8' }).stdout?.includes('Status: install ok installed');
+
+export async function installDebian(packages) {
+  const missing = Object.keys(packages).filter((name) => !installed(name));
+  if (missing.length === 0) return;
+  if (spawnSync('apt-get', ['--version']).error) {
+    say(`This is no Debian: there is no apt-get. Nothing was changed. Needed: ${missing.join(' ')}`);
+    process.exit(1);
+  }
+  say('Installing Debian packages:');
+  for (const name of missing) say(`  ${name.padEnd(width)} ${packages[name]}`);
+  const letServicesStart = keepServicesFromStarting();
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
+  must('apt-get', ['update', '-qq'], { env });
+  const others = dependenciesOf(missing, env);
+  if (others.length > 0) say(`  ${'what they need'.padEnd(width)} ${others.join(' ')}`);
+  await install(missing, env);
+  letServicesStart();
+}
+
+/** Packages that come along, by a run of apt-get that changes nothing. */
+function dependenciesOf(names, env) {
+  const { stdout = '' } = spawnSync('apt-get', ['install', '-s', ...APT, ...names], {
+    env,
+    encoding: 'utf8',
+  });
+  const all = [...stdout.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name);
+  return all.filter((name) => !names.includes(name));
+}
+
+/** apt-get tells its progress on a descriptor of its own; a line of it is shown now and then. */
+async function install(names, env) {
+  const args = ['install', ...APT, '-o', 'APT::Status-Fd=3', ...names];
+  const child = spawn('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit', 'pipe'] });
+  let shown = -Infinity;
+  createInterface({ input: child.stdio[3] }).on('line', (line) => {
+    const [, percent, what] = /^(?:dl|pm)status:[^:]*:([\d.]+):(.*)$/.exec(line) ?? [];
+    if (percent === undefined || Date.now() < shown + PROGRESS_MS) return;
+    shown = Date.now();
+    say(`  ${String(Math.floor(percent)).padStart(3)} %  ${what}`);
+  });
+  const [code, signal] = await new Promise((resolve) => child.on('close', (...how) => resolve(how)));
+  if (code === 0) return;
+  say(`apt-get install ${names.join(' ')} failed (exit ${code ?? signal})`);
+  process.exit(1);
+}
+
+/**
+ * Services of new packages must not start here: Skein runs its own instances, and the machine may have others. The
+ * file goes however this ends: a failure exits, Ctrl-C ends apt-get and must not end us before it has gone.
+ */
+function keepServicesFromStarting() {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return () => {};
+  const remove = () => rmSync(policy, { force: true });
+  const stay = () => {};
+  process.on('exit', remove);
+  for (const signal of SIGNALS) process.on(signal, stay);
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  return () => {
+    remove();
+    process.off('exit', remove);
+    for (const signal of SIGNALS) process.off(signal, stay);
+  };
+}
