@@ -44,7 +44,9 @@ export interface NetworkLoopOptions {
 }
 
 const AUDIT_MS = 10_000;
-/** After a change the kernel is read back at once, but audits take no more than this part of the time. */
+/** The kernel is read back when it has been left alone this long, so that changes do not wait for audits of the last. */
+const QUIET_MS = 1_000;
+/** And audits take no more than this part of the time. */
 const AUDIT_SHARE = 0.02;
 /** After a change it rests for so many times what that took: a flood of views is applied in few steps, not one each. */
 const REST_FACTOR = 2;
@@ -125,7 +127,7 @@ export class NetworkLoop {
   /** A change is programmed against what is remembered of the kernel; this is what makes the memory true. */
   #auditSoon(): void {
     const { clock, network } = this.#options;
-    if (network.audit) this.#loop.markAfter('audit', Math.max(0, this.#auditFrom - clock.now()));
+    if (network.audit) this.#loop.markAfter('audit', Math.max(QUIET_MS, this.#auditFrom - clock.now()));
   }
 
   #tellPorts(): void {

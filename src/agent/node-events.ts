@@ -95,10 +95,11 @@ export class NodeEvents {
     }
   }
 
-  /** As it is now, or was last seen: it may have been given another name. */
+  /** As it was last seen; looked at when it is new, and when it may have been given another name, which is announced. */
   async #look({ id, type }: Happening): Promise<Known | undefined> {
     const known = this.#known.get(id);
-    const info = type === 'delete' ? undefined : await this.#options.runtime.get(id);
+    if (type === 'delete' || (known && type !== 'announced')) return known;
+    const info = await this.#options.runtime.get(id);
     if (known && info) known.info = info;
     if (known || !info) return known;
     const fresh = { info, networks: [] };

@@ -5,7 +5,7 @@
  * INVARIANT: no step waits for a registry: a pull goes on in the background and marks its container when it ends.
  */
 import { imageEvent } from '../containerd/container-event.ts';
-import type { ContainerRuntime, RegistryAuth } from '../containerd/runtime.ts';
+import type { ContainerInfo, ContainerRuntime, ImageInfo, RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
@@ -23,7 +23,8 @@ import type { PayloadStore } from './payload-store.ts';
 import { payloadFiles } from './payloads.ts';
 import type { Reporter } from './reporter.ts';
 import type { TaskFiles } from './task-files.ts';
-import type { Notes, Step } from './task-plan.ts';
+import type { Notes, Observed, Step } from './task-plan.ts';
+
 /** What is remembered of one container in this life. */
 export interface Local {
   /** The item that was last planned for. */
@@ -33,6 +34,10 @@ export interface Local {
   attachFailures?: number;
   pull?: AbortController | undefined;
   sandbox?: Sandbox | undefined;
+  /** The config of its image, as it was last seen. */
+  image?: ImageInfo['config'] | undefined;
+  /** As it was made, or found to be. */
+  container?: ContainerInfo | undefined;
 }
 
 export interface Context {
@@ -41,11 +46,20 @@ export interface Context {
   readonly local: Local;
 }
 
+/**
+ * What is known after a step without looking again, which costs calls to containerd and to the shim; nothing: the node is
+ * looked at again. It is true as long as it is this key's reconcile alone that makes and starts its container: an end
+ * that comes sooner marks the key.
+ */
+export interface Known {
+  readonly seen: Partial<Observed>;
+}
+
+/** Or: to be taken up again later. */
+export type Outcome = Known | Requeue | void;
+
 type Executors = {
-  readonly [K in Step['kind']]: (
-    step: Extract<Step, { kind: K }>,
-    context: Context,
-  ) => Promise<Requeue | void>;
+  readonly [K in Step['kind']]: (step: Extract<Step, { kind: K }>, context: Context) => Promise<Outcome>;
 };
 
 const ATTACH_TRIES = 5;
@@ -85,22 +99,20 @@ export class TaskSteps {
     await Promise.all(this.#background);
   }
 
-  async take(step: Step, context: Context): Promise<Requeue | void> {
+  async take(step: Step, context: Context): Promise<Outcome> {
     this.#options.log.debug('step', {
       'container.id': context.id,
       'task.id': context.item?.id,
       step: step.kind,
       ...(step.kind === 'report' && { state: step.status.state, reason: step.status.err }),
     });
-    return (this.#executors[step.kind] as (step: Step, context: Context) => Promise<Requeue | void>)(
-      step,
-      context,
-    );
+    return (this.#executors[step.kind] as (step: Step, context: Context) => Promise<Outcome>)(step, context);
   }
 
   readonly #executors: Executors = {
     report: async ({ status }, { item }) => {
       if (item) this.#options.reporter.report(item, status);
+      return { seen: {} };
     },
     'pull-image': async (_, context) => this.#startPull(context),
     'cancel-pull': async (_, { local }) => {
@@ -152,12 +164,13 @@ export class TaskSteps {
     void work.finally(() => this.#background.delete(work));
   }
 
-  async #attach({ id, item, local }: Context): Promise<void> {
+  async #attach({ id, item, local }: Context): Promise<Outcome> {
     const view = this.#options.networkLoop.view;
     if (!item || !view) throw new SkeinError('unavailable', 'the network view is not applied yet');
     try {
       local.sandbox = await this.#options.network.attach(sandboxSpec(item, id, view));
       local.attachFailures = 0;
+      return { seen: { sandbox: true, attached: local.sandbox } };
     } catch (thrown) {
       // The kernel may be busy with a namespace that is going: a few more tries before the task is given up.
       const error = SkeinError.from(thrown);
@@ -168,30 +181,31 @@ export class TaskSteps {
     }
   }
 
-  async #create({ id, item, local }: Context): Promise<void> {
+  async #create({ id, item, local }: Context): Promise<Outcome> {
     const { assignments, files, payloads, runtime, resolvConf } = this.#options;
     const node = this.#options.node();
-    await this.#try(local, async () => {
+    return this.#try(local, async () => {
       const paths = await files.write(id, fileContents(item!, node, id, await resolvConf()));
       const secret = payloadFiles(item!, node, assignments.payloads);
       Object.assign(paths, await payloads.write(id, secret));
       const place = { id, netnsPath: local.sandbox!.netnsPath, files: paths };
-      const image = await runtime.images.get(item!.spec.ContainerSpec.Image);
-      await runtime.create(containerConfig(item!, node, place, image?.config ?? {}));
+      local.container = await runtime.create(containerConfig(item!, node, place, local.image ?? {}));
+      return { seen: { container: local.container, files: true, payloads: secret.length > 0 } };
     });
   }
 
-  async #start({ id, local }: Context): Promise<void> {
+  async #start({ id, local }: Context): Promise<Outcome> {
     await this.#options.files.markStarted(id);
-    await this.#try(local, async () => {
-      await this.#options.runtime.start(id);
+    return this.#try(local, async () => {
+      const pid = await this.#options.runtime.start(id);
+      return local.container && { seen: { container: { ...local.container, status: 'running', pid } } };
     });
   }
 
   /** A "no" of the node becomes the task's failure; what may pass is thrown on, to the loop's backoff. */
-  async #try(local: Local, work: () => Promise<void>): Promise<void> {
+  async #try(local: Local, work: () => Promise<Outcome>): Promise<Outcome> {
     try {
-      await work();
+      return await work();
     } catch (thrown) {
       const error = SkeinError.from(thrown);
       if (isCode(error, 'already-exists')) return; // of a life before: the next look finds it

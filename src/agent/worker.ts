@@ -22,7 +22,7 @@ import { TASK_LABEL } from './container-config.ts';
 import { HealthChecks } from './health.ts';
 import type { NetworkLoop } from './network-loop.ts';
 import { type Context, type Local, TaskSteps, type TaskStepsOptions } from './task-steps.ts';
-import { type Observed, planTask, type Step } from './task-plan.ts';
+import { type Notes, type Observed, planTask, type Step } from './task-plan.ts';
 
 export interface WorkerOptions extends Omit<TaskStepsOptions, 'mark'> {
   readonly networkLoop: Pick<NetworkLoop, 'isReadyFor' | 'view'>;
@@ -143,9 +143,11 @@ export class Worker {
       const step = await this.#next(context, look.seen);
       if (signal.aborted) return;
       if (step.kind === 'wait') return this.#rest(context, step.until);
-      const wait = await this.#steps.take(step, context);
-      if (wait) return wait;
-      look = lookAfter(step, look, context.local);
+      const outcome = await this.#steps.take(step, context);
+      if (outcome && 'after' in outcome) return outcome;
+      look = outcome
+        ? { item: look.item, seen: await this.#lookOn(look.seen, outcome.seen, context) }
+        : undefined;
     }
     if (!signal.aborted) throw new SkeinError('internal', `container ${id} does not settle`);
   }
@@ -165,8 +167,9 @@ export class Worker {
     return planTask(context.item, status, seen, clock.now());
   }
 
-  async #observe({ id, item, local }: Context): Promise<Observed> {
-    const { runtime, network, networkLoop, files, payloads, reporter } = this.#options;
+  async #observe(context: Context): Promise<Observed> {
+    const { runtime, network, networkLoop, files, payloads } = this.#options;
+    const { id, item, local } = context;
     const [container, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
       runtime.get(id),
       network.hasSandbox(id),
@@ -176,8 +179,9 @@ export class Worker {
     ]);
     if (!sandbox) local.sandbox = undefined;
     const ours = container && this.#isOurs(container) ? container : undefined;
-    const known = item && reporter.statusOf(item).health;
+    local.container = ours;
     const wanted = item && !container && !local.pull && !isAfter(item.desiredState, 'complete');
+    if (wanted) local.image = await runtime.images.config(item.spec.ContainerSpec.Image);
     return {
       id,
       container: ours,
@@ -185,16 +189,28 @@ export class Worker {
       attached: local.sandbox,
       files: hasFiles,
       payloads: hasPayloads,
-      imagePresent: wanted ? await runtime.images.has(item.spec.ContainerSpec.Image) : true,
+      imagePresent: !wanted || local.image !== undefined,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
-      health: await this.#health.look(item && ours, id, known),
-      notes: {
-        started,
-        pulling: local.pull !== undefined,
-        failure: local.failure,
-        stopSince: local.stopSince,
-      },
+      health: await this.#healthOf(ours, context),
+      notes: notesOf(local, started),
     };
+  }
+
+  /** After a step that told what it made. */
+  async #lookOn(before: Observed, known: Partial<Observed>, context: Context): Promise<Observed> {
+    const { files, networkLoop } = this.#options;
+    const { id, item, local } = context;
+    return {
+      ...before,
+      ...known,
+      networksReady: item !== undefined && networkLoop.isReadyFor(item),
+      ...(known.container && { health: await this.#healthOf(known.container, context) }),
+      notes: notesOf(local, await files.isStarted(id)),
+    };
+  }
+
+  #healthOf(container: ContainerInfo | undefined, { id, item }: Context): Promise<TaskStatus['health']> {
+    return this.#health.look(item && container, id, item && this.#options.reporter.statusOf(item).health);
   }
 
   #rest({ id, item, local }: Context, until: number | undefined): Requeue | void {
@@ -209,15 +225,9 @@ export class Worker {
   }
 }
 
-/**
- * What is known without looking again, which costs calls to containerd and to the shim: a report changes nothing on
- * the node, an attach the sandbox alone (only this key's reconcile makes its container).
- */
-function lookAfter(step: Step, look: Look, local: Local): Look | undefined {
-  if (step.kind === 'report') return look;
-  const attached = step.kind === 'attach-sandbox' && local.sandbox;
-  return attached ? { item: look.item, seen: { ...look.seen, sandbox: true, attached } } : undefined;
-}
+const notesOf = ({ pull, failure, stopSince }: Local, started: boolean): Notes => ({
+  ...{ started, pulling: pull !== undefined, failure, stopSince },
+});
 
 /** Only the status changed, and to nothing later than what was known (`joined`): every report comes back like that. */
 const isEcho = (item: TaskItem, last: TaskItem, joined: TaskStatus): boolean =>

@@ -53,6 +53,22 @@ export const resourcesAny = (resources: object) => ({
   value: json({ ...resources, devices: undefined }),
 });
 
+/** As it is before its process runs. */
+export const newContainer = (
+  config: ContainerConfig,
+  mounts: readonly MountPoint[],
+  container: Container | undefined,
+): ContainerInfo => ({
+  ...{ id: config.id, name: config.name, image: config.image, labels: config.labels, config, mounts },
+  ...{
+    createdAt: isoTime(container?.createdAt),
+    status: 'created',
+    pid: 0,
+    exitCode: 0,
+    exitedAt: undefined,
+  },
+});
+
 /** The record with another config, and in the OCI spec other resources. */
 export function changedRecord(container: Container, config: ContainerConfig, resources: object) {
   const { id, spec, extensions } = container;

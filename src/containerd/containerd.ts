@@ -29,7 +29,15 @@ import { ContainerFiles } from './container-files.ts';
 import { ContainerEnds } from './container-ends.ts';
 import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
-import { changedRecord, ociError, readRecord, record, resourcesAny, streamsOf } from './container-record.ts';
+import {
+  changedRecord,
+  newContainer,
+  ociError,
+  readRecord,
+  record,
+  resourcesAny,
+  streamsOf,
+} from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
 import { ContainerTasks, CREATE_TIMEOUT_MS, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
@@ -180,7 +188,7 @@ export class Containerd implements ContainerRuntime {
     return this.#reader.get(id);
   }
 
-  async create(config: ContainerConfig): Promise<void> {
+  async create(config: ContainerConfig): Promise<ContainerInfo> {
     const { id } = config;
     const image = await this.images.local(config.image);
     if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
@@ -188,6 +196,7 @@ export class Containerd implements ContainerRuntime {
       throw new SkeinError('already-exists', `container ${id} exists already`);
     const plan = this.#planMounts(config, image);
     const ready = await this.#readyMounts(id, plan);
+    let made: ContainerInfo;
     try {
       const spec = ociSpec({
         config,
@@ -199,9 +208,10 @@ export class Containerd implements ContainerRuntime {
       });
       await this.#files.create(id, streamsOf(config));
       const points = plan.map(({ point }) => point);
-      await this.#api.containers.create({
+      const { container } = await this.#api.containers.create({
         container: record(config, spec, image, points, this.#tasks.runcOptions()),
       });
+      made = newContainer(config, points, container);
     } catch (error) {
       await this.volumes.release(id);
       throw error;
@@ -211,6 +221,7 @@ export class Containerd implements ContainerRuntime {
       if (config.restartable) await this.volumes.release(id);
       else await this.#createTask(config, ready);
       await this.#output.start(config);
+      return made;
     } catch (error) {
       await this.remove(id).catch((cause: unknown) =>
         this.#options.log.warn('half-made container stays until it is removed', {

@@ -69,8 +69,8 @@ export class FakeImages implements ImageStore {
     return id === undefined ? undefined : this.#info(id);
   }
 
-  async has(reference: string): Promise<boolean> {
-    return this.#find(reference) !== undefined;
+  async config(reference: string): Promise<ImageInfo['config'] | undefined> {
+    return (await this.get(reference))?.config;
   }
 
   async pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {

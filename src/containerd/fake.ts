@@ -157,7 +157,7 @@ export class FakeRuntime implements ContainerRuntime {
     return this.#entries.get(id)?.info;
   }
 
-  async create(config: ContainerConfig): Promise<void> {
+  async create(config: ContainerConfig): Promise<ContainerInfo> {
     await this.#enter('create', config.id);
     if (!(await this.images.get(config.image)))
       throw new SkeinError('not-found', `No such image: ${config.image}`);
@@ -175,6 +175,7 @@ export class FakeRuntime implements ContainerRuntime {
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
     this.#send({ type: 'create', id });
+    return info;
   }
 
   async start(id: ContainerId): Promise<number> {

@@ -88,8 +88,8 @@ export interface ImageStore {
   list(): Promise<readonly ImageInfo[]>;
   /** By tag, digest reference, id or unambiguous id prefix. */
   get(reference: string): Promise<ImageInfo | undefined>;
-  /** Whether `get` would find it; costs one call, however many images there are. */
-  has(reference: string): Promise<boolean>;
+  /** The config of what `get` would find; costs one call, however many images there are. */
+  config(reference: string): Promise<ImageInfo['config'] | undefined>;
   /**
    * Pulls from the registry that the reference names; several at once of one image do the work once. Errors:
    * `not-found`, `unauthenticated` / `permission-denied` ("pull access denied ..."), `unavailable`.

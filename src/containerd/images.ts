@@ -74,8 +74,9 @@ export class Images implements ImageStore {
     return this.#local.get(reference);
   }
 
-  async has(reference: string): Promise<boolean> {
-    return (await this.#local.find(reference)) !== undefined;
+  async config(reference: string): Promise<ImageInfo['config'] | undefined> {
+    const found = await this.#local.find(reference);
+    return found && (found.config.config ?? {});
   }
 
   local(reference: string): Promise<LocalImage | undefined> {
