@@ -11,9 +11,12 @@ export function node24() {
   const packaged = join(root, 'node_modules', `node-linux-${process.arch}`, 'bin', 'node');
   if (existsSync(packaged)) return packaged;
   if (Number(process.versions.node.split('.')[0]) >= 24) return process.execPath;
-  throw new Error(
-    `Node 24 or later is needed: neither ${packaged} nor the node on PATH (${process.version}) is`,
+  say(
+    process.arch === 'x64'
+      ? 'Node 24 is not here yet: npm run build installs it with the npm packages'
+      : `Skein brings Node 24 for x64; on ${process.arch} it needs one on PATH (this is ${process.version})`,
   );
+  process.exit(1);
 }
 
 export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];

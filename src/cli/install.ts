@@ -12,8 +12,9 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { DEBIAN_PACKAGES, type InstallStep, PARTS, planInstall } from '../daemon/install-plan.ts';
+import { DEBIAN_PACKAGES, type InstallStep, PARTS, planInstall, refusals } from '../daemon/install-plan.ts';
 import { runProcess } from '../kit/process.ts';
+import { hasProgram } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
 
 const source = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
@@ -28,6 +29,7 @@ export function registerInstall(program: Command): void {
     .action(async (options: { dryRun?: boolean; root: string }) => {
       const staging = options.root !== '';
       needWhole();
+      if (!staging) needHost(options.dryRun ?? false);
       const facts = {
         source,
         root: options.root,
@@ -44,7 +46,20 @@ export function registerInstall(program: Command): void {
     });
 }
 
-/** Before anything of the host is changed. */
+/** Before anything of the host is changed. A dry run changes nothing, so anybody may ask for it. */
+function needHost(dryRun: boolean): void {
+  const lacks = refusals({
+    isRoot: dryRun || process.getuid?.() === 0,
+    hasSystemd: existsSync('/run/systemd/system'),
+    hasApt: hasProgram('dpkg') && hasProgram('apt-get'),
+  });
+  if (lacks.length > 0)
+    throw new SkeinError(
+      'failed-precondition',
+      ['this host can not be set up, and nothing was changed:', ...lacks].join('\n  '),
+    );
+}
+
 function needWhole(): void {
   const missing = PARTS.filter((part) => !existsSync(join(source, part)));
   if (missing.length > 0)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LIBRARY, planInstall, UNIT } from './install-plan.ts';
+import { LIBRARY, planInstall, refusals, UNIT } from './install-plan.ts';
 
 const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
 const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
@@ -23,6 +23,17 @@ test('the unit is read, comes with every boot, and runs the new copy from now on
 
 test("a containerd or etcd that was there before is nobody's business", () => {
   assert.ok(!kinds(planInstall(facts, [])).includes('disable-service'));
+});
+
+test('what a host lacks is told all at once, with what to do about it', () => {
+  const able = { isRoot: true, hasSystemd: true, hasApt: true };
+  assert.deepEqual(refusals(able), []);
+  const [root, systemd, apt, ...more] = refusals({ isRoot: false, hasSystemd: false, hasApt: false });
+  assert.match(root!, /run it as root/);
+  assert.match(systemd!, /systemd does not run here; --root DIR/);
+  assert.match(apt!, /no Debian/);
+  assert.deepEqual(more, []);
+  for (const lack of Object.keys(able)) assert.equal(refusals({ ...able, [lack]: false }).length, 1);
 });
 
 test('staging writes below the root and starts nothing', () => {

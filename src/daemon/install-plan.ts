@@ -46,6 +46,23 @@ export interface InstallFacts {
   readonly start: boolean;
 }
 
+/** What of a host is looked at before anything is changed on it. */
+export interface HostFacts {
+  readonly isRoot: boolean;
+  /** It runs, as the host's first process. */
+  readonly hasSystemd: boolean;
+  readonly hasApt: boolean;
+}
+
+/** Why this host can not be set up, each with what to do about it. */
+export function refusals({ isRoot, hasSystemd, hasApt }: HostFacts): readonly string[] {
+  return [
+    ...(isRoot ? [] : ['files go to /usr and /etc, and a service is set up: run it as root (sudo)']),
+    ...(hasSystemd ? [] : ['systemd does not run here; --root DIR writes the files alone, for an image']),
+    ...(hasApt ? [] : ['this is no Debian: there is no dpkg or no apt-get']),
+  ];
+}
+
 export const LIBRARY = '/usr/lib/skein';
 
 /** What of the package a node needs, besides npm packages. */

@@ -75,6 +75,17 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.match(await daemon('--listen-addr', 'here'), /listenAddr: must be ADDRESS:PORT/);
   });
 
+  test('a host that can not be set up is told why, before anything of it is changed', async () => {
+    const hidden = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs tmpfs /run && exec "$@"', 'sh'];
+    const argv = [...hidden, process.execPath, MAIN, 'install', '--dry-run'];
+    const { code, stdout, stderr } = await runProcess(argv, { accept: [0, 1] });
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(
+      stderr,
+      /^skein: this host can not be set up, and nothing was changed:\n {2}systemd does not run/,
+    );
+  });
+
   test('installing again keeps the settings and drops what the old version had', async () => {
     const settings = join(staging, 'etc/skein/settings.json');
     const old = join(staging, 'usr/lib/skein/dist/old.js');

@@ -97,6 +97,10 @@ test('a cut of one node, and of the way between two, holds until it is healed', 
   await lab.heal('node1', 'node2');
   await reaches(lab, 'node1', 'node2');
   await lab.cut('node3');
+  await isCut(lab, 'node1', 'node3');
+  await lab.heal('node3');
+  await reaches(lab, 'node1', 'node3');
+  await lab.cut('node3');
   await lab.cut('client', 'node1');
   await lab.reboot('node3');
   await isCut(lab, 'node1', 'node3', 'a reboot does not plug the cable in');
