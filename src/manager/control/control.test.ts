@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { SkeinError } from '../../model/errors.ts';
-import type { MountSpec, NodeRole, ServiceSpec } from '../../model/spec.ts';
+import type { NodeRole, ServiceSpec } from '../../model/spec.ts';
 import { nodeDraft, spec } from '../testing/builders.ts';
 import { TestCluster } from '../testing/cluster.ts';
-import { checkServiceSpec } from './service-spec.ts';
 
 const code = (name: string, words: string) => (error: unknown) => {
   assert.ok(error instanceof SkeinError, String(error));
@@ -21,136 +20,11 @@ async function cluster(t: TestContext): Promise<TestCluster> {
 const container = (patch: object): Partial<ServiceSpec> => ({
   TaskTemplate: { ContainerSpec: { Image: 'web:1', ...patch } },
 });
-const mount = (patch: Partial<MountSpec>) =>
-  container({ Mounts: [{ Type: 'bind', Source: '/a', Target: '/b', ...patch }] });
 const template = (patch: object): Partial<ServiceSpec> => ({
   TaskTemplate: { ContainerSpec: { Image: 'web:1' }, ...patch },
 });
 const port = (patch: object) =>
   ({ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress', ...patch }) as never;
-
-const REFUSED: [string | RegExp, Partial<ServiceSpec>][] = [
-  ['meta: name must be provided', { Name: '' }],
-  ['name must be valid as a DNS name component', { Name: '-web' }],
-  ['name must be 63 characters or fewer', { Name: 'w'.repeat(64) }],
-  ['ContainerSpec: image reference must be provided', container({ Image: '' })],
-  [
-    'constraint expected one operator from ==, !=',
-    template({ Placement: { Constraints: ['node.role=manager'] } }),
-  ],
-  ["value '' is invalid", template({ Placement: { Constraints: ['node.role=='] } })],
-  ['invalid cpu value 1e-9: Must be at least 0.001', template({ Resources: { Limits: { NanoCPUs: 1 } } })],
-  [
-    'invalid memory value 1: Must be at least 4MiB',
-    template({ Resources: { Reservations: { MemoryBytes: 1 } } }),
-  ],
-  ['TaskSpec: restart-delay cannot be negative', template({ RestartPolicy: { Delay: -1 } })],
-  [
-    'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
-    { UpdateConfig: { Parallelism: 1, MaxFailureRatio: 2 } },
-  ],
-  ["invalid size: '1x'", template({ LogDriver: { Options: { 'max-size': '1x' } } })],
-  ['invalid mount target, must be an absolute path: b', mount({ Target: 'b' })],
-  ['invalid bind mount source, source path must not be empty', mount({ Source: '' })],
-  ['invalid bind mount source, must be an absolute path: a', mount({ Source: 'a' })],
-  ["invalid specification: destination can't be '/'", mount({ Target: '/' })],
-  ['invalid tmpfs source, source must be empty', mount({ Type: 'tmpfs' })],
-  ['invalid volume mount source, must not be an absolute path: /a', mount({ Type: 'volume' })],
-  ['invalid mount type: "nfs"', mount({ Type: 'nfs' as never })],
-  [
-    'ContainerSpec: duplicate mount point: /b',
-    container({
-      Mounts: [
-        { Type: 'bind', Source: '/a', Target: '/b' },
-        { Type: 'tmpfs', Target: '/b' },
-      ],
-    }),
-  ],
-  [
-    "secret references 'a' and 'b' have a conflicting target: 'f'",
-    container({
-      Secrets: ['a', 'b'].map((name) => ({ SecretID: name, SecretName: name, File: { Name: 'f' } })),
-    }),
-  ],
-  ['EndpointSpec: invalid port 0', { EndpointSpec: { Ports: [port({ TargetPort: 0 })] } }],
-  ['EndpointSpec: invalid port 65536', { EndpointSpec: { Ports: [port({ PublishedPort: 65_536 })] } }],
-  ['invalid protocol value: icmp', { EndpointSpec: { Ports: [port({ Protocol: 'icmp' })] } }],
-  ['invalid publish mode: mesh', { EndpointSpec: { Ports: [port({ PublishMode: 'mesh' })] } }],
-  [
-    "EndpointSpec: port published with ingress mode can't be used with dnsrr mode",
-    { EndpointSpec: { Mode: 'dnsrr', Ports: [port({})] } },
-  ],
-  [
-    'must specify only one service mode: replicated, global, replicated-job or global-job',
-    { Mode: { Replicated: {}, GlobalJob: {} } },
-  ],
-  [
-    'update and rollback configuration is not supported for jobs',
-    { Mode: { ReplicatedJob: {} }, UpdateConfig: { Parallelism: 1 } },
-  ],
-  [
-    'invalid argument for resource GPU: how many are reserved must be a whole number',
-    template({
-      Resources: { Reservations: { GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }] } },
-    }),
-  ],
-  ...[
-    container({ Hostname: '{{.Task.Sort}}' }),
-    container({ Env: ['A={{.Task.Sort}}'] }),
-    mount({ Source: '/{{.Task.Sort}}' }),
-    mount({ Type: 'volume', Source: 'v', VolumeOptions: { Labels: { a: '{{.Task.Sort}}' } } }),
-  ].map((patch): [RegExp, Partial<ServiceSpec>] => [
-    /expanding template "[^"]*{{\.Task\.Sort}}" failed: "\.Task\.Sort" is none of \.Service\.ID, /,
-    patch,
-  ]),
-  [
-    'EndpointSpec: duplicate published ports provided',
-    { EndpointSpec: { Ports: [port({}), port({ TargetPort: 81 })] } },
-  ],
-];
-
-for (const [words, patch] of REFUSED)
-  test(`refused: ${String(words)}`, () => {
-    const refusal = typeof words === 'string' ? code('InvalidArgument', words) : { message: words };
-    assert.throws(() => checkServiceSpec(spec(patch)), refusal);
-  });
-
-const UNSERVED: [string, Partial<ServiceSpec>][] = [
-  [
-    'log driver "syslog" is not served by Skein: output is kept on the node (json-file), or not at all (none)',
-    template({ LogDriver: { Name: 'syslog' } }),
-  ],
-  ['isolation "hyperv" is of Windows: Skein runs Linux containers', container({ Isolation: 'hyperv' })],
-  [
-    'volume driver "nfs" of mount /b is a plugin, and Skein has none: its volumes are local to a node',
-    mount({ Type: 'volume', Source: 'v', VolumeOptions: { DriverConfig: { Name: 'nfs' } } }),
-  ],
-  [
-    'bind-recursive=readonly of mount /b is not served by Skein: what is mounted below it keeps its own access',
-    mount({ ReadOnly: true, BindOptions: { ReadOnlyForceRecursive: true } }),
-  ],
-  [
-    'options of tmpfs mount /b other than size and mode are not served by Skein',
-    mount({ Type: 'tmpfs', Source: undefined, TmpfsOptions: { Options: [['exec']] } }),
-  ],
-  [
-    'driver options of network net are not served by Skein: a',
-    template({ Networks: [{ Target: 'net', DriverOpts: { a: 'b' } }] }),
-  ],
-  [
-    'seccomp mode "custom" is not served by Skein: default and unconfined are',
-    container({ Privileges: { Seccomp: { Mode: 'custom', Profile: 'e30=' } } }),
-  ],
-  [
-    'Privileges.SELinuxContext is not served by Skein',
-    container({ Privileges: { CredentialSpec: {}, SELinuxContext: { Disable: true } } }),
-  ],
-];
-
-for (const [words, patch] of UNSERVED)
-  test(`not served: ${words}`, () => {
-    assert.throws(() => checkServiceSpec(spec(patch)), code('Unimplemented', words));
-  });
 
 test('a taken name, a taken port and an unknown network are refused and change nothing', async (t) => {
   const c = await cluster(t);
@@ -169,8 +43,33 @@ test('a taken name, a taken port and an unknown network are refused and change n
     code: 'not-found',
     message: 'network nope not found',
   });
+  const hostPort = port({ PublishMode: 'host' });
+  await assert.rejects(
+    c.create(spec({ Name: 'b', EndpointSpec: { Ports: [hostPort] } })),
+    code('InvalidArgument', `port '80' is already in use by service 'web' (${id}) as an ingress port`),
+  );
   assert.equal(c.view.revision, before);
   await c.create(spec({ Name: 'udp', EndpointSpec: { Ports: [port({ Protocol: 'udp' })] } }));
+});
+
+test('a host-published port is taken for the mesh, and not for other services on other nodes', async (t) => {
+  const c = await cluster(t);
+  const own = spec({ EndpointSpec: { Ports: [port({ PublishMode: 'host' })] } });
+  const id = await c.create(own);
+  await assert.rejects(
+    c.create(spec({ Name: 'b', EndpointSpec: { Ports: [port({})] } })),
+    code('InvalidArgument', `port '80' is already in use by service 'web' (${id}) as a host-published port`),
+  );
+  await c.create({ ...own, Name: 'c' });
+});
+
+test('a network given twice, by its name and by its id, is refused', async (t) => {
+  const c = await cluster(t);
+  const id = await c.control.createNetwork({ Name: 'net', Driver: 'overlay' });
+  await assert.rejects(
+    c.create(spec(template({ Networks: [{ Target: 'net' }, { Target: id }] }))),
+    code('InvalidArgument', 'networks must not be specified more than once'),
+  );
 });
 
 test('update: stale versions, renames and changes of mode are refused; only what tasks depend on makes a version', async (t) => {
