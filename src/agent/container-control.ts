@@ -11,7 +11,7 @@ import {
   type LogLine,
 } from '../containerd/runtime.ts';
 import type { Usage } from '../containerd/usage.ts';
-import type { Clock } from '../kit/clock.ts';
+import { type Clock, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
@@ -135,10 +135,13 @@ export class ContainerControl {
 
   async *#output(info: ContainerInfo, past: boolean, signal: AbortSignal): AsyncGenerator<LogLine> {
     const all = { ...ALL_OUTPUT, follow: true };
-    if (isUp(info)) return yield* this.#runtime.logs(info.id, past ? all : { ...all, tail: 0 }, signal);
+    const from = (since: string | undefined) => ({ ...all, attached: true, since });
+    // By the time, not by what is recorded: an answer to the first input may be recorded before the reading begins.
+    const now = timestamp(this.#clock.now());
+    if (isUp(info)) return yield* this.#runtime.logs(info.id, past ? all : from(now), signal);
     if (past || !info.config.restartable) yield* this.#runtime.logs(info.id, ALL_OUTPUT, signal);
     const started = await this.#started(info, signal);
-    if (started) yield* this.#runtime.logs(info.id, { ...all, since: started.startedAt }, signal);
+    if (started) yield* this.#runtime.logs(info.id, from(started.startedAt), signal);
   }
 
   /** Its input, once it runs; undefined where it never does. */

@@ -33,5 +33,11 @@ export function renderLine(line: FormattedLine, format: LogFormat): Uint8Array {
 export const renderDetails = (attributes: Readonly<Record<string, string>>): string =>
   Object.keys(attributes)
     .sort()
-    .map((key) => `${encodeURIComponent(key)}=${encodeURIComponent(attributes[key]!)}`)
+    .map((key) => `${queryEscape(key)}=${queryEscape(attributes[key]!)}`)
     .join(',');
+
+/** As Go escapes for a query, which differs in a few characters. */
+const queryEscape = (text: string): string =>
+  encodeURIComponent(text)
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll('%20', '+');

@@ -2,7 +2,7 @@
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
-import { DEFAULT_LOG_POLICY, logPolicy } from '../model/log-driver.ts';
+import { DEFAULT_LOG_POLICY, type FilesPolicy, logPolicy } from '../model/log-driver.ts';
 import type { ContainerFiles } from './container-files.ts';
 import { streamsOf } from './container-record.ts';
 import { punchHole } from './punch-hole.ts';
@@ -14,6 +14,9 @@ export interface ContainerOutputOptions {
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** Where no log is kept, for those who are attached to it. */
+const ATTACHED: FilesPolicy = { ...DEFAULT_LOG_POLICY, maxFileBytes: 1_000_000, maxFiles: 2 };
 
 export class ContainerOutput {
   readonly #options: ContainerOutputOptions;
@@ -30,11 +33,13 @@ export class ContainerOutput {
     if (known) return known;
     const { files, clock, log } = this.#options;
     const policy = logPolicy(config.logging);
+    const cap = policy.kind === 'files' ? policy : ATTACHED;
     const tailer = new Tailer({
       folder: files.folder(id),
       streams: streamsOf(config),
       interactive: (config.spec.TTY ?? false) || (config.spec.OpenStdin ?? false),
-      cap: policy.kind === 'files' ? policy : DEFAULT_LOG_POLICY,
+      cap,
+      maxBacklogBytes: cap.maxBacklogBytes,
       ...{ clock, log, punch: punchHole },
     });
     const started = tailer.start();

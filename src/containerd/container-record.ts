@@ -5,9 +5,9 @@ import type { Exit } from './container-files.ts';
 import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
 import type { LocalImage } from './local-images.ts';
-import { logPolicy } from '../model/log-driver.ts';
+import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import { formatTime, type StreamName } from './log-record.ts';
-import type { ContainerConfig, ContainerInfo, MountPoint } from './runtime.ts';
+import type { ContainerConfig, ContainerInfo, LogQuery, MountPoint } from './runtime.ts';
 
 const RUNTIME = 'io.containerd.runc.v2';
 const SPEC_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';
@@ -15,10 +15,16 @@ const RESOURCES_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/LinuxR
 const CONFIG_EXTENSION = 'skein.config';
 const MOUNTS_EXTENSION = 'skein.mounts';
 
-/** What is kept of its output. */
-export function streamsOf({ spec, logging }: ContainerConfig): StreamName[] {
-  if (logPolicy(logging).kind === 'none') return [];
+/** What is kept of its output: of a user's own container, to which he may attach, a little even where he wants no log. */
+export function streamsOf({ spec, logging, restartable = false }: ContainerConfig): StreamName[] {
+  if (logPolicy(logging).kind === 'none' && !restartable) return [];
   return spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
+}
+
+/** Throws where there is nothing to read for who asks. */
+export function checkReadable(config: ContainerConfig | undefined, { attached = false }: LogQuery): void {
+  if (logPolicy(config?.logging).kind !== 'none') return;
+  if (!attached || !config?.restartable) throw new SkeinError('unimplemented', UNREADABLE);
 }
 
 export const isoTime = (time: { seconds: bigint; nanos: number } | undefined): string =>

@@ -20,7 +20,6 @@ import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
-import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import { Archives } from './archives.ts';
@@ -31,6 +30,7 @@ import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
 import {
   changedRecord,
+  checkReadable,
   newContainer,
   ociError,
   readRecord,
@@ -280,8 +280,7 @@ export class Containerd implements ContainerRuntime {
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {
     const found = await this.#reader.record(id);
     if (!found) throw new SkeinError('not-found', `No such container: ${id}`);
-    if (logPolicy(readRecord(found)?.config.logging).kind === 'none')
-      throw new SkeinError('unimplemented', UNREADABLE);
+    checkReadable(readRecord(found)?.config, query);
     const tailer = await this.#output.of(id);
     yield* queryLogs(this.#files.folder(id), query, () => tailer, signal);
   }

@@ -6,8 +6,8 @@ import { PassThrough, type Writable } from 'node:stream';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { checkReadable } from './container-record.ts';
 import { FakeArchives } from './fake-archives.ts';
-import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeVolumes } from './fake-volumes.ts';
@@ -249,8 +249,7 @@ export class FakeRuntime implements ContainerRuntime {
     await this.#enter('logs', id);
     const entry = this.#entries.get(id);
     if (!entry) throw new SkeinError('not-found', `No such container: ${id}`);
-    if (logPolicy(entry.info.config.logging).kind === 'none')
-      throw new SkeinError('unimplemented', UNREADABLE);
+    checkReadable(entry.info.config, query);
     const since = query.since ? (parseTime(query.since) ?? 0n) : 0n;
     const until = query.until ? parseTime(query.until) : undefined;
     const matches = (line: LogLine): boolean =>

@@ -1,80 +1,42 @@
-/** The record files of one container: `records-000001` and on, the newest written, the oldest dropped. */
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+/**
+ * The record files of one container: `records-000001` and on, the newest written, the oldest dropped. Where that is asked
+ * for, all but the newest are packed, one at a time and beside the writing: `records-000001.gz`.
+ *
+ * INVARIANTS
+ * - A packed file is there whole, and only then what it was made from goes: each record is always in one or in both.
+ * - The newest file that is whole says how far the output is recorded, so another is there before the oldest goes.
+ */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import {
-  decodeHeader,
-  decodeRecord,
-  encodeHeader,
-  encodeRecord,
-  HEADER_BYTES,
-  type LogRecord,
-  type Offsets,
-} from './log-record.ts';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { encodeHeader, encodeRecord, HEADER_BYTES, type LogRecord, type Offsets } from './log-record.ts';
+import { packedPath, RecordReader } from './record-reader.ts';
 
 /** No file is larger than `maxFileBytes`, unless a single record is, and no more than `maxFiles` are kept. */
 export interface LogCap {
   readonly maxFileBytes: number;
   readonly maxFiles: number;
+  readonly compress: boolean;
 }
 
-const READ_BYTES = 256 * 1024;
-const PREFIX = 'records-';
-const fileName = (sequence: number): string => `${PREFIX}${String(sequence).padStart(6, '0')}`;
+const NAME = /^records-(\d+)(?:\.gz)?$/;
+/** A packed file that is not whole. */
+const UNFINISHED = '.new';
 
+const pathOf = (folder: string, sequence: number): string =>
+  join(folder, `records-${String(sequence).padStart(6, '0')}`);
+
+/** In order; one that is there as it was written and packed too counts once. */
 export async function sequences(folder: string): Promise<number[]> {
   const names = await readdir(folder).catch(() => [] as string[]);
-  return names
-    .filter((name) => name.startsWith(PREFIX))
-    .map((name) => Number(name.slice(PREFIX.length)))
-    .sort((a, b) => a - b);
+  const found = names.flatMap((name) => NAME.exec(name)?.[1] ?? []).map(Number);
+  return [...new Set(found)].sort((a, b) => a - b);
 }
 
-/** Reads whole records from a file, remembering how far it came; what is torn at the end is not given. */
-export class RecordReader {
-  readonly #file: FileHandle;
-  #at = HEADER_BYTES;
-  readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
-
-  private constructor(file: FileHandle) {
-    this.#file = file;
-  }
-
-  static async open(folder: string, sequence: number): Promise<RecordReader | undefined> {
-    try {
-      return new RecordReader(await open(join(folder, fileName(sequence))));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-  }
-
-  get position(): number {
-    return this.#at;
-  }
-
-  async offsets(): Promise<Offsets | undefined> {
-    const { bytesRead, buffer } = await this.#file.read(Buffer.alloc(HEADER_BYTES), 0, HEADER_BYTES, 0);
-    return decodeHeader(buffer.subarray(0, bytesRead));
-  }
-
-  /** The records that are there now, at most a buffer of them; empty at the end of the file. Valid until the next. */
-  async next(): Promise<readonly LogRecord[]> {
-    const { bytesRead } = await this.#file.read(this.#buffer, 0, READ_BYTES, this.#at);
-    const bytes = this.#buffer.subarray(0, bytesRead);
-    const records: LogRecord[] = [];
-    let at = 0;
-    for (let one = decodeRecord(bytes, at); one; one = decodeRecord(bytes, at)) {
-      records.push(one.record);
-      at = one.next;
-    }
-    this.#at += at;
-    return records;
-  }
-
-  close(): Promise<void> {
-    return this.#file.close();
-  }
-}
+export const openRecords = (folder: string, sequence: number): Promise<RecordReader | undefined> =>
+  RecordReader.open(pathOf(folder, sequence));
 
 /** Appends records; knows from the file itself how far each stream is recorded. */
 export class RecordWriter {
@@ -83,6 +45,7 @@ export class RecordWriter {
   #file: FileHandle | undefined;
   #sequence = 0;
   #size = 0;
+  #packing: Promise<void> = Promise.resolve();
   readonly offsets: Offsets = { stdout: 0, stderr: 0 };
   /** Time of the newest record. */
   lastTime = 0n;
@@ -95,9 +58,8 @@ export class RecordWriter {
   /** Goes on where the files end; a torn record or header, left by a kill, is cut off first. */
   static async open(folder: string, cap: LogCap): Promise<RecordWriter> {
     const writer = new RecordWriter(folder, cap);
-    for (const sequence of (await sequences(folder)).reverse())
-      if (await writer.#adopt(sequence)) return writer;
-    await writer.#create(1);
+    await writer.#begin((await sequences(folder)).reverse());
+    if (cap.compress) writer.#packing = writer.#packOlder();
     return writer;
   }
 
@@ -119,12 +81,23 @@ export class RecordWriter {
   }
 
   async close(): Promise<void> {
+    await this.#packing;
+    await this.#closeFile();
+  }
+
+  async #closeFile(): Promise<void> {
     await this.#file?.close();
     this.#file = undefined;
   }
 
+  /** Newest first. */
+  async #begin(found: readonly number[]): Promise<void> {
+    for (const sequence of found) if (await this.#adopt(sequence)) return;
+    await this.#create(1);
+  }
+
   async #adopt(sequence: number): Promise<boolean> {
-    const reader = await RecordReader.open(this.#folder, sequence);
+    const reader = await openRecords(this.#folder, sequence);
     if (!reader) return false;
     const offsets = await reader.offsets();
     if (offsets) {
@@ -135,12 +108,15 @@ export class RecordWriter {
       }
     }
     await reader.close();
-    const path = join(this.#folder, fileName(sequence));
     if (!offsets) {
-      await rm(path, { force: true });
+      await this.#drop(sequence);
       return false;
     }
-    this.#file = await open(path, 'a', 0o640);
+    if (reader.packed) {
+      await this.#create(sequence + 1);
+      return true;
+    }
+    this.#file = await open(pathOf(this.#folder, sequence), 'a', 0o640);
     await this.#file.truncate(reader.position);
     this.#sequence = sequence;
     this.#size = reader.position;
@@ -148,18 +124,43 @@ export class RecordWriter {
   }
 
   async #create(sequence: number): Promise<void> {
-    this.#file = await open(join(this.#folder, fileName(sequence)), 'a', 0o640);
+    this.#file = await open(pathOf(this.#folder, sequence), 'a', 0o640);
     await this.#file.appendFile(encodeHeader(this.offsets));
     this.#sequence = sequence;
     this.#size = HEADER_BYTES;
   }
 
-  /** The new file is there before the oldest goes: it says how far the output is recorded, and must never be missing. */
   async #rotate(): Promise<void> {
-    await this.close();
+    await this.#packing; // a container that writes faster than its log is packed waits on the disk, not here
+    await this.#closeFile();
     await this.#create(this.#sequence + 1);
     for (const sequence of await sequences(this.#folder))
-      if (sequence <= this.#sequence - this.#cap.maxFiles)
-        await rm(join(this.#folder, fileName(sequence)), { force: true });
+      if (sequence <= this.#sequence - this.#cap.maxFiles) await this.#drop(sequence);
+    if (this.#cap.compress) this.#packing = this.#pack(this.#sequence - 1);
+  }
+
+  async #drop(sequence: number): Promise<void> {
+    const path = pathOf(this.#folder, sequence);
+    for (const one of [path, packedPath(path)]) await rm(one, { force: true });
+  }
+
+  /** What a kill left as it was. */
+  async #packOlder(): Promise<void> {
+    for (const sequence of await sequences(this.#folder))
+      if (sequence !== this.#sequence) await this.#pack(sequence);
+  }
+
+  /** What cannot be packed, on a full disk, stays as it is until the next start. */
+  async #pack(sequence: number): Promise<void> {
+    const path = pathOf(this.#folder, sequence);
+    const aside = `${packedPath(path)}${UNFINISHED}`;
+    try {
+      const packed = createWriteStream(aside, { mode: 0o640, flush: true });
+      await pipeline(createReadStream(path), createGzip(), packed);
+      await rename(aside, packedPath(path));
+      await rm(path, { force: true });
+    } catch {
+      await rm(aside, { force: true }).catch(() => undefined);
+    }
   }
 }

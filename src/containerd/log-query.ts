@@ -1,7 +1,8 @@
 /** Reads a container's record files the way `docker logs` asks: since, until, tail, one stream, follow. */
 import { SkeinError } from '../model/errors.ts';
-import { RecordReader, sequences } from './log-files.ts';
+import { openRecords, sequences } from './log-files.ts';
 import { formatTime, type LogRecord, parseTime } from './log-record.ts';
+import type { RecordReader } from './record-reader.ts';
 import type { LogLine, LogQuery } from './runtime.ts';
 
 /** What a follower waits on; undefined for a container whose output nobody reads any more. */
@@ -28,7 +29,10 @@ export async function* queryLogs(
   const wanted = (record: LogRecord): boolean =>
     (record.stream === 'stdout' ? query.stdout : query.stderr) && record.time >= since;
   const isAfter = (record: LogRecord): boolean => until !== undefined && record.time > until;
-  const from = query.tail === undefined ? undefined : await beginning(folder, query.tail, wanted, isAfter);
+  const from =
+    query.tail === undefined
+      ? await fileOf(folder, since)
+      : await beginning(folder, query.tail, wanted, isAfter);
   let skip = from?.skip ?? 0;
   /** What is written while we read is no part of the tail, unless it is followed. */
   let left = query.follow ? Number.POSITIVE_INFINITY : (query.tail ?? Number.POSITIVE_INFINITY);
@@ -40,6 +44,18 @@ export async function* queryLogs(
     left--;
     yield { stream: record.stream, time: formatTime(record.time), data: Buffer.from(record.data) };
   }
+}
+
+/** The file to begin in for what is no older: those before the newest that begins earlier need not be read. */
+async function fileOf(folder: string, since: bigint): Promise<Beginning | undefined> {
+  if (since === 0n) return undefined;
+  for (const sequence of (await sequences(folder)).reverse()) {
+    const reader = await openRecords(folder, sequence);
+    if (!reader) return undefined;
+    const [first] = await reader.next().finally(() => reader.close());
+    if (first && first.time < since) return { sequence, skip: 0 };
+  }
+  return undefined;
 }
 
 /** A file, and how many of its matching lines come before. */
@@ -60,7 +76,7 @@ async function beginning(
 ): Promise<Beginning | undefined> {
   let missing = tail;
   for (const sequence of (await sequences(folder)).reverse()) {
-    const reader = await RecordReader.open(folder, sequence);
+    const reader = await openRecords(folder, sequence);
     if (!reader) return undefined; // this one was dropped, and with it all that are older
     try {
       let count = 0;
@@ -89,7 +105,7 @@ async function* records(
 ): AsyncGenerator<Found> {
   let sequence = (await sequences(folder)).find((other) => other >= from);
   while (sequence !== undefined && !signal.aborted) {
-    const reader = await RecordReader.open(folder, sequence);
+    const reader = await openRecords(folder, sequence);
     if (reader) {
       try {
         yield* recordsOf(reader, folder, sequence, source, signal);

@@ -14,6 +14,11 @@ import {
 } from './runtime.ts';
 
 /** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
+const UNREADABLE = {
+  code: 'unimplemented',
+  message: 'configured logging driver does not support reading',
+};
+
 export const TALKS = ['/bin/sh', '-c', 'echo out 1; echo out 2; echo err 1 >&2; echo out 3; exit 7'];
 
 /** Gives its input back on stdout, prints `err` on stderr, ends with 3. */
@@ -112,12 +117,21 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
           () => runtime.start(wanted.id),
           (event) => event.type === 'exit' && event.id === wanted.id && event.exitCode === 7,
         );
-        await assert.rejects(lines(wanted.id), {
-          code: 'unimplemented',
-          message: 'configured logging driver does not support reading',
-        });
+        await assert.rejects(lines(wanted.id), UNREADABLE);
+        await assert.rejects(lines(wanted.id, { attached: true }), UNREADABLE);
         await runtime.remove(wanted.id);
       }
+    });
+
+    test('a container of one’s own without a log shows its output to who is attached, and to nobody else', async () => {
+      const { runtime } = harness;
+      const wanted = { ...config({ Command: TALKS }), logging: { Name: 'none' }, restartable: true };
+      await runtime.create(wanted);
+      await runtime.start(wanted.id);
+      const seen = await lines(wanted.id, { attached: true, follow: true });
+      assert.deepEqual(seen.map(text).sort(), ['err 1\n', 'out 1\n', 'out 2\n', 'out 3\n']);
+      await assert.rejects(lines(wanted.id), UNREADABLE);
+      await runtime.remove(wanted.id);
     });
 
     test('what cannot be is refused: no image, the same id twice, no such signal, no such container', async () => {

@@ -128,6 +128,8 @@ export interface LogQuery {
   readonly until: string | undefined;
   readonly stdout: boolean;
   readonly stderr: boolean;
+  /** For somebody who is attached: he sees the output of a container of his own that keeps no log. */
+  readonly attached?: boolean;
 }
 
 /** Both streams from the beginning, as far as it has come. */

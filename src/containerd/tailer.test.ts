@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { systemClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
@@ -17,12 +27,18 @@ function folder(): string {
   return path;
 }
 
-const tailer = (path: string, punched: number[] = [], maxFileBytes = 1 << 20) =>
+const tailer = (
+  path: string,
+  punched: number[] = [],
+  maxFileBytes = 1 << 20,
+  more: { compress?: boolean; maxBacklogBytes?: number } = {},
+) =>
   new Tailer({
     interactive: false,
     folder: path,
     streams: ['stdout', 'stderr'],
-    cap: { maxFileBytes, maxFiles: 3 },
+    cap: { maxFileBytes, maxFiles: 3, compress: more.compress ?? false },
+    maxBacklogBytes: more.maxBacklogBytes,
     clock: systemClock,
     log: silentLog,
     punch: (_, length) => punched.push(length),
@@ -109,12 +125,10 @@ test('records are bounded on disk; the newest are kept, and space behind them is
 test('a tail spans files, and a follower that keeps up misses nothing over many rotations', async (t) => {
   const path = folder();
   t.after(() => rmSync(path, { recursive: true }));
-  const numbered = (from: number, to: number) =>
-    Array.from({ length: to - from }, (_, i) => `line ${String(from + i).padStart(4, '0')}\n`);
   const append = (lines: string[]) => appendFileSync(join(path, 'stdout'), lines.join(''));
   append(numbered(0, 1000));
   const tail = await tailer(path, [], 1000).start(); // three files of some 30 lines
-  while ((await read(path)).at(-1) !== 'line 0999\n') await new Promise((resolve) => setImmediate(resolve));
+  while ((await read(path)).at(-1) !== 'line 000999\n') await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(await read(path, undefined, 50), numbered(950, 1000));
   const all = await read(path);
   assert.deepEqual(await read(path, undefined, 5000), all);
@@ -130,9 +144,54 @@ test('a tail spans files, and a follower that keeps up misses nothing over many 
   };
   for (let i = 1000; i < 1400; i += 20) {
     append(numbered(i, i + 20));
-    await seeUntil(`line ${i + 19}\n`);
+    await seeUntil(numbered(i + 19, i + 20)[0]);
   }
   await tail.finish();
   await seeUntil(undefined);
   assert.deepEqual(seen, numbered(999, 1400));
+});
+
+const records = (path: string): string[] =>
+  readdirSync(path)
+    .filter((name) => name.startsWith('records-'))
+    .sort();
+
+const numbered = (from: number, to: number): string[] =>
+  Array.from({ length: to - from }, (_, i) => `line ${String(from + i).padStart(6, '0')}\n`);
+
+test('packed files read as the others do: whole, a tail of them, and by a follower; what a kill left is packed later', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stdout'), numbered(0, 50_000).join(''));
+  const first = await tailer(path, [], 500_000, { compress: true }).start();
+  const following = read(path, first);
+  await first.finish();
+  const names = ['records-000002.gz', 'records-000003.gz', 'records-000004'];
+  assert.deepEqual(records(path), names);
+  assert.ok(statSync(join(path, names[0]!)).size < 200_000, 'it is smaller than what is in it');
+  const all = await read(path);
+  assert.deepEqual(all, numbered(50_000 - all.length, 50_000));
+  assert.deepEqual((await following).slice(-all.length), all);
+  for (const count of [1, 20_000, all.length])
+    assert.deepEqual(await read(path, undefined, count), all.slice(-count));
+  // Killed after the newest file was begun, in the middle of packing the one before.
+  writeFileSync(join(path, names[1]!.replace('.gz', '')), gunzipSync(readFileSync(join(path, names[1]!))));
+  renameSync(join(path, names[1]!), join(path, `${names[1]!}.new`));
+  appendFileSync(join(path, 'stdout'), numbered(50_000, 50_001).join(''));
+  const second = await tailer(path, [], 500_000, { compress: true }).start();
+  await second.finish();
+  assert.deepEqual(records(path), names);
+  assert.deepEqual(await read(path), [...all, ...numbered(50_000, 50_001)]);
+});
+
+test('what may wait to be recorded is bounded by who says so, and a line tells what was left out', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stdout'), numbered(0, 1000).join(''));
+  const tail = await tailer(path, [], 1 << 20, { maxBacklogBytes: 1200 }).start();
+  await tail.finish();
+  assert.deepEqual(await read(path), [
+    'skein: 10800 bytes of output were written too fast and are not kept\n',
+    ...numbered(900, 1000),
+  ]);
 });

@@ -6,7 +6,7 @@
  * - A byte of output is in exactly one record: the position is taken from the record files and nowhere else.
  * - Space is given back only behind what is recorded.
  * - After `finish()` resolves, everything the container wrote is recorded.
- * Bounds: a backlog beyond MAX_BACKLOG (a container that writes faster than the disk takes two copies) is skipped,
+ * Bounds: a backlog beyond what is allowed (a container that writes faster than the disk takes two copies) is skipped,
  * and a line says how much. While skeind is down nothing bounds the plain files. Times are those of the reading.
  */
 import { type FSWatcher, watch } from 'node:fs';
@@ -25,6 +25,8 @@ export interface TailerOptions {
   /** Somebody types into it: what has no end of line yet (a prompt) is recorded too. */
   readonly interactive: boolean;
   readonly cap: LogCap;
+  /** What is written faster than it is recorded may wait, up to so many bytes. */
+  readonly maxBacklogBytes?: number | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly punch: PunchHole;
@@ -152,8 +154,10 @@ export class Tailer {
   async #drain(source: Source, writer: RecordWriter, last: boolean): Promise<boolean> {
     const from = writer.offsets[source.stream];
     const { size } = await source.file.stat();
-    if (size - from > MAX_BACKLOG) {
-      await writer.append([this.#skipped(source.stream, from, size - KEPT_OF_BACKLOG, writer)]);
+    const { maxBacklogBytes = MAX_BACKLOG } = this.#options;
+    if (size - from > maxBacklogBytes) {
+      const kept = Math.min(KEPT_OF_BACKLOG, maxBacklogBytes);
+      await writer.append([this.#skipped(source.stream, from, size - kept, writer)]);
       return true;
     }
     if (size <= from) return false;

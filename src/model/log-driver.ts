@@ -2,28 +2,40 @@
  * Where a container's output goes: Docker's log drivers and options, and what Skein makes of them. Pure.
  *
  * Output is kept on the node in files of Skein's own, served under the name `json-file`: its options mean what they mean
- * in Docker, except that the default is bounded. A container never waits for its log (Docker's `mode=non-blocking`).
+ * in Docker, except that the default is bounded. A container never waits for its log, whatever `mode` says: what it
+ * writes waits on the disk to be recorded, and `max-buffer-size` says how much may.
  */
 import { SkeinError } from './errors.ts';
+import { checkLogTag, expandLogTag, type LogTagFacts } from './log-tag.ts';
 import type { Labels, LogDriverSpec } from './spec.ts';
 
-export type LogPolicy =
-  | { readonly kind: 'none' }
-  /** At most `maxFiles` of `maxFileBytes` each; the oldest goes first. */
-  | { readonly kind: 'files'; readonly maxFileBytes: number; readonly maxFiles: number };
+export type LogPolicy = { readonly kind: 'none' } | FilesPolicy;
+
+/** At most `maxFiles` of `maxFileBytes` each; the oldest goes first. */
+export interface FilesPolicy {
+  readonly kind: 'files';
+  readonly maxFileBytes: number;
+  readonly maxFiles: number;
+  /** All but the newest are packed (gzip). */
+  readonly compress: boolean;
+  /** What a container writes faster than it is recorded may wait up to so many bytes; undefined: nobody said. */
+  readonly maxBacklogBytes: number | undefined;
+}
 
 /** Of a container that says nothing. */
-export const DEFAULT_LOG_POLICY: LogPolicy & { kind: 'files' } = {
+export const DEFAULT_LOG_POLICY: FilesPolicy = {
   kind: 'files',
   maxFileBytes: 10_000_000,
   maxFiles: 3,
+  compress: false,
+  maxBacklogBytes: undefined,
 };
 
 export const UNREADABLE = 'configured logging driver does not support reading';
 
 /** Keys that say which labels and variables of the container `logs --details` shows. */
 const ATTRIBUTES = ['labels', 'labels-regex', 'env', 'env-regex'];
-const KNOWN = ['max-size', 'max-file', 'compress', 'mode', 'tag', ...ATTRIBUTES];
+const KNOWN = ['max-size', 'max-file', 'compress', 'mode', 'max-buffer-size', 'tag', ...ATTRIBUTES];
 
 /** Throws, in words for a person, where the driver or an option can not be honoured. */
 export function logPolicy(driver: LogDriverSpec | undefined): LogPolicy {
@@ -39,39 +51,67 @@ export function logPolicy(driver: LogDriverSpec | undefined): LogPolicy {
       `log driver "${name}" is not served by Skein: output is kept on the node (json-file), or not at all (none)`,
     );
   checkOptions(options);
+  const maxFiles = countOf(options);
   return {
     kind: 'files',
-    maxFileBytes: sizeOf(options['max-size']) ?? DEFAULT_LOG_POLICY.maxFileBytes,
-    maxFiles: countOf(options),
+    maxFileBytes: maxSize(options['max-size']) ?? DEFAULT_LOG_POLICY.maxFileBytes,
+    maxFiles,
+    compress: isCompressed(options, maxFiles),
+    maxBacklogBytes: bufferSize(options),
   };
 }
 
 function checkOptions(options: Readonly<Record<string, string>>): void {
   for (const key of Object.keys(options))
     if (!KNOWN.includes(key)) throw invalid(`unknown log opt '${key}' for json-file log driver`);
-  const { mode, compress, tag } = options;
-  if (mode !== undefined && mode !== 'blocking' && mode !== 'non-blocking')
+  const { mode, tag } = options;
+  if (mode && mode !== 'blocking' && mode !== 'non-blocking')
     throw invalid(`logger: logging mode not supported: ${mode}`);
-  if (compress === 'true' || tag)
-    throw new SkeinError(
-      'unimplemented',
-      `log option ${tag ? 'tag' : 'compress'} is not served by Skein; leave it out`,
-    );
+  if (tag) checkLogTag(tag);
   for (const key of ['labels-regex', 'env-regex']) pattern(options[key]);
 }
 
 const invalid = (message: string): SkeinError => new SkeinError('invalid-argument', message);
 
-const UNITS: Readonly<Record<string, number>> = { '': 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12, p: 1e15 };
-
-/** `10m`, `1.5 GB`: decimal, as Docker reads this option. */
-function sizeOf(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+/** `10m`, `1.5 GB`: powers of 1000, or of 1024. */
+function sizeOf(text: string, base: 1000 | 1024): number {
   const match = /^(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?$/i.exec(text);
   if (!match) throw invalid(`invalid size: '${text}'`);
-  const bytes = Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
+  return Math.floor(Number(match[1]) * base ** ' kmgtp'.indexOf(match[2]!.toLowerCase() || ' '));
+}
+
+/** Decimal, as Docker reads this option. */
+function maxSize(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const bytes = sizeOf(text, 1000);
   if (bytes <= 0) throw invalid('max-size must be a positive number');
   return bytes;
+}
+
+/** Binary, as Docker reads this one. */
+function bufferSize({ mode, 'max-buffer-size': text }: Readonly<Record<string, string>>): number | undefined {
+  if (text === undefined) return undefined;
+  if (mode !== 'non-blocking')
+    throw invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'");
+  try {
+    return sizeOf(text, 1024);
+  } catch {
+    throw invalid(`error parsing option max-buffer-size: invalid size: '${text}'`);
+  }
+}
+
+const TRUE = ['1', 't', 'T', 'TRUE', 'true', 'True'];
+const FALSE = ['0', 'f', 'F', 'FALSE', 'false', 'False'];
+
+function isCompressed(
+  { compress, 'max-size': size }: Readonly<Record<string, string>>,
+  maxFiles: number,
+): boolean {
+  if (compress === undefined || FALSE.includes(compress)) return false;
+  if (!TRUE.includes(compress)) throw invalid(`strconv.ParseBool: parsing "${compress}": invalid syntax`);
+  if (maxFiles < 2 || size === undefined)
+    throw invalid('compress cannot be true when max-file is less than 2 or max-size is not set');
+  return true;
 }
 
 /** As in Docker, a size alone means one file. */
@@ -91,13 +131,21 @@ function pattern(text: string | undefined): RegExp | undefined {
   }
 }
 
-/** What `logs --details` shows of a container: the labels and variables that its log options name. */
-export function logAttributes(
-  driver: LogDriverSpec | undefined,
-  labels: Labels,
-  env: readonly string[],
-): Readonly<Record<string, string>> {
-  const { Options: options = {} } = driver ?? {};
+/** What the log options of a container may speak of. */
+export interface LogSubject extends LogTagFacts {
+  readonly logging: LogDriverSpec | undefined;
+  readonly labels: Labels;
+  readonly env: readonly string[];
+}
+
+/** What `logs --details` shows of a container: the labels and variables that its log options name, and its tag. */
+export function logAttributes({
+  logging,
+  labels,
+  env,
+  ...facts
+}: LogSubject): Readonly<Record<string, string>> {
+  const { Options: options = {} } = logging ?? {};
   const variables = Object.fromEntries(
     env
       .filter((line) => line.includes('='))
@@ -106,6 +154,7 @@ export function logAttributes(
   return {
     ...chosen(labels, options['labels'], pattern(options['labels-regex'])),
     ...chosen(variables, options['env'], pattern(options['env-regex'])),
+    ...(options['tag'] && { tag: expandLogTag(options['tag'], facts) }),
   };
 }
 

@@ -112,6 +112,24 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     assert.equal((await ok('node1', 'ps', '-aq', '--filter', 'is-task=false')).trim(), '', 'nothing stays');
   });
 
+  test('docker run without a log: its output is for who is attached, docker logs is refused in Docker’s words', async () => {
+    const noLog = ['--log-driver', 'none', '--network', 'none'];
+    const { code, stdout } = await shell('node1', noLog, 'echo out; exit 4');
+    assert.deepEqual([code, stdout], [4, 'out\n']);
+    await ok('node1', 'run', '-d', '--name', 'mute', '--entrypoint', 'cat', '-i', ...noLog, IMAGE);
+    const refused = 'Error response from daemon: configured logging driver does not support reading\n';
+    assert.equal((await on('node1', 'logs', 'mute')).stderr, refused);
+    const attached = stage.docker('node1').start('attach', '--sig-proxy=false', 'mute');
+    const left = once(attached, 'close');
+    attached.stdin!.write('said\n');
+    const [data] = (await once(attached.stdout!, 'data')) as [Buffer];
+    assert.equal(data.toString(), 'said\n');
+    const inspected = await ok('node1', 'inspect', '-f', '{{json .HostConfig.LogConfig}}', 'mute');
+    assert.equal(inspected.trim(), '{"Type":"none","Config":{}}');
+    await ok('node1', 'rm', '-f', 'mute');
+    await left;
+  });
+
   test('docker network connect and disconnect: names, addresses and links come and go while it runs, and for later', async () => {
     const inside = (node: string, name: string, script: string) => on(node, 'exec', name, 'sh', '-c', script);
     const networks = async () => {
@@ -204,7 +222,12 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       await ok('node2', 'ps', '-a', '--filter', 'name=bg', '--format', '{{.Names}} {{.Status}}'),
       /^bg Exited \(255\)/m, // a task's name may have these letters in it too
     );
-    await ok('node2', 'start', 'bg');
+    // The managers may not have told a node that has just come back its networks.
+    const again = async () => {
+      const { code, stderr } = await on('node2', 'start', 'bg');
+      return code === 0 || stderr;
+    };
+    await until('it starts again', again, { timeoutMs: 20_000 });
     await ok('node2', 'rm', '-f', 'bg');
     const left = await ok('node1', 'network', 'inspect', '-v', 'mynet');
     assert.doesNotMatch(left, /"bg"/);

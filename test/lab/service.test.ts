@@ -207,6 +207,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
         '0s',
       ],
       ...['--log-driver', 'json-file', '--log-opt', 'max-size=5k', '--log-opt', 'max-file=3'],
+      ...['--log-opt', 'compress=true', '--log-opt', 'tag={{.Name}}'],
       ...['--log-opt', 'labels=tier', '--container-label', 'tier=front', '--env', 'A=1'],
       ...['--constraint', 'node.hostname==node2', '--entrypoint', '/bin/sh', IMAGE, '-c', count],
     );
@@ -228,14 +229,20 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.ok(kept.length > 100 && kept.length <= 500, `${kept.length} lines of some 30 bytes are kept`);
     assert.notEqual(kept[0], 'count 1');
     const last = await docker('service', 'logs', '--details', '--timestamps', '--tail', '1', 'count');
-    assert.match(last, /^2\d{3}-\S+T\S+\.\d{9}Z count\.1\.\w+@node2\s+\| tier=front count \d+\n$/);
+    assert.match(
+      last,
+      /^2\d{3}-\S+T\S+\.\d{9}Z count\.1\.\w+@node2\s+\| tag=count\.1\.\w+,tier=front count \d+\n$/,
+    );
     const [, since, number] = /^(\S+) .* (\d+)$/m.exec(last)!;
     const later = await docker('service', 'logs', '--raw', '--since', since!, 'count');
     assert.equal(later.split('\n')[0], `count ${number}`);
     const node2 = stage.docker('node2');
     const id = (await node2.ok('ps', '-q', '--filter', 'name=count')).trim();
     assert.equal(await node2.ok('logs', '--since', since!, '--until', since!, id), `count ${number}\n`);
-    assert.match(await node2.ok('logs', '--details', '--tail', '1', id), /^tier=front count \d+\n$/);
+    assert.match(
+      await node2.ok('logs', '--details', '--tail', '1', id),
+      /^tag=count\.1\.\w+,tier=front count \d+\n$/,
+    );
     await docker('service', 'update', '--detach', '--log-driver', 'none', 'count');
     await until(
       'it has no log',

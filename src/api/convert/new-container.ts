@@ -142,8 +142,6 @@ function refuseHost(host: Host): void {
     throw refused(
       `skein does not restart containers that were started by hand (--restart ${restart}); make a service`,
     );
-  if (host.LogConfig?.Type === 'none')
-    throw refused('skein shows docker run and attach from the log: --log-driver none is for services only');
   if (host.ShmSize && host.ShmSize !== 64 * 1024 * 1024)
     throw refused('skein does not serve --shm-size; mount a tmpfs on /dev/shm');
   if (host.MemorySwap && host.MemorySwap !== host.Memory * 2 && host.MemorySwap !== -1)

@@ -111,9 +111,10 @@ async function logs(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
   const query = logQuery(request);
+  const { id, name, image } = container;
   const { logging, labels, spec } = container.config;
   const details = request.flag('details')
-    ? renderDetails(logAttributes(logging, labels, spec.Env ?? []))
+    ? renderDetails(logAttributes({ id, name, image, logging, labels, env: spec.Env ?? [] }))
     : '';
   if (logPolicy(logging).kind === 'none') throw new SkeinError('unimplemented', UNREADABLE);
   const tty = spec.TTY ?? false;

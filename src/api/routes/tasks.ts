@@ -7,6 +7,7 @@ import { serviceLogQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import { SkeinError } from '../../model/errors.ts';
 import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
+import { containerName } from '../../model/names.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord } from '../../rpc/messages.ts';
 import { slotName } from '../../model/names.ts';
@@ -118,11 +119,14 @@ async function* format(
 const attributes = (task: Task | undefined): string =>
   task
     ? renderDetails({
-        ...logAttributes(
-          task.spec.LogDriver,
-          task.spec.ContainerSpec.Labels ?? {},
-          task.spec.ContainerSpec.Env ?? [],
-        ),
+        ...logAttributes({
+          id: task.status.container?.containerId ?? '',
+          name: containerName(task),
+          image: task.spec.ContainerSpec.Image,
+          logging: task.spec.LogDriver,
+          labels: task.spec.ContainerSpec.Labels ?? {},
+          env: task.spec.ContainerSpec.Env ?? [],
+        }),
         'com.docker.swarm.node.id': task.nodeId ?? '',
         'com.docker.swarm.service.id': task.serviceId,
         'com.docker.swarm.task.id': task.id,
