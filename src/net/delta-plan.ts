@@ -8,10 +8,11 @@
 import type { ServiceId } from '../model/ids.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { diff, type Step } from './diff-plan.ts';
-import { type NftTable, nftStateOf, planNft } from './nft-plan.ts';
+import { planNft } from './nft-plan.ts';
+import { nftStateOf } from './nft-state.ts';
 import { type Desired, type Facts, planEndpoints, type SandboxRecord, surroundingsOf } from './plan.ts';
 import { planSandboxTable, rotationOf } from './sandbox-table.ts';
-import { type Frontend, linkKey, type NftState, type Place, StateBuilder } from './state.ts';
+import { type Frontend, linkKey, type NftState, type NftTable, type Place, StateBuilder } from './state.ts';
 import { INGRESS_LINK, vxlanName } from './link-names.ts';
 
 export interface DeltaPlan {
@@ -174,7 +175,7 @@ function tablePart(place: Place, old: NftTable, table: NftTable, known: Desired)
   const seenFrontends = new Map([...keys].flatMap((key) => pick(frontends, key)));
   const wanted = nftStateOf(table);
   // The fixed part is none of a delta's business.
-  const seen = { ...nftStateOf({ ...table, bases: [], frontends: seenFrontends }), bases: wanted.bases };
+  const seen = { ...nftStateOf({ ...table, bases: [], frontends: seenFrontends }), fixed: wanted.fixed };
   return { place, table, wanted, seen, seenFrontends };
 }
 
@@ -199,7 +200,7 @@ function settleTable(known: Desired, { place, table, wanted, seen, seenFrontends
   const frontends = known.tables.get(place)!.frontends as Map<string, Frontend>;
   for (const key of seenFrontends.keys()) frontends.delete(key);
   for (const [key, frontend] of table.frontends) frontends.set(key, frontend);
-  for (const kind of ['chains', 'published', 'slots'] as const) {
+  for (const kind of ['chains', 'published', 'counts', 'slots'] as const) {
     const map = known.nft.get(place)![kind] as Map<string, string>;
     for (const key of seen[kind].keys()) map.delete(key);
     for (const [key, value] of wanted[kind]) map.set(key, value);

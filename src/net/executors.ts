@@ -7,13 +7,13 @@ import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
 import type { Step, StepKind } from './diff-plan.ts';
 import type { FrontendChanges } from './nft-diff-plan.ts';
-import { removeBaseText, removeTableText, replaceBaseText, tableText } from './nft-text.ts';
+import { removeChainText, removeTableText, replaceChainText, tableText } from './nft-text.ts';
 import { forgetUdp } from './conntrack.ts';
 import * as nf from './nfnetlink.ts';
 import type { Message } from './netlink.ts';
 import type { Places } from './places.ts';
 import * as rt from './rtnetlink.ts';
-import { type ChainRule, type Link, type Place, ZERO_MAC } from './state.ts';
+import { type Link, type Place, type RoundRobin, ZERO_MAC } from './state.ts';
 
 /** The member of `Step` that has this kind, be it one of several. */
 type StepOf<K extends StepKind, S = Step> = S extends { readonly kind: infer Kinds }
@@ -191,8 +191,8 @@ function changeLink(places: Places, link: Link): Message {
 function baseText(step: StepOf<'nft.base'>): string {
   if (step.table) return removeTableText + tableText(step.table);
   return [
-    ...step.remove.map(removeBaseText),
-    ...step.replace.map(({ chain, exists }) => replaceBaseText(chain, exists)),
+    ...step.remove.map(removeChainText),
+    ...step.replace.map(({ chain, exists }) => replaceChainText(chain, exists)),
   ].join('');
 }
 
@@ -204,25 +204,31 @@ function program(places: Places, place: Place, changes: FrontendChanges): void {
 }
 
 function frontendMessages(changes: FrontendChanges): Message[] {
-  const rules = ([chain, rule]: [string, ChainRule]) => nf.addFrontendRules(chain, nameOf(chain, '-'), rule);
+  const rule = ([chain, roundRobin]: [string, RoundRobin]) =>
+    nf.addRoundRobin(chain, nameOf(chain, '-'), roundRobin);
   return [
-    ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), ...rules(entry)]),
-    ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), ...rules(entry)]),
-    ...nf.deleteSlots(changes.deleteSlots.map(slotOf)),
+    ...[...changes.addChains].flatMap((entry) => [nf.addChain(entry[0]), rule(entry)]),
+    ...[...changes.setChains].flatMap((entry) => [nf.flushChain(entry[0]), rule(entry)]),
+    ...nf.deleteSlots(changes.deleteSlots.map(numberedOf)),
     ...nf.addSlots(
-      [...changes.addSlots].map(([key, target]) => ({ ...slotOf(key), target: targetOf(target) })),
+      [...changes.addSlots].map(([key, target]) => ({ ...numberedOf(key), target: targetOf(target) })),
     ),
-    ...nf.deletePublished(changes.deletePublished.map((key) => nameOf(key))),
-    ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ name: nameOf(key), chain }))),
+    ...nf.deletePublished(changes.deletePublished.map(numberedOf)),
+    ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ ...numberedOf(key), chain }))),
+    ...nf.deleteCounts(changes.deleteCounts.map((key) => nameOf(key))),
+    ...nf.addCounts(
+      [...changes.addCounts].map(([key, count]) => ({ name: nameOf(key), count: Number(count) })),
+    ),
     ...changes.deleteChains.flatMap((chain) => [nf.flushChain(chain), nf.deleteChain(chain)]),
   ];
 }
 
-function slotOf(key: string): nf.SlotKey {
-  return { name: nameOf(key), slot: Number(key.split('/')[2]) };
+/** `tcp/80/2`: a slot of a frontend, or its round robin over so many. */
+function numberedOf(key: string): nf.Numbered {
+  return { name: nameOf(key), number: Number(key.split('/')[2]) };
 }
 
-/** `tcp/80` or `vip/10.0.1.2`, or with a dash the chain's name. */
+/** `tcp/80` or `vip/10.0.1.2`, or with dashes the name of a chain, and whatever follows. */
 function nameOf(key: string, separator = '/'): nf.FrontendName {
   const [kind, what] = key.split(separator) as [string, string];
   if (kind === 'vip') return { kind: 'vip', address: what as Ipv4 };

@@ -1,10 +1,9 @@
 /** Small changes of a `KernelState` that stands for the kernel: a sandbox joins it or leaves it. Pure. */
 import type { ContainerId } from '../model/ids.ts';
 import type { Wanted } from './diff-plan.ts';
-import type { NftTable } from './nft-plan.ts';
 import type { Desired } from './plan.ts';
 import { isPortOf } from './link-names.ts';
-import { type KernelState, type Link, linkKey, type Place, StateBuilder } from './state.ts';
+import { type KernelState, type Link, linkKey, type NftTable, type Place, StateBuilder } from './state.ts';
 
 const LINK_MAPS = ['addresses', 'neighbours', 'fdb', 'routes'] as const;
 

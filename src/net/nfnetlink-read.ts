@@ -89,16 +89,6 @@ export function dumpSlots(socket: NetlinkSocket, protocol: Protocol): Map<string
   return slots;
 }
 
-/** `protocol/port` -> chain */
-export function dumpPublished(socket: NetlinkSocket): Map<string, string> {
-  const ports = new Map<string, string>();
-  for (const [key, data] of elementsOf(socket, 'published')) {
-    const chain = attributes(data).get(2);
-    ports.set(`${protocolName.get(key[0]!) ?? key[0]}/${key.readUInt16BE(4)}`, chain ? readText(chain) : '');
-  }
-  return ports;
-}
-
 /** `vip/address/slot` -> address */
 export function dumpVipSlots(socket: NetlinkSocket): Map<string, string> {
   const slots = new Map<string, string>();
@@ -108,12 +98,30 @@ export function dumpVipSlots(socket: NetlinkSocket): Map<string, string> {
   return slots;
 }
 
-/** `vip/address` -> chain */
-export function dumpVips(socket: NetlinkSocket): Map<string, string> {
-  const vips = new Map<string, string>();
-  for (const [key, data] of elementsOf(socket, 'vips')) {
+/** What names a frontend at the beginning of a key, and how long that is. */
+const NAMES = {
+  published: {
+    bytes: 8,
+    read: (key: Buffer) => `${protocolName.get(key[0]!) ?? key[0]}/${key.readUInt16BE(4)}`,
+  },
+  vips: { bytes: 4, read: (key: Buffer) => `vip/${readIp(key.subarray(0, 4))}` },
+} as const;
+
+/** `frontend/modulus` -> chain */
+export function dumpRoundRobins(socket: NetlinkSocket, map: keyof typeof NAMES): Map<string, string> {
+  const chains = new Map<string, string>();
+  const { bytes, read } = NAMES[map];
+  for (const [key, data] of elementsOf(socket, map)) {
     const chain = attributes(data).get(2);
-    vips.set(`vip/${readIp(key)}`, chain ? readText(chain) : '');
+    chains.set(`${read(key)}/${key.readUInt32LE(bytes)}`, chain ? readText(chain) : '');
   }
-  return vips;
+  return chains;
+}
+
+/** `frontend` -> how many backends; `map` says which kind of frontends. */
+export function dumpCounts(socket: NetlinkSocket, map: keyof typeof NAMES): Map<string, string> {
+  const counts = new Map<string, string>();
+  for (const [key, data] of elementsOf(socket, 'counts'))
+    counts.set(NAMES[map].read(key), String(data.readUInt32LE()));
+  return counts;
 }

@@ -3,14 +3,14 @@
  * the table before each change (3-14 ms with 5,000 published ports, and a full load takes 3.6 s); here a change costs
  * what changes. What is fixed (table, maps, base chains) stays in the language of nft, see nft-text.ts.
  *
- * The chain of a frontend holds one rule (two where a virtual IP is refused), with the expressions that nft makes of:
- *   dnat ip to tcp dport . numgen inc mod N map @slots-tcp    or    reject
- *   dnat to ip daddr . numgen inc mod N map @slots-vip        or    reject
+ * The chain of a round robin holds one rule, with the expressions that nft makes of:
+ *   dnat ip to tcp dport . numgen inc mod N map @slots-tcp
+ *   dnat to ip daddr . numgen inc mod N map @slots-vip
  */
 import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
 import { CLIENT_KEPT, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
-import type { ChainRule } from './state.ts';
+import type { RoundRobin } from './state.ts';
 import { attr, ENOENT, ipBytes, type Message, NLM_F_CREATE, text, u16be, u32, u32be, u8 } from './netlink.ts';
 
 export const NFPROTO_IPV4 = 2;
@@ -122,37 +122,28 @@ const keepClientMark = (): Buffer[] => {
   ];
 };
 
-/** TCP gets a reset, the others "port unreachable": the caller hears at once. */
-const RESET = expression('reject', attr(1, u32be(1)), attr(2, u8(0)));
-const UNREACHABLE = expression('reject', attr(1, u32be(0)), attr(2, u8(3)));
-
-/** The expressions of each rule of a frontend's chain. */
-function rulesOf(name: FrontendName, { modulus, keepClient }: ChainRule): Buffer[][] {
-  if (name.kind === 'vip')
-    return modulus > 0 ? [roundRobin(name, modulus)] : [[...matchProtocol('tcp'), RESET], [UNREACHABLE]];
-  const { protocol } = name;
-  const refuse = protocol === 'tcp' ? RESET : UNREACHABLE;
-  const mark = keepClient ? keepClientMark() : [];
+function expressionsOf(name: FrontendName, { modulus, keepClient }: RoundRobin): Buffer[] {
+  if (name.kind === 'vip') return roundRobin(name, modulus);
   return [
-    [...matchProtocol(protocol), ...(modulus > 0 ? [...mark, ...roundRobin(name, modulus)] : [refuse])],
+    ...matchProtocol(name.protocol),
+    ...(keepClient ? keepClientMark() : []),
+    ...roundRobin(name, modulus),
   ];
 }
 
-/** The rules of a frontend's chain. Their comment is how they are recognised when they are read back. */
-export function addFrontendRules(chain: string, name: FrontendName, rule: ChainRule): Message[] {
+/** The rule of a round robin's chain. Its comment is how it is recognised when it is read back. */
+export function addRoundRobin(chain: string, name: FrontendName, rule: RoundRobin): Message {
   const comment = text(ruleMark(rule));
-  return rulesOf(name, rule).map((expressions) =>
-    message(
-      NEWRULE,
-      `add a rule of chain ${chain}`,
-      [
-        attr(1, text(TABLE)),
-        attr(2, text(chain)),
-        attr(4, expressions),
-        attr(7, Buffer.concat([Buffer.from([0, comment.length]), comment])),
-      ],
-      { flags: NLM_F_CREATE | NLM_F_APPEND },
-    ),
+  return message(
+    NEWRULE,
+    `add the rule of chain ${chain}`,
+    [
+      attr(1, text(TABLE)),
+      attr(2, text(chain)),
+      attr(4, expressionsOf(name, rule)),
+      attr(7, Buffer.concat([Buffer.from([0, comment.length]), comment])),
+    ],
+    { flags: NLM_F_CREATE | NLM_F_APPEND },
   );
 }
 
@@ -162,9 +153,10 @@ export type FrontendName =
   | { readonly kind: 'port'; readonly protocol: Protocol; readonly port: number }
   | { readonly kind: 'vip'; readonly address: Ipv4 };
 
-export interface SlotKey {
+/** One of a frontend's slots, or its round robin over so many. */
+export interface Numbered {
   readonly name: FrontendName;
-  readonly slot: number;
+  readonly number: number;
 }
 
 export interface SlotTarget {
@@ -175,31 +167,35 @@ export interface SlotTarget {
 
 const mapOf = (name: FrontendName): string =>
   name.kind === 'port' ? slotsMap(name.protocol, name.port) : vipSlotsMap(name.address);
-const frontendsMap = (name: FrontendName): string => (name.kind === 'port' ? 'published' : 'vips');
+const chainsMap = (name: FrontendName): string => (name.kind === 'port' ? 'published' : 'vips');
 
 const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
 
 const targetBytes = ({ address, port }: SlotTarget): Buffer =>
   port === undefined ? ipBytes(address) : Buffer.concat([ipBytes(address), padded(u16be(port))]);
 
-function slotElement({ name, slot }: SlotKey, target?: SlotTarget): Buffer {
+/** Elements begin with the frontend: a port alone in a slots map, which is of one protocol. */
+function slotElement({ name, number }: Numbered, target?: SlotTarget): Buffer {
   const head = name.kind === 'port' ? padded(u16be(name.port)) : ipBytes(name.address);
-  return attr(1, [
-    attr(1, value(Buffer.concat([head, u32(slot)]))),
-    ...(target ? [attr(2, value(targetBytes(target)))] : []),
-  ]);
+  return elementOf(Buffer.concat([head, u32(number)]), target && value(targetBytes(target)));
 }
 
-function frontendElement(name: FrontendName, chain?: string): Buffer {
-  const key =
-    name.kind === 'port'
-      ? Buffer.concat([padded(u8(protocolNumber[name.protocol])), padded(u16be(name.port))])
-      : ipBytes(name.address);
-  return attr(1, [
-    attr(1, value(key)),
-    ...(chain ? [attr(2, [attr(2, [attr(1, u32be(NFT_GOTO)), attr(2, text(chain))])])] : []),
-  ]);
-}
+const frontendBytes = (name: FrontendName): Buffer =>
+  name.kind === 'port'
+    ? Buffer.concat([padded(u8(protocolNumber[name.protocol])), padded(u16be(name.port))])
+    : ipBytes(name.address);
+
+const countElement = (name: FrontendName, count?: number): Buffer =>
+  elementOf(frontendBytes(name), count === undefined ? undefined : value(u32(count)));
+
+const publishedElement = ({ name, number }: Numbered, chain?: string): Buffer =>
+  elementOf(
+    Buffer.concat([frontendBytes(name), u32(number)]),
+    chain === undefined ? undefined : [attr(2, [attr(1, u32be(NFT_GOTO)), attr(2, text(chain))])],
+  );
+
+const elementOf = (key: Buffer, data: readonly Buffer[] | undefined): Buffer =>
+  attr(1, [attr(1, value(key)), ...(data ? [attr(2, data)] : [])]);
 
 const NFT_GOTO = 0xfffffffc;
 
@@ -220,7 +216,7 @@ function elementMessages(kind: number, map: string, elements: readonly Buffer[])
   return messages;
 }
 
-export const addSlots = (slots: readonly (SlotKey & { readonly target: SlotTarget })[]): Message[] =>
+export const addSlots = (slots: readonly (Numbered & { readonly target: SlotTarget })[]): Message[] =>
   byMap(
     slots,
     ({ name }) => mapOf(name),
@@ -228,7 +224,7 @@ export const addSlots = (slots: readonly (SlotKey & { readonly target: SlotTarge
     (slot) => slotElement(slot, slot.target),
   );
 
-export const deleteSlots = (slots: readonly SlotKey[]): Message[] =>
+export const deleteSlots = (slots: readonly Numbered[]): Message[] =>
   byMap(
     slots,
     ({ name }) => mapOf(name),
@@ -236,18 +232,37 @@ export const deleteSlots = (slots: readonly SlotKey[]): Message[] =>
     (slot) => slotElement(slot),
   );
 
-export const addPublished = (
-  frontends: readonly { readonly name: FrontendName; readonly chain: string }[],
-): Message[] =>
+export const addPublished = (chains: readonly (Numbered & { readonly chain: string })[]): Message[] =>
   byMap(
-    frontends,
-    ({ name }) => frontendsMap(name),
+    chains,
+    ({ name }) => chainsMap(name),
     NEWSETELEM,
-    ({ name, chain }) => frontendElement(name, chain),
+    (roundRobin) => publishedElement(roundRobin, roundRobin.chain),
   );
 
-export const deletePublished = (names: readonly FrontendName[]): Message[] =>
-  byMap(names, frontendsMap, DELSETELEM, (name) => frontendElement(name));
+export const deletePublished = (roundRobins: readonly Numbered[]): Message[] =>
+  byMap(
+    roundRobins,
+    ({ name }) => chainsMap(name),
+    DELSETELEM,
+    (roundRobin) => publishedElement(roundRobin),
+  );
+
+export const addCounts = (
+  counts: readonly { readonly name: FrontendName; readonly count: number }[],
+): Message[] =>
+  elementMessages(
+    NEWSETELEM,
+    'counts',
+    counts.map(({ name, count }) => countElement(name, count)),
+  );
+
+export const deleteCounts = (names: readonly FrontendName[]): Message[] =>
+  elementMessages(
+    DELSETELEM,
+    'counts',
+    names.map((name) => countElement(name)),
+  );
 
 const byMap = <T>(
   items: readonly T[],

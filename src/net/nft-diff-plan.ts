@@ -1,14 +1,25 @@
 /** The part of the difference that is about one nftables table. Pure. */
-import { chainOf, chainRuleOf, type NftTable } from './nft-plan.ts';
-import { type BaseChain, type ChainRule, emptyNft, type NftState, type Place } from './state.ts';
+import { chainOf, roundRobinsOf } from './nft-names.ts';
+import {
+  type BaseChain,
+  emptyNft,
+  type FixedChain,
+  type NftState,
+  type NftTable,
+  OTHER_LAYOUT,
+  type Place,
+  type RoundRobin,
+} from './state.ts';
 
 /** Changes of frontends: one transaction, so that no packet meets half of it. */
 export interface FrontendChanges {
-  readonly addChains: ReadonlyMap<string, ChainRule>;
-  readonly setChains: ReadonlyMap<string, ChainRule>;
+  readonly addChains: ReadonlyMap<string, RoundRobin>;
+  readonly setChains: ReadonlyMap<string, RoundRobin>;
   readonly deleteChains: readonly string[];
   readonly addPublished: ReadonlyMap<string, string>;
   readonly deletePublished: readonly string[];
+  readonly addCounts: ReadonlyMap<string, string>;
+  readonly deleteCounts: readonly string[];
   readonly addSlots: ReadonlyMap<string, string>;
   readonly deleteSlots: readonly string[];
   /** Backends, `address:port` or `address`, that no slot leads to any more: all UDP flows to them are forgotten. */
@@ -18,12 +29,12 @@ export interface FrontendChanges {
 }
 
 export type NftStep =
-  /** Makes the whole fixed part (`table`) or replaces and removes single base chains of it. */
+  /** Makes the table, with frontends or without (`table`), or replaces and removes single chains of it. */
   | {
       readonly kind: 'nft.base';
       readonly place: Place;
       readonly table: NftTable | undefined;
-      readonly replace: readonly { readonly chain: BaseChain; readonly exists: boolean }[];
+      readonly replace: readonly { readonly chain: BaseChain | FixedChain; readonly exists: boolean }[];
       readonly remove: readonly string[];
     }
   | { readonly kind: 'nft.frontends'; readonly place: Place; readonly changes: FrontendChanges };
@@ -34,7 +45,9 @@ export function diffNft(
   desired: NftState,
   seen: NftState | undefined,
 ): NftStep[] {
-  const observed = seen?.present ? seen : emptyNft;
+  // What another version left goes on until all that takes its place stands, in one transaction.
+  if (seen?.present === OTHER_LAYOUT) return [{ kind: 'nft.base', place, table, replace: [], remove: [] }];
+  const observed = seen ?? emptyNft;
   const steps: NftStep[] = [];
   const base = baseStep(place, table, desired, observed);
   if (base) steps.push(base);
@@ -52,10 +65,11 @@ function baseStep(place: Place, table: NftTable, desired: NftState, observed: Nf
       replace: [],
       remove: [],
     };
-  const replace = table.bases
-    .filter((chain) => observed.bases.get(chain.name) !== desired.bases.get(chain.name))
-    .map((chain) => ({ chain, exists: observed.bases.has(chain.name) }));
-  const remove = [...observed.bases.keys()].filter((name) => !desired.bases.has(name));
+  // `balance` first: the others lead to it.
+  const replace = [table.balance, ...table.bases]
+    .filter((chain) => observed.fixed.get(chain.name) !== desired.fixed.get(chain.name))
+    .map((chain) => ({ chain, exists: observed.fixed.has(chain.name) }));
+  const remove = [...observed.fixed.keys()].filter((name) => !desired.fixed.has(name));
   if (replace.length + remove.length === 0) return undefined;
   return { kind: 'nft.base', place, table: undefined, replace, remove };
 }
@@ -65,24 +79,31 @@ function frontendChanges(
   desired: NftState,
   observed: NftState,
 ): FrontendChanges | undefined {
-  const rules = new Map([...table.frontends.values()].map((f) => [chainOf(f), chainRuleOf(f)]));
   const chains = compare(desired.chains, observed.chains);
   const published = compare(desired.published, observed.published);
+  const counts = compare(desired.counts, observed.counts);
   const slots = compare(desired.slots, observed.slots);
-  const touched = [chains, published, slots].some((c) => c.add.size + c.change.size + c.remove.length > 0);
+  const touched = [chains, published, counts, slots].some(
+    (c) => c.add.size + c.change.size + c.remove.length > 0,
+  );
   if (!touched) return undefined;
+  const rules = new Map(
+    [...table.frontends.values()].flatMap((f) => roundRobinsOf(f).map((r) => [chainOf(f, r.modulus), r])),
+  );
   const withRules = (names: Iterable<string>) => new Map([...names].map((name) => [name, rules.get(name)!]));
   const replaced = <K>(c: { add: Map<K, string>; change: Map<K, string>; remove: K[] }) => ({
     add: new Map([...c.add, ...c.change]),
     remove: [...c.remove, ...c.change.keys()],
   });
-  const [newPublished, newSlots] = [replaced(published), replaced(slots)];
+  const [newPublished, newCounts, newSlots] = [replaced(published), replaced(counts), replaced(slots)];
   return {
     addChains: withRules(chains.add.keys()),
     setChains: withRules(chains.change.keys()),
     deleteChains: chains.remove,
     addPublished: newPublished.add,
     deletePublished: newPublished.remove,
+    addCounts: newCounts.add,
+    deleteCounts: newCounts.remove,
     addSlots: newSlots.add,
     deleteSlots: newSlots.remove,
     goneUdp: gone('udp', desired.slots, observed.slots, newSlots.remove),

@@ -2,7 +2,7 @@
 import { ipToInt } from '../kit/cidr.ts';
 import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
-import type { ChainRule } from './state.ts';
+import type { Frontend, RoundRobin } from './state.ts';
 
 export const TABLE = 'skein';
 
@@ -30,6 +30,22 @@ export const vipSlotsMaps: readonly string[] = Array.from({ length: VIP_MAPS }, 
 export const CLIENT_KEPT = 0x5300_0000;
 export const CLIENT_KEPT_MASK = 0xff00_0000;
 
-/** Comment of each rule of a frontend's chain: how it is recognised when it is read back. */
-export const ruleMark = ({ modulus, keepClient }: ChainRule): string =>
-  modulus === 0 ? 'no backend' : `round robin of ${modulus}${keepClient ? ', client kept' : ''}`;
+/** The chain that every connection to a frontend passes. */
+export const BALANCE = 'balance';
+
+/** Comment of the rule of a round robin's chain: how it is recognised when it is read back. */
+export const ruleMark = ({ modulus, keepClient }: RoundRobin): string =>
+  `round robin of ${modulus}${keepClient ? ', client kept' : ''}`;
+
+/** The chain of a frontend's round robin over so many. */
+export const chainOf = (f: Frontend, modulus: number = f.backends.length): string =>
+  `${f.kind === 'port' ? `${f.protocol}-${f.port}` : `vip-${f.address}`}-${modulus}`;
+
+/** The round robins of a frontend: over one, and all up to the power of two that has room for what stands. */
+export function roundRobinsOf(f: Frontend): RoundRobin[] {
+  const keepClient = f.kind === 'port' && f.keepClient;
+  return Array.from({ length: roomFor(f.standing) }, (_, n) => ({ modulus: n + 1, keepClient }));
+}
+
+/** 1, 2, 4, 8, ... */
+const roomFor = (standing: number): number => (standing <= 1 ? 1 : 1 << (32 - Math.clz32(standing - 1)));

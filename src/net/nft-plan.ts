@@ -2,11 +2,17 @@
  * The nftables table `ip skein` of a node's root namespace: what it must hold, typed, so that it can be written as
  * text, programmed, and walked without traffic.
  *
- * Cost: a new connection meets one lookup in `published`, one chain, one lookup in a slots map, however many ports are
- * published. Every published port has a chain of its own because round robin needs a counter of its own; the chain
- * holds the modulus only, the backends are elements of the flat map (port . slot -> address . port).
- * A change of how many backends a port has replaces that rule, and for a new rule the kernel checks every chain of the
- * table again: 0.1 ms with 10 published ports, 0.6 ms with 1,000, 3 ms with 5,000. Elements alone are not checked so.
+ * Cost: a new connection meets a lookup in `counts` (how many backends has the port?), one in `published` (the chain of
+ * that port's round robin over so many) and one in a slots map (port . slot -> address . port), however many ports are
+ * published. A round robin has a chain of its own because it needs a counter of its own, whose modulus is part of the
+ * rule; and for a new rule or a new way to a chain the kernel checks every chain of the table again, 3 ms with 5,000
+ * ports. So a port has the chains of all round robins up to a power of two, enough for every task that stands on the
+ * network, in rotation or not: they are made when a task gets its address, before it runs, and as often as the tasks
+ * double. A backend that comes or goes is elements of `counts` and slots only, 0.3 ms whatever else is published.
+ *
+ * How many backends there are goes from one rule to the next as the packet's priority: what carries a value between
+ * rules must be of the packet, its mark is the administrator's, and the priority is set anew when it is forwarded
+ * (ip_forward) or means the first packet of a connection only.
  *
  * Services with `skein.client-ip=preserve` mark their connections in their port's chain, and are left out of the source
  * translation; what of the node itself calls them by a loopback address has no address to keep.
@@ -16,16 +22,9 @@ import type { PortSpec } from '../model/spec.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { ipToInt } from '../kit/cidr.ts';
 import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
-import { ruleMark } from './nft-names.ts';
-import { ruleText } from './nft-text.ts';
-import type { Backend, BaseChain, ChainRule, Frontend, NftState, PublishedPort, Rule } from './state.ts';
-
-export interface NftTable {
-  /** `mesh` in the root namespace, `sandbox` in a container's (sandbox-table.ts). */
-  readonly kind: 'mesh' | 'sandbox';
-  readonly bases: readonly BaseChain[];
-  readonly frontends: ReadonlyMap<string, Frontend>;
-}
+import { BALANCE } from './nft-names.ts';
+import { portKey } from './nft-state.ts';
+import type { Backend, BaseChain, FixedChain, Frontend, NftTable, PublishedPort, Rule } from './state.ts';
 
 export const LOOPBACK = '127.0.0.0/8' as Cidr;
 
@@ -51,8 +50,18 @@ const BASES = {
 const published: Rule = {
   name: 'published ports',
   matches: [{ kind: 'daddr-local' }],
-  verdict: { kind: 'published' },
+  verdict: { kind: 'frontend', of: 'port' },
 };
+
+/** What no round robin takes, because the frontend has no backend, is refused. */
+export const balanceOf = (of: Frontend['kind']): FixedChain => ({
+  name: BALANCE,
+  rules: [
+    { name: 'next backend', matches: [], verdict: { kind: 'round-robin', of } },
+    { name: 'no backend', matches: [{ kind: 'tcp' }], verdict: { kind: 'refuse', of, by: 'reset' } },
+    { name: 'no backend', matches: [], verdict: { kind: 'refuse', of, by: 'unreachable' } },
+  ],
+});
 
 const guardRule = (link: string): Rule => ({
   name: `no loopback from ${link}`,
@@ -152,11 +161,6 @@ function planBases(ingress: Ipv4 | undefined, { gateway, ingressMtu }: Surroundi
   }));
 }
 
-export const portKey = (p: { readonly protocol: string; readonly port: number }): string =>
-  `${p.protocol}/${p.port}`;
-export const vipKey = (address: Ipv4): string => `vip/${address}`;
-const frontendKey = (f: Frontend): string => (f.kind === 'port' ? portKey(f) : vipKey(f.address));
-
 /** Host-mode ports of one sandbox, at its address on the gateway bridge. */
 export interface HostPorts {
   readonly address: Ipv4;
@@ -184,91 +188,57 @@ export function planNft(
           protocol: spec.Protocol,
           port: spec.PublishedPort,
           backends: [{ address, port: spec.TargetPort }],
+          standing: 1,
           keepClient: false,
         });
   const endpoints = ingressEndpoints(view);
-  for (const service of view.services.values())
+  for (const service of view.services.values()) {
+    const { standing, addresses } = endpoints.get(service.serviceId) ?? NOBODY;
     for (const spec of service.ingressPorts) {
-      const backends = (endpoints.get(service.serviceId) ?? []).map(
-        (e): Backend => ({ address: e.address, port: spec.TargetPort }),
-      );
+      const backends = addresses.map((address): Backend => ({ address, port: spec.TargetPort }));
       const keepClient = service.preserveClientIp;
       if (spec.PublishedPort)
-        add({ protocol: spec.Protocol, port: spec.PublishedPort, backends, keepClient });
+        add({ protocol: spec.Protocol, port: spec.PublishedPort, backends, standing, keepClient });
     }
-  return { kind: 'mesh', bases: planBases(view.self?.ingress?.address, surroundings), frontends };
-}
-
-/** Endpoints in rotation on the ingress network, by service, in the order of their addresses. */
-function ingressEndpoints(view: NetworkView): Map<string, EndpointItem[]> {
-  const services = new Map<string, EndpointItem[]>();
-  for (const endpoint of view.endpoints.values()) {
-    if (!endpoint.serviceId || !endpoint.inRotation) continue;
-    if (!view.networks.get(endpoint.networkId)?.ingress) continue;
-    const list = services.get(endpoint.serviceId);
-    if (list) list.push(endpoint);
-    else services.set(endpoint.serviceId, [endpoint]);
   }
-  for (const list of services.values()) list.sort((a, b) => ipToInt(a.address) - ipToInt(b.address));
-  return services;
+  return {
+    kind: 'mesh',
+    bases: planBases(view.self?.ingress?.address, surroundings),
+    balance: balanceOf('port'),
+    frontends,
+  };
 }
 
-export const chainOf = (f: Frontend): string =>
-  f.kind === 'port' ? `${f.protocol}-${f.port}` : `vip-${f.address}`;
-
-export const chainRuleOf = (f: Frontend): ChainRule => ({
-  modulus: f.backends.length,
-  keepClient: f.kind === 'port' && f.keepClient && f.backends.length > 0,
-});
-
-/** How many rules the chain has: a port is of one protocol, an address of all, which are refused in two ways. */
-const rulesOf = (f: Frontend): number => (f.kind === 'vip' && f.backends.length === 0 ? 2 : 1);
-
-/** How a frontend's chain reads back: the comments of its rules. */
-const chainText = (f: Frontend): string =>
-  Array(rulesOf(f))
-    .fill(ruleMark(chainRuleOf(f)))
-    .join('; ');
-
-/** The table as the maps that are compared with the kernel's. */
-export function nftStateOf(table: NftTable): NftState {
-  const chains = new Map<string, string>();
-  const elements = new Map<string, string>();
-  const slots = new Map<string, string>();
-  for (const frontend of table.frontends.values()) {
-    const key = frontendKey(frontend);
-    chains.set(chainOf(frontend), chainText(frontend));
-    elements.set(key, chainOf(frontend));
-    targetsOf(frontend).forEach((target, slot) => slots.set(`${key}/${slot}`, target));
-  }
-  const bases = new Map(table.bases.map((chain) => [chain.name, chainMark(chain)]));
-  return { present: true, bases, chains, published: elements, slots };
+/** A service's endpoints on one network. */
+export interface Standing {
+  /** In rotation or not. */
+  standing: number;
+  /** Of those in rotation, in order. */
+  readonly addresses: Ipv4[];
 }
 
-/** `address:port`, of a virtual IP `address`. */
-const targetsOf = (f: Frontend): readonly string[] =>
-  f.kind === 'port' ? f.backends.map((b) => `${b.address}:${b.port}`) : f.backends;
+export const NOBODY: Standing = { standing: 0, addresses: [] };
 
-const HOOK_NUMBERS = { prerouting: 0, forward: 2, output: 3, postrouting: 4 } as const;
-
-/** How a base chain is recognised: its hook, and the comments of its rules in order. */
-const chainMark = (chain: BaseChain): string =>
-  markOf(
-    { type: chain.type, number: HOOK_NUMBERS[chain.hook], priority: chain.priority },
-    chain.rules.map(ruleComment),
+/** On the ingress network, by service. */
+const ingressEndpoints = (view: NetworkView): Map<string, Standing> =>
+  standingBy(view, ({ networkId, serviceId }) =>
+    view.networks.get(networkId)?.ingress ? serviceId : undefined,
   );
 
-export const markOf = (
-  hook: { readonly type: string; readonly number: number; readonly priority: number },
-  comments: readonly string[],
-): string => `${hook.type} ${hook.number} ${hook.priority}: ${comments.join('; ')}`;
-
-/** Name of the rule and a digest of its text: a rule that was replaced or is of another version reads differently. */
-export const ruleComment = (rule: Rule): string => `${rule.name} #${digest(ruleText(rule))}`;
-
-/** FNV-1a, 32 bits: tells texts apart, protects nothing. */
-function digest(text: string): string {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return (hash >>> 0).toString(16).padStart(8, '0');
+/** Endpoints of services by what `keyOf` says; undefined: left out. */
+export function standingBy(
+  view: NetworkView,
+  keyOf: (endpoint: EndpointItem) => string | undefined,
+): Map<string, Standing> {
+  const found = new Map<string, Standing>();
+  for (const endpoint of view.endpoints.values()) {
+    const key = keyOf(endpoint);
+    if (key === undefined) continue;
+    let entry = found.get(key);
+    if (!entry) found.set(key, (entry = { standing: 0, addresses: [] }));
+    entry.standing++;
+    if (endpoint.inRotation) entry.addresses.push(endpoint.address);
+  }
+  for (const { addresses } of found.values()) addresses.sort((a, b) => ipToInt(a) - ipToInt(b));
+  return found;
 }

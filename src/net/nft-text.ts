@@ -1,7 +1,9 @@
 /** The nftables table as the text that nft reads: what golden files hold, and how the fixed part is loaded. */
 import { ipToInt } from '../kit/cidr.ts';
-import { ruleComment, chainOf, chainRuleOf, type NftTable } from './nft-plan.ts';
 import {
+  BALANCE,
+  chainOf,
+  roundRobinsOf,
   CLIENT_KEPT,
   CLIENT_KEPT_MASK,
   PROTOCOLS,
@@ -12,7 +14,7 @@ import {
   vipSlotsMap,
   vipSlotsMaps,
 } from './nft-names.ts';
-import type { BaseChain, Match, PublishedPort, Rule, ServiceVip, Verdict } from './state.ts';
+import type { BaseChain, FixedChain, Frontend, Match, NftTable, RoundRobin, Rule, Verdict } from './state.ts';
 import type { Protocol } from '../model/spec.ts';
 
 function matchText(match: Match): string {
@@ -27,6 +29,8 @@ function matchText(match: Match): string {
       return 'fib daddr type local';
     case 'dport':
       return `${match.protocol} dport ${match.port}`;
+    case 'tcp':
+      return 'meta l4proto tcp';
     case 'tcp-syn':
       return 'tcp flags & (syn | rst) == syn';
     case 'ct-new':
@@ -40,6 +44,12 @@ function matchText(match: Match): string {
   }
 }
 
+/** What names a frontend in a packet, its type in a map, and the map of its chains. */
+const KEYS = {
+  port: { text: 'meta l4proto . th dport', type: 'inet_proto . inet_service', chains: 'published' },
+  vip: { text: 'ip daddr', type: 'ipv4_addr', chains: 'vips' },
+} as const;
+
 const hex = (value: number): string => `0x${value.toString(16).padStart(8, '0')}`;
 
 function verdictText(verdict: Verdict): string {
@@ -48,10 +58,12 @@ function verdictText(verdict: Verdict): string {
       return `snat to ${verdict.to}`;
     case 'dnat':
       return `dnat to ${verdict.to}:${verdict.port}`;
-    case 'published':
-      return 'meta l4proto . th dport vmap @published';
-    case 'vip':
-      return 'ip daddr vmap @vips';
+    case 'frontend':
+      return `meta priority set ${KEYS[verdict.of].text} map @counts goto ${BALANCE}`;
+    case 'round-robin':
+      return `${KEYS[verdict.of].text} . meta priority vmap @${KEYS[verdict.of].chains}`;
+    case 'refuse':
+      return verdict.by === 'reset' ? 'reject with tcp reset' : 'reject with icmp port-unreachable';
     case 'remember-entrance':
       return `ct mark set ether saddr map { ${verdict.entrances.map((e) => `${e.mac} : ${hex(e.mark)}`).join(', ')} }`;
     case 'clamp-mss':
@@ -65,6 +77,16 @@ function verdictText(verdict: Verdict): string {
 
 export const ruleText = (rule: Rule): string =>
   [...rule.matches.map(matchText), verdictText(rule.verdict)].join(' ');
+
+/** Name of the rule and a digest of its text: a rule that was replaced or is of another version reads differently. */
+export const ruleComment = (rule: Rule): string => `${rule.name} #${digest(ruleText(rule))}`;
+
+/** FNV-1a, 32 bits: tells texts apart, protects nothing. */
+function digest(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, '0');
+}
 
 const commented = (rule: Rule): string => `${ruleText(rule)} comment "${ruleComment(rule)}"`;
 
@@ -85,26 +107,16 @@ const VIP_SLOTS_TYPE = 'typeof ip daddr . numgen inc mod 2 : ip daddr';
 const elementsText = (elements: readonly string[]): string[] =>
   elements.length === 0 ? [] : ['    elements = {', ...elements.map((e) => `      ${e},`), '    };'];
 
-function portRule(port: PublishedPort): string {
-  const { protocol, backends, keepClient } = port;
-  const comment = `comment "${ruleMark(chainRuleOf(port))}"`;
-  const mark = keepClient ? `meta l4proto ${protocol} ct mark set ct mark or ${hex(CLIENT_KEPT)} ` : '';
-  if (backends.length > 0)
-    return `${mark}dnat ip to ${protocol} dport . numgen inc mod ${backends.length} map @${slotsMap(protocol, port.port)} ${comment}`;
-  return protocol === 'tcp'
-    ? `reject with tcp reset ${comment}`
-    : `meta l4proto ${protocol} reject with icmp port-unreachable ${comment}`;
-}
-
-function vipRules(vip: ServiceVip): string[] {
-  const { address, backends } = vip;
-  const comment = `comment "${ruleMark(chainRuleOf(vip))}"`;
-  if (backends.length > 0)
-    return [`dnat to ip daddr . numgen inc mod ${backends.length} map @${vipSlotsMap(address)} ${comment}`];
-  return [
-    `meta l4proto tcp reject with tcp reset ${comment}`,
-    `reject with icmp port-unreachable ${comment}`,
-  ];
+function roundRobinRule(f: Frontend, roundRobin: RoundRobin): string {
+  const { modulus, keepClient } = roundRobin;
+  const slots = f.kind === 'port' ? slotsMap(f.protocol, f.port) : vipSlotsMap(f.address);
+  const pick = (key: string) => `${key} . numgen inc mod ${modulus} map @${slots}`;
+  const mark = keepClient ? `ct mark set ct mark or ${hex(CLIENT_KEPT)} ` : '';
+  const rule =
+    f.kind === 'port'
+      ? `meta l4proto ${f.protocol} ${mark}dnat ip to ${pick(`${f.protocol} dport`)}`
+      : `dnat to ${pick('ip daddr')}`;
+  return `${rule} comment "${ruleMark(roundRobin)}"`;
 }
 
 const chainText = (name: string, rules: readonly string[]): string[] => [
@@ -118,6 +130,7 @@ export const tableText = (table: NftTable): string =>
   [
     `table ip ${TABLE} {`,
     ...(table.kind === 'mesh' ? meshText(table) : vipsText(table)),
+    ...chainText(table.balance.name, table.balance.rules.map(commented)),
     ...table.bases.flatMap((chain) =>
       chainText(chain.name, [baseHead(chain), ...chain.rules.map(commented)]),
     ),
@@ -137,12 +150,7 @@ function meshText(table: NftTable): string[] {
     ...PROTOCOLS.flatMap((protocol) =>
       slotsMaps(protocol).flatMap((map) => mapText(map, slotsType(protocol), slotsOf(map))),
     ),
-    ...ports.flatMap((port) => chainText(chainOf(port), [portRule(port)])),
-    ...mapText(
-      'published',
-      'type inet_proto . inet_service : verdict',
-      ports.map((p) => `${p.protocol} . ${p.port} : goto ${chainOf(p)}`),
-    ),
+    ...frontendsText('port', ports, (p) => `${p.protocol} . ${p.port}`),
   ];
 }
 
@@ -156,31 +164,59 @@ function vipsText(table: NftTable): string[] {
       .flatMap((vip) => vip.backends.map((backend, slot) => `${vip.address} . ${slot} : ${backend}`));
   return [
     ...vipSlotsMaps.flatMap((map) => mapText(map, VIP_SLOTS_TYPE, slotsOf(map))),
-    ...vips.flatMap((vip) => chainText(chainOf(vip), vipRules(vip))),
+    ...frontendsText('vip', vips, (vip) => vip.address),
+  ];
+}
+
+/** The round robins of frontends, the map that leads to them, and the one that says which it is to be. */
+function frontendsText<F extends Frontend>(
+  kind: F['kind'],
+  frontends: readonly F[],
+  keyOf: (frontend: F) => string,
+): string[] {
+  const all = frontends.flatMap((f) => roundRobinsOf(f).map((roundRobin) => ({ f, roundRobin })));
+  const { type, chains } = KEYS[kind];
+  return [
+    ...all.flatMap(({ f, roundRobin }) =>
+      chainText(chainOf(f, roundRobin.modulus), [roundRobinRule(f, roundRobin)]),
+    ),
     ...mapText(
-      'vips',
-      'type ipv4_addr : verdict',
-      vips.map((vip) => `${vip.address} : goto ${chainOf(vip)}`),
+      chains,
+      `type ${type} . classid : verdict`,
+      all.map(
+        ({ f, roundRobin: { modulus } }) => `${keyOf(f)} . ${classid(modulus)} : goto ${chainOf(f, modulus)}`,
+      ),
+    ),
+    ...mapText(
+      'counts',
+      `type ${type} : classid`,
+      frontends.map((f) => `${keyOf(f)} : ${classid(f.backends.length)}`),
     ),
   ];
 }
 
+/** A packet's priority, as nft writes it. */
+const classid = (count: number): string => `${(count >>> 16).toString(16)}:${(count & 0xffff).toString(16)}`;
+
 /** Takes the table away with all it holds, there or not. */
 export const removeTableText = `table ip ${TABLE} {}\ndelete table ip ${TABLE}\n`;
 
-/** Replaces one base chain, whatever it holds; `exists` says whether there is one to remove first. */
-export function replaceBaseText(chain: BaseChain, exists: boolean): string {
+/**
+ * Replaces one fixed chain, whatever it holds; `exists` says whether there is one. A chain without a hook stays and is
+ * filled anew, for others lead to it; a base chain may hang on a wrong hook.
+ */
+export function replaceChainText(chain: BaseChain | FixedChain, exists: boolean): string {
+  const head = 'hook' in chain ? ` { ${baseHead(chain)} }` : '';
+  const remove = 'hook' in chain ? removeChainLines(chain.name) : [flushLine(chain.name)];
   return [
-    ...(exists ? removeBaseLines(chain.name) : []),
-    `add chain ip ${TABLE} ${chain.name} { ${baseHead(chain)} }`,
+    ...(exists ? remove : []),
+    `add chain ip ${TABLE} ${chain.name}${head}`,
     ...chain.rules.map((rule) => `add rule ip ${TABLE} ${chain.name} ${commented(rule)}`),
     '',
   ].join('\n');
 }
 
-export const removeBaseText = (name: string): string => `${removeBaseLines(name).join('\n')}\n`;
+export const removeChainText = (name: string): string => `${removeChainLines(name).join('\n')}\n`;
 
-const removeBaseLines = (name: string): string[] => [
-  `flush chain ip ${TABLE} ${name}`,
-  `delete chain ip ${TABLE} ${name}`,
-];
+const flushLine = (name: string): string => `flush chain ip ${TABLE} ${name}`;
+const removeChainLines = (name: string): string[] => [flushLine(name), `delete chain ip ${TABLE} ${name}`];

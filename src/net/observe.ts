@@ -5,10 +5,17 @@
 import { interfaceAddress } from '../kit/cidr.ts';
 import { isCode } from '../model/errors.ts';
 import type { NetlinkSocket } from './netlink.ts';
-import { dumpChains, dumpPublished, dumpRules, dumpSlots, dumpVips, dumpVipSlots } from './nfnetlink-read.ts';
+import {
+  dumpChains,
+  dumpCounts,
+  dumpRoundRobins,
+  dumpRules,
+  dumpSlots,
+  dumpVipSlots,
+} from './nfnetlink-read.ts';
 import { isOurs } from './link-names.ts';
-import { markOf } from './nft-plan.ts';
-import { PROTOCOLS } from './nft-names.ts';
+import { markOf } from './nft-state.ts';
+import { BALANCE, PROTOCOLS } from './nft-names.ts';
 import type { Places } from './places.ts';
 import { isReturnMark } from './sandbox-table.ts';
 import {
@@ -26,6 +33,7 @@ import {
   type Link,
   type LinkKind,
   type NftState,
+  OTHER_LAYOUT,
   type Place,
   StateBuilder,
   type Sysctl,
@@ -119,18 +127,12 @@ function kindOf(link: ObservedLink): LinkKind {
   return { kind: 'other', type: link.kind };
 }
 
-/** A table without the maps that this version has (another version's, or a stranger's) is made anew as a whole. */
 function observeTable(state: StateBuilder, places: Places, place: Place): void {
   if (place === 'fabric' || !places.exists(place)) return;
-  try {
-    state.nft.set(
-      place,
-      places.withFilter(place, (socket) => readNft(socket, place)),
-    );
-  } catch (error) {
-    if (!isCode(error, 'not-found')) throw error;
-    state.nft.set(place, emptyNft);
-  }
+  state.nft.set(
+    place,
+    places.withFilter(place, (socket) => readNft(socket, place)),
+  );
 }
 
 function readNft(socket: NetlinkSocket, place: Place): NftState {
@@ -138,15 +140,31 @@ function readNft(socket: NetlinkSocket, place: Place): NftState {
   if (chains.length === 0) return emptyNft;
   const comments = new Map<string, string[]>(chains.map(({ name }) => [name, []]));
   for (const rule of dumpRules(socket)) comments.get(rule.chain)?.push(rule.comment);
-  const bases = new Map<string, string>();
+  const fixed = new Map<string, string>();
   const plain = new Map<string, string>();
   for (const { name, hook } of chains) {
     const marks = comments.get(name)!;
-    if (hook) bases.set(name, markOf(hook, marks));
+    if (hook || name === BALANCE) fixed.set(name, markOf(hook, marks));
     else plain.set(name, marks.join('; '));
   }
-  if (place !== 'root')
-    return { present: true, bases, chains: plain, published: dumpVips(socket), slots: dumpVipSlots(socket) };
-  const slots = new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]));
-  return { present: true, bases, chains: plain, published: dumpPublished(socket), slots };
+  try {
+    return { present: true, fixed, chains: plain, ...readElements(socket, place) };
+  } catch (error) {
+    // It has not the maps that this version has.
+    if (isCode(error, 'not-found')) return { ...emptyNft, present: OTHER_LAYOUT };
+    throw error;
+  }
+}
+
+function readElements(socket: NetlinkSocket, place: Place): Pick<NftState, 'published' | 'counts' | 'slots'> {
+  const map = place === 'root' ? 'published' : 'vips';
+  return {
+    // First: an older version has maps of the other names, with other keys.
+    counts: dumpCounts(socket, map),
+    published: dumpRoundRobins(socket, map),
+    slots:
+      place === 'root'
+        ? new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]))
+        : dumpVipSlots(socket),
+  };
 }

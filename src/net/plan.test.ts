@@ -9,6 +9,7 @@ import { CASES, facts } from './cases.ts';
 import { diff } from './diff-plan.ts';
 import { emptyState } from './known-state.ts';
 import { type Desired, planNode } from './plan.ts';
+import { emptyNft, OTHER_LAYOUT } from './state.ts';
 import { renderIpBatch, renderNft } from './render.ts';
 
 const folder = fileURLToPath(new URL('golden', import.meta.url));
@@ -95,7 +96,7 @@ test('a bridge made anew takes its ports back, with their flags and entries', ()
   assert.deepEqual([of('link.create'), of('link.set'), of('port.set'), of('fdb.set')], [1, 4, 4, 3]);
 });
 
-test('one backend more is one element and one rule, in one transaction', () => {
+test('one backend more is a slot and the count, in one transaction and without a rule', () => {
   const fewer = planOf('one replica out of rotation');
   const all = planNode(
     CASES['three replicas on two nodes']!.view,
@@ -106,8 +107,21 @@ test('one backend more is one element and one rule, in one transaction', () => {
   assert.deepEqual(others, []);
   assert.ok(step?.kind === 'nft.frontends');
   assert.deepEqual([...step.changes.addSlots], [['tcp/80/2', '10.255.0.9:8080']]);
-  assert.deepEqual([...step.changes.setChains], [['tcp-80', { modulus: 3, keepClient: false }]]);
-  assert.deepEqual(step.changes.deleteSlots, []);
+  assert.deepEqual([step.changes.deleteCounts, [...step.changes.addCounts]], [['tcp/80'], [['tcp/80', '3']]]);
+  const { addChains, setChains, deleteChains, addPublished, deletePublished, deleteSlots } = step.changes;
+  assert.deepEqual(
+    [addChains, setChains, addPublished].map((map) => map.size),
+    [0, 0, 0],
+  );
+  assert.deepEqual([deleteChains, deletePublished, deleteSlots], [[], [], []]);
+});
+
+test('a table of another version is replaced as a whole, in one transaction', () => {
+  const desired = planOf('three replicas on two nodes');
+  const nft = new Map([...desired.nft, ['root', { ...emptyNft, present: OTHER_LAYOUT }] as const]);
+  assert.deepEqual(diff(desired, { ...desired, nft }), [
+    { kind: 'nft.base', place: 'root', table: desired.tables.get('root'), replace: [], remove: [] },
+  ]);
 });
 
 test('links of a container on a network that the view does not hold are left alone', () => {

@@ -18,10 +18,19 @@ import {
   portName,
   vxlanName,
 } from './link-names.ts';
-import { type NftTable, nftStateOf, planNft, type Surroundings } from './nft-plan.ts';
+import { planNft, type Surroundings } from './nft-plan.ts';
+import { nftStateOf } from './nft-state.ts';
 import { planReturnPaths, planSandboxTable, rotationOf, sourceOf } from './sandbox-table.ts';
 import type { SandboxSpec } from './network.ts';
-import { type KernelState, linkKey, type Link, type Place, StateBuilder, ZERO_MAC } from './state.ts';
+import {
+  type KernelState,
+  linkKey,
+  type Link,
+  type NftTable,
+  type Place,
+  StateBuilder,
+  ZERO_MAC,
+} from './state.ts';
 
 /** A sandbox as this node made it: the spec, and what was chosen here. */
 export interface SandboxRecord {

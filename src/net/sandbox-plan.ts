@@ -12,7 +12,7 @@ import { SkeinError } from '../model/errors.ts';
 import type { InterfaceAddress, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { PortSpec } from '../model/spec.ts';
-import { portKey } from './nft-plan.ts';
+import { portKey } from './nft-state.ts';
 import type { SandboxSpec } from './network.ts';
 import type { LinkNumbers, SandboxRecord } from './plan.ts';
 

@@ -10,8 +10,8 @@
  *   listens on every address lets the kernel choose the source of its answer before any mark: the default route
  *   names the address that it was asked at (`sourceOf`), and what the container itself sends out is translated.
  *
- * Cost: a chain and a few elements for each virtual IP on the container's networks; a change of one backend is one
- * element in each local container on its network.
+ * Cost: a few chains and elements for each virtual IP on the container's networks; a change of one backend is a few
+ * elements in each local container on its network (nft-plan.ts says why).
  */
 import { addressOf, ipToInt, range } from '../kit/cidr.ts';
 import type { Cidr, Ipv4, NetworkId, ServiceId } from '../model/ids.ts';
@@ -19,8 +19,9 @@ import { type NetworkItem, type NetworkView, RESOLVER } from '../model/network-v
 import { innerName } from './link-names.ts';
 import type { SandboxSpec } from './network.ts';
 import type { SandboxRecord } from './plan.ts';
-import { type NftTable, vipKey } from './nft-plan.ts';
-import type { BaseChain, Entrance, Rule, ServiceVip, StateBuilder } from './state.ts';
+import { balanceOf, NOBODY, type Standing, standingBy } from './nft-plan.ts';
+import { vipKey } from './nft-state.ts';
+import type { BaseChain, Entrance, NftTable, Rule, ServiceVip, StateBuilder } from './state.ts';
 
 /** Each base chain and why it stands at its priority. */
 const BASES = {
@@ -48,7 +49,7 @@ const nameRule = (protocol: 'udp' | 'tcp'): Rule => ({
 const OUTPUT: readonly Rule[] = [
   nameRule('udp'),
   nameRule('tcp'),
-  { name: 'virtual IPs', matches: [], verdict: { kind: 'vip' } },
+  { name: 'virtual IPs', matches: [], verdict: { kind: 'frontend', of: 'vip' } },
 ];
 
 /** Where connections through the mesh come into the container, and each node's way in and its mark. */
@@ -126,22 +127,13 @@ function basesOf(entries: Entries | undefined, gateway: string | undefined): Bas
   ];
 }
 
-/** Backends in rotation by service and network, in the order of their addresses: made once for all sandboxes. */
-export type Rotation = ReadonlyMap<string, readonly Ipv4[]>;
+/** Who stands where by service and network: made once for all sandboxes. */
+export type Rotation = ReadonlyMap<string, Standing>;
 
 const rotationKey = (networkId: NetworkId, serviceId: ServiceId): string => `${networkId}/${serviceId}`;
 
-export function rotationOf(view: NetworkView): Rotation {
-  const rotation = new Map<string, Ipv4[]>();
-  for (const { serviceId, networkId, address, inRotation } of view.endpoints.values()) {
-    if (!serviceId || !inRotation) continue;
-    const list = rotation.get(rotationKey(networkId, serviceId));
-    if (list) list.push(address);
-    else rotation.set(rotationKey(networkId, serviceId), [address]);
-  }
-  for (const list of rotation.values()) list.sort((a, b) => ipToInt(a) - ipToInt(b));
-  return rotation;
-}
+export const rotationOf = (view: NetworkView): Rotation =>
+  standingBy(view, ({ networkId, serviceId }) => serviceId && rotationKey(networkId, serviceId));
 
 /** The ingress network has no names, and its virtual IPs no callers. */
 const standsOn = (spec: SandboxSpec, view: NetworkView): ReadonlySet<NetworkId> =>
@@ -154,12 +146,13 @@ export function planSandboxTable(record: TableRecord, view: NetworkView, rotatio
   for (const service of networks.size > 0 ? view.services.values() : [])
     for (const { networkId, address } of service.virtualIps) {
       if (!networks.has(networkId)) continue;
-      const backends = rotation.get(rotationKey(networkId, service.serviceId)) ?? [];
-      frontends.set(vipKey(address), { kind: 'vip', address, backends });
+      const { standing, addresses } = rotation.get(rotationKey(networkId, service.serviceId)) ?? NOBODY;
+      frontends.set(vipKey(address), { kind: 'vip', address, backends: addresses, standing });
     }
   return {
     kind: 'sandbox',
     bases: basesOf(entriesOf(record, view), spec.internal ? undefined : innerName(links.gateway)),
+    balance: balanceOf('vip'),
     frontends,
   };
 }

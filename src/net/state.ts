@@ -105,6 +105,7 @@ export type Match =
   /** The destination is an address of this node. */
   | { readonly kind: 'daddr-local' }
   | { readonly kind: 'dport'; readonly protocol: Protocol; readonly port: number }
+  | { readonly kind: 'tcp' }
   | { readonly kind: 'tcp-syn' }
   | { readonly kind: 'ct-new' }
   /** An answer, of a connection that bears a mark. */
@@ -118,10 +119,12 @@ export type Verdict =
   | { readonly kind: 'accept' | 'drop' | 'masquerade' }
   | { readonly kind: 'snat'; readonly to: Ipv4 }
   | { readonly kind: 'dnat'; readonly to: Ipv4; readonly port: number }
-  /** Goes to the chain of the published port, through the verdict map `published`. */
-  | { readonly kind: 'published' }
-  /** Goes to the chain of the virtual IP, through the verdict map `vips`. */
-  | { readonly kind: 'vip' }
+  /** For a frontend: takes along how many backends it has (`counts`), and goes to the chain `balance`. */
+  | { readonly kind: 'frontend'; readonly of: Frontend['kind'] }
+  /** In `balance`: to the round robin of that frontend over that many (`published` or `vips`). */
+  | { readonly kind: 'round-robin'; readonly of: Frontend['kind'] }
+  /** The caller hears at once: by a TCP reset, or ICMP port unreachable. */
+  | { readonly kind: 'refuse'; readonly of: Frontend['kind']; readonly by: 'reset' | 'unreachable' }
   /** Marks the connection by the MAC it came from; goes on. */
   | { readonly kind: 'remember-entrance'; readonly entrances: readonly Entrance[] }
   /** Lowers the segment size that the peer is told; goes on. */
@@ -142,15 +145,22 @@ export interface Rule {
   readonly verdict: Verdict;
 }
 
-export interface BaseChain {
+/** A chain whose rules are known beforehand. */
+export interface FixedChain {
   readonly name: string;
-  readonly type: 'nat' | 'filter' | 'route';
-  readonly hook: 'prerouting' | 'output' | 'postrouting' | 'forward';
-  readonly priority: number;
   readonly rules: readonly Rule[];
 }
 
-/** What connections are made to, and the backends they are sent to by slot; none: refused. */
+export interface BaseChain extends FixedChain {
+  readonly type: 'nat' | 'filter' | 'route';
+  readonly hook: 'prerouting' | 'output' | 'postrouting' | 'forward';
+  readonly priority: number;
+}
+
+/**
+ * What connections are made to, and the backends they are sent to by slot; none: refused. `standing` are all that are or
+ * may come to be among them, at least the backends: what can be made before it is needed is made for that many.
+ */
 export type Frontend = PublishedPort | ServiceVip;
 
 /** In the root namespace: a port of this node. */
@@ -159,6 +169,7 @@ export interface PublishedPort {
   readonly protocol: Protocol;
   readonly port: number;
   readonly backends: readonly Backend[];
+  readonly standing: number;
   /** The backend sees the client's own address. */
   readonly keepClient: boolean;
 }
@@ -173,34 +184,49 @@ export interface ServiceVip {
   readonly kind: 'vip';
   readonly address: Ipv4;
   readonly backends: readonly Ipv4[];
+  readonly standing: number;
 }
 
-/** The rule of a frontend's chain. */
-export interface ChainRule {
-  /** Of the round robin; 0: refuses. */
+/** The rule of one of a frontend's chains: a round robin over so many slots. */
+export interface RoundRobin {
   readonly modulus: number;
   readonly keepClient: boolean;
 }
 
+/** A table `ip skein`, typed. */
+export interface NftTable {
+  /** `mesh` in the root namespace, `sandbox` in a container's (sandbox-table.ts). */
+  readonly kind: 'mesh' | 'sandbox';
+  readonly bases: readonly BaseChain[];
+  readonly balance: FixedChain;
+  readonly frontends: ReadonlyMap<string, Frontend>;
+}
+
 /**
- * `bases` holds the base chains by name. A frontend is a chain, an element of `published` (root) or `vips` (sandbox)
- * and, a backend, one element of a slots map: `chains` says what the chain does, `slots` where slot n leads. Flat
- * maps, so that a change of one backend is one element, whatever else exists.
+ * `fixed` holds the base chains and `balance` by name. A frontend is an element of `counts`, that says how many
+ * backends it has; an element of `published` (root) or `vips` (sandbox) and a chain for each number that it can have
+ * without a new rule; and, a backend, one element of a slots map: `chains` says what a chain does, `slots` where slot n
+ * leads. Flat maps, so that a change of one backend is a few elements, whatever else exists.
  */
 export interface NftState {
-  readonly present: boolean;
-  /** Base chain -> what its hook and rules must read as (`chainMark`). */
-  readonly bases: ReadonlyMap<string, string>;
+  readonly present: boolean | typeof OTHER_LAYOUT;
+  /** Chain -> what its hook and rules must read as (`chainMark`). */
+  readonly fixed: ReadonlyMap<string, string>;
   readonly chains: ReadonlyMap<string, string>;
   readonly published: ReadonlyMap<string, string>;
+  readonly counts: ReadonlyMap<string, string>;
   readonly slots: ReadonlyMap<string, string>;
 }
 
+/** A table stands there that this version does not understand: of another version, or a stranger's. */
+export const OTHER_LAYOUT = 'other layout';
+
 export const emptyNft: NftState = {
   present: false,
-  bases: new Map(),
+  fixed: new Map(),
   chains: new Map(),
   published: new Map(),
+  counts: new Map(),
   slots: new Map(),
 };
 

@@ -1,6 +1,6 @@
 /** Whom a frontend's rules choose among, whom they pass over, and why. Pure. */
 import type { EndpointItem } from '../model/network-view.ts';
-import { portKey } from '../net/nft-plan.ts';
+import { portKey } from '../net/nft-state.ts';
 import type { Frontend } from '../net/state.ts';
 import type { Loss } from '../rpc/explain.ts';
 import type { WalkedNode } from './explain-node.ts';

@@ -6,8 +6,9 @@
 import { contains } from '../kit/cidr.ts';
 import type { Ipv4, Mac } from '../model/ids.ts';
 import { CLIENT_KEPT, CLIENT_KEPT_MASK } from '../net/nft-names.ts';
-import { chainOf, type NftTable, portKey, vipKey } from '../net/nft-plan.ts';
-import type { BaseChain, Frontend, Match, Rule } from '../net/state.ts';
+import { portKey, vipKey } from '../net/nft-state.ts';
+import { chainOf } from '../net/nft-names.ts';
+import type { BaseChain, FixedChain, Frontend, Match, NftTable, Rule } from '../net/state.ts';
 import type { Ends, Loss, WalkedPacket } from '../rpc/explain.ts';
 
 /** The connection as the namespace's connection tracking holds it while a packet of it passes. */
@@ -98,6 +99,7 @@ function matches(match: Match, { packet, connection, iif, oif }: Passing, around
       return around.isLocal(packet.destination.ip);
     case 'dport':
       return packet.protocol === match.protocol && packet.destination.port === match.port;
+    case 'tcp':
     case 'tcp-syn':
       return packet.protocol === 'tcp';
     case 'ct-new':
@@ -132,12 +134,14 @@ function apply(table: NftTable, { verdict }: Rule, passing: Passing, around: Sur
       return translateSource(passing, verdict.to);
     case 'dnat':
       return translateDestination(passing, verdict.to, verdict.port);
-    case 'published': {
-      const { protocol, destination } = packet;
-      return enter(table.frontends.get(portKey({ protocol, port: destination.port })), passing, around);
-    }
-    case 'vip':
-      return enter(table.frontends.get(vipKey(packet.destination.ip)), passing, around);
+    case 'frontend':
+      return frontendOf(table, verdict.of, packet)
+        ? firstEffect(table.balance, table, passing, around)
+        : 'next';
+    case 'round-robin':
+      return nextBackend(frontendOf(table, verdict.of, packet)!, passing, around);
+    case 'refuse':
+      return { kind: 'lost', loss: around.refuse(frontendOf(table, verdict.of, packet)!) };
     case 'remember-entrance': {
       const entrance = verdict.entrances.find(({ mac }) => mac === passing.sourceMac);
       if (!entrance) return 'next';
@@ -153,10 +157,24 @@ function apply(table: NftTable, { verdict }: Rule, passing: Passing, around: Sur
   }
 }
 
-/** The chain of a published port or virtual IP. */
-function enter(frontend: Frontend | undefined, passing: Passing, around: Surroundings): Outcome {
-  if (!frontend) return 'next';
-  if (frontend.backends.length === 0) return { kind: 'lost', loss: around.refuse(frontend) };
+/** What a chain does to a packet that went to it. */
+function firstEffect(chain: FixedChain, table: NftTable, passing: Passing, around: Surroundings): Outcome {
+  for (const rule of chain.rules) {
+    if (!rule.matches.every((match) => matches(match, passing, around))) continue;
+    const outcome = apply(table, rule, passing, around);
+    if (outcome !== 'next') return outcome;
+  }
+  return 'next';
+}
+
+const frontendOf = (
+  table: NftTable,
+  kind: Frontend['kind'],
+  { protocol, destination: { ip, port } }: WalkedPacket,
+): Frontend | undefined => table.frontends.get(kind === 'port' ? portKey({ protocol, port }) : vipKey(ip));
+
+function nextBackend(frontend: Frontend, passing: Passing, around: Surroundings): Outcome {
+  if (frontend.backends.length === 0) return 'next';
   if (frontend.kind === 'port' && frontend.keepClient)
     passing.connection.mark = (passing.connection.mark | CLIENT_KEPT) >>> 0;
   const slot = around.choose(frontend);

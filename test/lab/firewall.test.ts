@@ -126,8 +126,9 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
   const hands: Record<string, string[][]> = {
     'the table': [['nft', 'delete', 'table', 'ip', 'skein']],
     'a chain, every published port, every neighbour': [
-      ['nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80'],
+      ['nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80-1'],
       ['nft', 'flush', 'map', 'ip', 'skein', 'published'],
+      ['nft', 'flush', 'map', 'ip', 'skein', 'counts'],
       ['ip', 'neighbour', 'flush', 'nud', 'permanent', 'dev', link],
     ],
     'the ingress link': [['ip', 'link', 'delete', link]],
@@ -141,9 +142,10 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
       const before = logged();
       const neighbours = await neighboursOf('node2');
       for (const argv of commands) await run('node2', ...argv);
-      assert.notEqual(await answers('node2'), true, 'what was deleted is needed');
+      const repaired = () => stage.networkStatus('node2').audits.drifted > drifted;
+      assert.ok((await answers('node2')) !== true || repaired(), 'what was deleted is needed');
       await whole('node2', 12_000);
-      assert.ok(stage.networkStatus('node2').audits.drifted > drifted);
+      assert.ok(repaired());
       assert.ok(logged() > before, 'and logged');
       assert.deepEqual(await neighboursOf('node2'), neighbours);
     });

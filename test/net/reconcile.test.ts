@@ -84,11 +84,20 @@ const BRIDGE = 'sk-4096';
 const drifts: Record<string, () => unknown> = {
   'a rule deleted': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'postrouting'),
   'a foreign rule in our chain': () => lab.exec(root, 'nft', 'add', 'rule', 'ip', 'skein', 'forward', 'drop'),
-  'a port chain emptied': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80'),
+  'a port chain emptied': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'tcp-80-2'),
+  'a rule of the balance emptied': () => lab.exec(root, 'nft', 'flush', 'chain', 'ip', 'skein', 'balance'),
+  'a count deleted': () => lab.exec(root, 'nft', 'delete element ip skein counts { tcp . 80 }'),
+  'a wrong count': () =>
+    lab.exec(
+      root,
+      'nft',
+      'delete element ip skein counts { tcp . 80 }; add element ip skein counts { tcp . 80 : 0:1 }',
+    ),
   'a backend element deleted': () => lab.exec(root, 'nft', 'delete element ip skein slots-tcp-0 { 80 . 1 }'),
   'a backend element added': () =>
     lab.exec(root, 'nft', 'add element ip skein slots-tcp-0 { 80 . 9 : 10.9.9.9 . 1 }'),
-  'a published port deleted': () => lab.exec(root, 'nft', 'delete element ip skein published { tcp . 80 }'),
+  'a way to a round robin deleted': () =>
+    lab.exec(root, 'nft', 'delete element ip skein published { tcp . 80 . 0:2 }'),
   'the table deleted': () => lab.exec(root, 'nft', 'delete', 'table', 'ip', 'skein'),
   'a table of another layout': () => {
     for (const line of ['delete table', 'add table']) lab.exec(root, 'nft', `${line} ip skein`);
@@ -144,7 +153,9 @@ const drifts: Record<string, () => unknown> = {
   'the table of a container deleted': () => lab.exec(inside, 'nft', 'delete', 'table', 'ip', 'skein'),
   'a rule of a container deleted': () => lab.exec(inside, 'nft', 'flush', 'chain', 'ip', 'skein', 'output'),
   'a virtual IP of a container deleted': () =>
-    lab.exec(inside, 'nft', 'delete element ip skein vips { 10.0.1.2 }'),
+    lab.exec(inside, 'nft', 'delete element ip skein counts { 10.0.1.2 }'),
+  'a way to a round robin of a container deleted': () =>
+    lab.exec(inside, 'nft', 'delete element ip skein vips { 10.0.1.2 . 0:1 }'),
   'a backend of a virtual IP deleted': () =>
     lab.exec(inside, 'nft', 'delete element ip skein slots-vip-2 { 10.0.1.2 . 0 }'),
   'forwarding switched off': () => lab.exec(root, 'busybox', 'sysctl', '-w', 'net.ipv4.ip_forward=0'),
@@ -247,23 +258,22 @@ test('detach leaves nothing of a sandbox, whole or half-made, and may be repeate
   assert.equal((await a.audit()).total, 0);
 });
 
-test('5,000 endpoints: the first apply within a second, one more endpoint in milliseconds', async () => {
+test('5,000 endpoints: one more is its own entries, one sandbox more its own objects, and nothing has drifted', async () => {
   const many = Array.from({ length: 5000 }, (_, n) =>
     endpoint(n % 2 ? 'b' : 'c', `m${n}`, addressAfter('10.255.1.0', n), n < 1000 ? { serviceId: WEB } : {}),
   );
   const big = { ...full, endpoints: new Map(many.map((e) => [e.name, e])) };
   const next = await lab.open('a');
-  const first = await timed(() => next.apply(big));
-  assert.ok(first < 1000, `the first apply took ${first} ms`);
-  const one = await timed(() =>
-    next.apply({ ...big, endpoints: new Map([...big.endpoints, ['x', endpoint('b', 'x', '10.255.99.1')]]) }),
-  );
-  assert.ok(one < 500, `one endpoint took ${one} ms`);
-  const audit = await timed(async () => assert.equal((await next.audit()).total, 0));
-  assert.ok(audit < 1000, `an audit took ${audit} ms`);
-  const attached = await timed(() => next.attach(sandbox(77, '10.255.99.2')));
-  assert.ok(attached < 100, `attach took ${attached} ms`);
-  console.log(`first apply ${first} ms, one endpoint ${one} ms, audit ${audit} ms, attach ${attached} ms`);
+  await next.apply(big);
+  const more = endpoint('b', 'x', '10.255.99.1');
+  await next.apply({ ...big, endpoints: new Map([...big.endpoints, ['x', more]]) });
+  assert.deepEqual(next.lastReport, {
+    readBack: false,
+    steps: { 'fdb.set': 1, 'neighbour.set': 2 },
+    total: 3,
+  });
+  await next.attach(sandbox(77, '10.255.99.2'));
+  assert.deepEqual(await next.audit(), { readBack: true, steps: {}, total: 0 });
 });
 
 test('clear takes away all that is of Skein, nothing else, and may be repeated', async () => {
@@ -281,9 +291,3 @@ test('clear takes away all that is of Skein, nothing else, and may be repeated',
   await next.apply(full);
   assert.deepEqual((await next.audit()).steps, {}, 'the node may join again at once');
 });
-
-async function timed(fn: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await fn();
-  return Math.round((performance.now() - start) * 10) / 10;
-}

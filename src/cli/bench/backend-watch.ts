@@ -1,6 +1,6 @@
 /**
  * When a node's kernel began to spread the connections of a published port over so many backends, to the message: one
- * `nft monitor` a node prints the rule of the port's chain as it is committed. Nothing is polled, so that the watching
+ * `nft monitor` a node prints the port's count of backends as it is committed. Nothing is polled, so that the watching
  * costs next to nothing.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -95,8 +95,10 @@ export class BackendWatch {
   }
 }
 
-/** Of `add rule ip skein tcp-8001 dnat to tcp dport:numgen inc mod 3 comment "round robin of 3"`. */
+/** Of `add element ip skein counts { tcp . 8001 : 0:3 }`, where the port may be a service's name. */
 export function backendsIn(line: string, port: number): number | undefined {
-  const found = /^add rule ip skein tcp-(\d+) .*comment "round robin of (\d+)/.exec(line);
-  return found && Number(found[1]) === port ? Number(found[2]) : undefined;
+  const found = /^add element ip skein counts \{ tcp \. (\S+) : ([0-9a-f]+):([0-9a-f]+) \}/.exec(line);
+  return found?.[1] === String(port)
+    ? parseInt(found[2]!, 16) * 0x10000 + parseInt(found[3]!, 16)
+    : undefined;
 }

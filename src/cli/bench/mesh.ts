@@ -281,7 +281,7 @@ export async function publishMany(lab: Lab, count: number, signal: AbortSignal, 
     await until(
       `${name} to publish port ${last}`,
       async () => {
-        const argv = ['nft', 'get', 'element', 'ip', 'skein', 'published', `{ tcp . ${last} }`];
+        const argv = ['nft', 'get', 'element', 'ip', 'skein', 'counts', `{ tcp . ${last} }`];
         return (await lab.exec(name, argv, { accept: [0, 1] })).code === 0 || 'not yet';
       },
       { timeoutMs: 60_000, signal },
