@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import type { ServiceSpec } from '../model/spec.ts';
-import { spec } from './testing/builders.ts';
+import { nodeDraft, spec } from './testing/builders.ts';
 import { TestCluster } from './testing/cluster.ts';
 
 async function cluster(t: TestContext, ...nodes: string[]): Promise<TestCluster> {
@@ -362,6 +362,32 @@ test('a drained node is left at once; a global service has one task on each fit 
   assert.equal(c.running('web').length, 3);
   assert.equal(c.running('g').length, 2);
   assert.equal(c.on('n3'), 0);
+});
+
+test('nodes come: a global service has a task on each, a global job on those alone that were there when it began', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const availability = (id: string, Availability: 'active' | 'pause') =>
+    c.agents.setNode(id, { spec: { Labels: {}, Role: 'worker', Availability } });
+  c.agents.ends.set('once:1', { state: 'complete', err: '' });
+  await availability('n2', 'pause');
+  await c.create(spec({ Name: 'g', Mode: { Global: {} } }));
+  await c.create(spec({ Name: 'once', Mode: { GlobalJob: {} }, TaskTemplate: image('once:1') }));
+  await c.run(2000);
+  const nodes = (name: string) =>
+    c
+      .tasks(name)
+      .map((task) => task.nodeId)
+      .sort();
+  assert.deepEqual([nodes('g'), nodes('once')], [['n1'], ['n1']]);
+  await c.store.transact([{ op: 'create', kind: 'node', object: nodeDraft('n3') }]);
+  await availability('n2', 'active');
+  await c.run(2000);
+  assert.deepEqual(nodes('g'), ['n1', 'n2', 'n3']);
+  assert.equal(c.running('g').length, 3);
+  assert.deepEqual(nodes('once'), ['n1', 'n2']);
+  await c.update('once', (s) => s);
+  await c.run(2000);
+  assert.deepEqual(nodes('once'), ['n1', 'n1', 'n2', 'n2', 'n3'], 'it runs again, now with the new one');
 });
 
 test('no node fits: the task says why, and runs when one does', async (t) => {

@@ -96,6 +96,17 @@ test('update: stale versions, renames and changes of mode are refused; only what
   assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ForceUpdate, 0);
 });
 
+test('how many is filled in where a mode does not say it', async (t) => {
+  const c = await cluster(t);
+  await c.create(spec({ Mode: { Replicated: {} } }));
+  await c.create(spec({ Name: 'job', Mode: { ReplicatedJob: {} } }));
+  await c.create(spec({ Name: 'wide', Mode: { ReplicatedJob: { MaxConcurrent: 3 } } }));
+  const mode = (name: string) => c.control.service(name).spec.Mode;
+  assert.deepEqual(mode('web'), { Replicated: { Replicas: 1 } });
+  assert.deepEqual(mode('job'), { ReplicatedJob: { MaxConcurrent: 1, TotalCompletions: 1 } });
+  assert.deepEqual(mode('wide'), { ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 3 } });
+});
+
 test('rollback goes back to the previous spec and says so; another takes it back', async (t) => {
   const c = await cluster(t);
   await c.create(spec());

@@ -51,13 +51,23 @@ function plan(
 const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
   spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], RestartPolicy },
 });
-const job = (concurrent: number, completions: number): ServiceMode => ({
-  ReplicatedJob: { MaxConcurrent: concurrent, TotalCompletions: completions },
+const job = (concurrent: number | undefined, completions: number | undefined): ServiceMode => ({
+  ReplicatedJob: {
+    ...(concurrent !== undefined && { MaxConcurrent: concurrent }),
+    ...(completions !== undefined && { TotalCompletions: completions }),
+  },
 });
 
-const REPLICATED: [string, number, number, Task[], string[]][] = [
+const REPLICATED: [string, number | undefined, number | undefined, Task[], string[]][] = [
   ['as many as may run at once', 2, 5, [], ['start 1 complete #3', 'start 2 complete #3']],
-  ['one at a time unless said', 1, 1, [], ['start 1 complete #3']],
+  ['one at a time unless said', undefined, 2, [], ['start 1 complete #3']],
+  [
+    'as many completions as may run at once unless said',
+    2,
+    undefined,
+    [at(1, 'complete')],
+    ['start 2 complete #3'],
+  ],
   ['a place that was freed is taken', 2, 5, [at(1, 'complete'), at(2, 'running')], ['start 3 complete #3']],
   ['no more than are left', 3, 4, [1, 2, 3].map((n) => at(n, 'complete')), ['start 4 complete #3']],
   ['all done', 2, 2, [at(1, 'complete'), at(2, 'complete')], []],
@@ -91,11 +101,14 @@ for (const [name, concurrent, completions, tasks, steps] of REPLICATED)
   });
 
 const late = node('n3', { createdAt: timestamp(T0 + 1) });
+const paused = node('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'pause' } });
 const drained = node('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
 const GLOBAL: [string, Task[], Node[], string[]][] = [
   ['one a node', [], [node('n1'), node('n2')], ['start n1 complete #3', 'start n2 complete #3']],
   ['done is done', [on('n1', 'complete'), on('n2', 'running')], [node('n1'), node('n2')], []],
   ['a node that joined later has no part', [on('n1', 'running')], [node('n1'), late], []],
+  ['a paused node is given none', [], [node('n1'), paused], ['start n1 complete #3']],
+  ['a paused node keeps what it has', [on('n1', 'running'), on('n2', 'running')], [node('n1'), paused], []],
   [
     'a drained node is left',
     [on('n1', 'running'), on('n2', 'running')],

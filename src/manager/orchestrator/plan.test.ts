@@ -5,27 +5,11 @@ import type { Node, Service, Task } from '../../model/objects.ts';
 import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
 import { discrete, named } from '../../model/generic-resources.ts';
 import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
-import type { Step } from '../step.ts';
+import { words } from '../testing/step-words.ts';
 import { planServices } from './plan.ts';
 
 const SECOND = 1000;
 const at = (seconds: number) => timestamp(T0 + seconds * SECOND);
-
-/** A step in words: what stops, what starts in which slot with which desired state. */
-function words(step: Step): string {
-  if (step.kind === 'change-slot') {
-    const stop = step.stop.map((t) => `${step.desired} ${t.id}`);
-    const start = step.start
-      ? [
-          `start ${step.start.slot || step.start.nodeId} ${step.start.desiredState} v${step.start.specVersion}`,
-        ]
-      : [];
-    return [...stop, ...start].join(', ');
-  }
-  if (step.kind === 'release-task') return `release ${step.task.id}`;
-  if (step.kind === 'set-update-status' || step.kind === 'rollback-service') return `${step.status.state}`;
-  return step.kind;
-}
 
 interface Case {
   readonly service?: Partial<Service>;
@@ -45,7 +29,9 @@ function plan(c: Case): { steps: string[]; wake: number[] } {
   return { steps: steps.map(words), wake: wake.map((w) => (w.at - T0) / SECOND) };
 }
 
-const down = node('n1', { status: { ...node('n1').status, state: 'down' } });
+const inState = (id: string, state: Node['status']['state']): Node =>
+  node(id, { status: { ...node(id).status, state } });
+const down = inState('n1', 'down');
 const drained = node('n1', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
 const failed = (patch: Partial<Task> = {}) => task('a', { status: status('failed'), ...patch });
 const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
@@ -176,6 +162,18 @@ const CASES: [string, Case, string[]][] = [
       tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1) })],
     },
     ['shutdown a'],
+  ],
+  [
+    'the order of rollbacks is for rollbacks, and not for what comes after them',
+    {
+      service: {
+        spec: spec({ UpdateConfig: { Parallelism: 1, Order: 'start-first' } }),
+        updateStatus: { state: 'rollback_completed', message: '' },
+      },
+      nodes: [drained, node('n2')],
+      tasks: [task('a')],
+    },
+    ['start 1 running v1'],
   ],
   [
     'the node lost the label that a constraint asks for: replaced when stopped',
@@ -325,6 +323,20 @@ const CASES: [string, Case, string[]][] = [
       tasks: [task('a', { slot: 0 })],
     },
     ['shutdown a', 'start n2 running v1', 'start n3 running v1'],
+  ],
+  [
+    'global: a node that is silent for a moment keeps its task and is given none; one that is down loses it',
+    {
+      spec: { Mode: { Global: {} } },
+      nodes: [inState('n1', 'unknown'), inState('n2', 'unknown'), inState('n3', 'down'), node('n4')],
+      tasks: [task('a', { slot: 0 }), task('c', { slot: 0, nodeId: 'n3' as never })],
+    },
+    ['shutdown c', 'start n4 running v1'],
+  ],
+  [
+    'global: a paused node is given none',
+    { spec: { Mode: { Global: {} } }, nodes: [zone('n1', 'a', 'pause'), node('n2')] },
+    ['start n2 running v1'],
   ],
   [
     'global: constraints count',

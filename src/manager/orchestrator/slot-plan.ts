@@ -62,8 +62,9 @@ export const slotOf = (number: number, nodeId: NodeId | undefined, tasks: Iterab
 });
 
 export const startsFirst = (service: Service): boolean => {
-  const rollback = service.updateStatus?.state.startsWith('rollback') ?? false;
-  const config = rollback ? service.spec.RollbackConfig : service.spec.UpdateConfig;
+  const state = service.updateStatus?.state;
+  const goesBack = state === 'rollback_started' || state === 'rollback_paused';
+  const config = goesBack ? service.spec.RollbackConfig : service.spec.UpdateConfig;
   return config?.Order === 'start-first';
 };
 

@@ -28,8 +28,7 @@ export function shouldRestart(ended: Task, slot: readonly Task[]): boolean {
   const policy = ended.spec.RestartPolicy;
   const condition = policy?.Condition ?? 'any';
   if (condition === 'none') return false;
-  const isDone = ended.status.state === 'complete';
-  if (isDone && (condition === 'on-failure' || ended.jobIteration !== undefined)) return false;
+  if (condition === 'on-failure' && ended.status.state === 'complete') return false;
   if (!policy?.MaxAttempts) return true;
   return restartsSoFar(ended, slot) < policy.MaxAttempts;
 }

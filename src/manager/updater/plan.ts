@@ -35,7 +35,7 @@ export function planUpdate(service: Service, slots: readonly SlotFacts[], now: n
   const dirty = slots.filter((facts) => facts.outdated && !isReplaced(service, facts));
   const started: UpdateStatus | undefined = running ? undefined : begin(now);
   if (!running && dirty.length === 0) return IDLE;
-  const failed = running ? failure(service, slots) : undefined;
+  const failed = running ? failure(service, slots, dirty.length) : undefined;
   if (failed) return failed(now);
   return advance(service, slots, dirty, started, now);
 }
@@ -107,16 +107,25 @@ const configOf = (service: Service): UpdateConfig =>
     ? service.spec.RollbackConfig
     : service.spec.UpdateConfig) ?? DEFAULTS;
 
-/** What too many failed slots lead to; undefined while there are not too many. */
-function failure(service: Service, slots: readonly SlotFacts[]): ((now: number) => UpdatePlan) | undefined {
+/**
+ * What too many failed slots lead to; undefined while there are not too many. Of each slot the task that this update
+ * made counts, not what the restart policy made after it; the ratio is of the slots that the update is about.
+ */
+function failure(
+  service: Service,
+  slots: readonly SlotFacts[],
+  waiting: number,
+): ((now: number) => UpdatePlan) | undefined {
   const config = configOf(service);
   if (config.FailureAction === 'continue') return undefined;
   const began = timeOf(service.updateStatus?.startedAt ?? service.createdAt);
+  const made = slots
+    .flatMap(({ slot }) => slot.tasks.find(isFresh(service)) ?? [])
+    .filter((task) => timeOf(task.createdAt) >= began);
   const ranFor = (t: Task) => (t.startedAt ? timeOf(t.status.timestamp) - timeOf(t.startedAt) : 0);
-  const counts = (t: Task) =>
-    isFresh(service)(t) && endedByItself(t) && timeOf(t.createdAt) >= began && ranFor(t) <= monitorMs(config);
-  const failed = slots.flatMap(({ slot }) => slot.tasks.filter(counts).slice(0, 1));
-  if (failed.length === 0 || failed.length / slots.length <= (config.MaxFailureRatio ?? 0)) return undefined;
+  const failed = made.filter((t) => endedByItself(t) && ranFor(t) <= monitorMs(config));
+  const ratio = failed.length / (made.length + waiting);
+  if (failed.length === 0 || ratio <= (config.MaxFailureRatio ?? 0)) return undefined;
   const reason = `due to failure or early termination of task ${failed[0]!.id}`;
   const rolling = service.updateStatus?.state === 'rollback_started';
   const back = config.FailureAction === 'rollback' && !rolling && service.previousSpec !== undefined;
