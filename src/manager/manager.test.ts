@@ -115,6 +115,7 @@ test('a bad update pauses, or rolls back where that is asked for', async (t) => 
   // As in Swarm the second slot's turn comes when the first task runs, which is before that one fails.
   assert.equal(c.running('web').filter((task) => task.spec.ContainerSpec.Image === 'web:1').length, 1);
   assert.equal(c.control.service('back').updateStatus?.message, 'rollback completed');
+  assert.equal(c.control.service('back').previousSpec, undefined, 'not to go back to what was bad');
   assert.deepEqual(
     c.running('back').map((task) => task.spec.ContainerSpec.Image),
     Array(3).fill('web:1'),
@@ -258,6 +259,51 @@ test('an update during an update: the newer one replaces what both had changed, 
   assert.equal(c.control.service('web').updateStatus?.state, 'completed');
   assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ContainerSpec.Image, 'web:2');
 });
+
+test('a change that replaces nothing does not disturb an update: it goes on from where it is', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  await c.create(spec({ Mode: replicas(3), UpdateConfig: { Parallelism: 1, Delay: 2 * SECOND } }));
+  await c.run(2000);
+  await c.update('web', to('web:2'));
+  await c.run(3000);
+  const before = c.control.service('web').updateStatus;
+  assert.equal(before?.state, 'updating');
+  await c.update('web', (s) => ({ ...s, Labels: { a: 'b' } }));
+  assert.deepEqual(c.control.service('web').updateStatus, before);
+  await c.run(30_000);
+  assert.deepEqual(images(c), Array(3).fill('web:2'));
+  const { updateStatus } = c.control.service('web');
+  assert.deepEqual([updateStatus?.state, updateStatus?.startedAt], ['completed', before?.startedAt]);
+  assert.ok(updateStatus!.completedAt! > before!.startedAt!);
+  await c.update('web', (s) => ({ ...s, Labels: {} }));
+  assert.equal(c.control.service('web').updateStatus, undefined, 'the report of an update that is over goes');
+});
+
+for (const lost of ['drained', 'down'])
+  test(`start-first: the node of the new task is ${lost} before that is up; the slot gets another`, async (t) => {
+    const c = await cluster(t, 'n1', 'n2', 'n3');
+    const UpdateConfig = { Parallelism: 1, Order: 'start-first' as const };
+    await c.create(spec({ UpdateConfig }));
+    await c.run(2000);
+    await c.update('web', to('web:2'));
+    await c.run(200);
+    const fresh = c.tasks('web').find((task) => task.spec.ContainerSpec.Image === 'web:2');
+    assert.ok(fresh?.nodeId && fresh.status.state !== 'running');
+    const { status } = c.view.get('node', fresh.nodeId)!;
+    await c.agents.setNode(
+      fresh.nodeId,
+      lost === 'down'
+        ? { status: { ...status, state: 'down' } }
+        : { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } },
+    );
+    let least = 1;
+    for (let i = 0; i < 200; i++) {
+      await c.run(100);
+      least = Math.min(least, c.running('web').length);
+    }
+    assert.deepEqual([least, images(c)], [1, ['web:2']]);
+    assert.equal(c.control.service('web').updateStatus?.state, 'completed');
+  });
 
 test('--force replaces every task, though nothing else has changed', async (t) => {
   const c = await cluster(t, 'n1');

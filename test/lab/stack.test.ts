@@ -1,97 +1,40 @@
 /** A stack through the stock CLI: deployed, deployed again, pruned, removed and deployed at once. */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
+import { compose, extraSpec, LOOK, SEEN, WEB_SPEC } from './stack-file.ts';
 import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'svc-stack';
 
-const compose = (options: { readonly env: string; readonly extra: boolean }): string => `
-version: "3.8"
-services:
-  web:
-    image: ${IMAGE}
-    environment: [ "WORD=${options.env}" ]
-    networks: { front: { aliases: [ door ] } }
-    ports: [ "8090:80" ]
-    secrets: [ { source: key, target: key.txt, mode: 0400 } ]
-    configs: [ { source: conf, target: /etc/conf } ]
-    healthcheck: { test: [ "CMD", "true" ], interval: 300ms, retries: 2, start_period: 5s }
-    stop_grace_period: 1s
-    volumes: [ { type: tmpfs, target: /scratch } ]
-    deploy:
-      replicas: 2
-      labels: { tier: front }
-      update_config: { parallelism: 2, monitor: 500ms }
-      restart_policy: { delay: 0s }
-      placement: { preferences: [ { spread: node.hostname } ], max_replicas_per_node: 1 }
-      resources: { limits: { memory: 64M }, reservations: { cpus: "0.01" } }
-  back:
-    image: ${IMAGE}
-    networks: [ front ]
-    stop_grace_period: 1s
-    deploy: { mode: global, placement: { constraints: [ node.role == worker ] } }
-${options.extra ? EVERYTHING : ''}
-networks: { front: { driver: overlay, attachable: true } }
-secrets: { key: { file: ./key } }
-configs: { conf: { file: ./conf }, filled: { file: ./filled, template_driver: golang } }
-volumes: { data: { labels: { a: b } } }
-`;
+/** What the file refers to and does not make. */
+const OUTSIDE = [
+  ['network', 'outside', '-d', 'overlay'],
+  ['secret', 'outside-key'],
+  ['config', 'outside-conf'],
+] as const;
 
-/** The rest of what a file may say of a service, as far as it goes together. */
-const EVERYTHING = `
-  extra:
-    image: ${IMAGE}
-    entrypoint: [ sh, -c ]
-    command: [ 'trap "exit 0" USR1; while :; do sleep 0.1; done' ]
-    environment: { AT: "{{.Node.Hostname}}" }
-    env_file: ./env
-    hostname: "{{.Service.Name}}-{{.Task.Slot}}"
-    user: nobody
-    working_dir: /tmp
-    init: false
-    tty: true
-    read_only: true
-    cap_add: [ NET_ADMIN ]
-    cap_drop: [ CHOWN ]
-    sysctls: { net.core.somaxconn: 321 }
-    ulimits: { nofile: { soft: 1000, hard: 2000 } }
-    labels: { made: here }
-    extra_hosts: [ "db:10.1.2.3" ]
-    dns_search: example.test
-    stop_signal: USR1
-    stop_grace_period: 2s
-    networks: [ front ]
-    ports: [ { target: 80, published: 8091, mode: host } ]
-    configs: [ { source: filled, target: /etc/filled, mode: 0444 } ]
-    healthcheck: { disable: true }
-    volumes: [ { type: volume, source: data, target: /data }, "./:/here:ro" ]
-    logging: { driver: json-file }
-    deploy:
-      endpoint_mode: dnsrr
-      update_config: { order: start-first, failure_action: rollback, max_failure_ratio: 0.3, delay: 1s }
-      rollback_config: { parallelism: 0, monitor: 500ms }
-      restart_policy: { condition: on-failure, delay: 1s, max_attempts: 3, window: 9s }
-      placement: { constraints: [ node.hostname == node2 ] }
-      resources:
-        limits: { cpus: "0.5", memory: 64M }
-        reservations:
-          memory: 8M
-          generic_resources: [ { discrete_resource_spec: { kind: GPU, value: 1 } } ]
-`;
-
-/** Run in a container of it; each line of the answer is one thing that was asked for. */
-const LOOK = `
-id -un; hostname; echo $AT $FILED $DOCKER_RESOURCE_GPU; pwd; cat /etc/filled /here/env
-cat /proc/sys/net/core/somaxconn; grep -c example.test /etc/resolv.conf; grep -c db /etc/hosts; readlink /proc/1/fd/1
-touch /tmp/x 2>&1; ls -d /data; grep 'open files' /proc/1/limits`;
-const SEEN = [
-  ...['nobody', 'st_extra-1', 'node2 yes one', '/tmp', 'st_extra plover', 'FILED=yes', '321', '1', '1'],
-  ...['/dev/pts/0', 'touch: /tmp/x: Read-only file system', '/data', /^Max open files\s+1000\s+2000\s/],
+/** What is said of a service that says this, in a file with that besides. */
+const REFUSED: [RegExp, string, string?][] = [
+  [/Privileges\.CredentialSpec is not served by Skein/, 'credential_spec: { file: spec.json }'],
+  [/isolation "hyperv" is of Windows: Skein runs Linux containers/, 'isolation: hyperv'],
+  [/log driver "syslog" is not served by Skein/, 'logging: { driver: syslog }'],
+  [
+    /volume driver "nfs" of mount \/v is a plugin/,
+    'volumes: [ "vol:/v" ]',
+    'volumes: { vol: { driver: nfs } }',
+  ],
+  [
+    /network "nosuch" is declared as external, but could not be found/,
+    'networks: [ nosuch ]',
+    'networks: { nosuch: { external: true } }',
+  ],
+  [/secret not found: nosuch/, 'secrets: [ nosuch ]', 'secrets: { nosuch: { external: true } }'],
+  [/config not found: nosuch/, 'configs: [ nosuch ]', 'configs: { nosuch: { external: true } }'],
 ];
 
 describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
@@ -105,12 +48,20 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
       ...['stack', 'deploy', '--resolve-image', 'never', '--detach=true', '-c', file, ...args, 'st'],
     );
   };
+  /** Of one of its services, as the API shows it, ids as `<id>`. */
+  const spec = async (name: string): Promise<unknown> => {
+    const { Spec } = await stage.lab.engine('node1').get<{ Spec: object }>(`/services/st_${name}`);
+    return JSON.parse(JSON.stringify(Spec).replaceAll(/"[0-9a-z]{25}"/g, '"<id>"'));
+  };
   const ids = async (service: string) => (await stage.running(service)).map((t) => t.id).sort();
 
   before(async () => {
     const settings = { nodeGenericResources: ['GPU=one'] };
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2, settings }));
     await stage.loadImage();
+    writeFileSync(join(folder, 'outer'), 'outer\n');
+    for (const [kind, name, ...args] of OUTSIDE)
+      await docker(kind, 'create', ...args, name, ...(kind === 'network' ? [] : [join(folder, 'outer')]));
     writeFileSync(join(folder, 'key'), 'xyzzy');
     writeFileSync(join(folder, 'conf'), 'plover');
     writeFileSync(join(folder, 'filled'), '{{ .Service.Name }} plover\n');
@@ -160,17 +111,8 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     for (const [i, line] of SEEN.entries())
       if (typeof line === 'string') assert.equal(lines[i], line);
       else assert.match(lines[i]!, line);
-    const { Spec } = await stage.lab
-      .engine('node1')
-      .get<{ Spec: Record<string, unknown> }>('/services/st_extra');
-    assert.deepEqual(Spec['RollbackConfig'], {
-      ...{ Parallelism: 0, Monitor: 500_000_000, FailureAction: 'pause' },
-      ...{ MaxFailureRatio: 0, Order: 'stop-first' },
-    });
-    assert.deepEqual(Spec['UpdateConfig'], {
-      ...{ Parallelism: 1, Delay: 1_000_000_000, FailureAction: 'rollback' },
-      ...{ MaxFailureRatio: 0.3, Order: 'start-first' },
-    });
+    assert.deepEqual(await spec('extra'), extraSpec(folder));
+    assert.deepEqual(await spec('web'), WEB_SPEC);
   });
 
   test('the same again replaces nothing; a change replaces what it concerns', async () => {
@@ -187,6 +129,34 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     assert.match(await docker('stack', 'ls'), /^st\s+2/m);
   });
 
+  test('what can not be is said, and what runs is left as it is', async () => {
+    const [web, back] = [await ids('st_web'), await ids('st_back')];
+    const refused = (name: string, file: string) =>
+      stage
+        .docker('node1')
+        .fails('stack', 'deploy', '--resolve-image', 'never', '--detach=true', '-c', file, name);
+    for (const [kind, name] of [
+      ['secret', 'key'],
+      ['config', 'conf'],
+    ] as const) {
+      const path = join(folder, name);
+      const text = readFileSync(path);
+      writeFileSync(path, 'other');
+      assert.match(
+        await refused('st', file),
+        new RegExp(`failed to update ${kind} st_${name}: .* desc = only updates to Labels are allowed`),
+      );
+      writeFileSync(path, text);
+    }
+    const other = join(folder, 'other.yml');
+    for (const [words, service, rest = ''] of REFUSED) {
+      writeFileSync(other, `version: "3.8"\nservices: { x: { image: ${IMAGE}, ${service} } }\n${rest}`);
+      assert.match(await refused('bad', other), words);
+    }
+    await docker('stack', 'rm', 'bad');
+    assert.deepEqual([await ids('st_web'), await ids('st_back')], [web, back]);
+  });
+
   test('removed and deployed at once does not collide', async () => {
     for (let round = 0; round < 2; round++) {
       await docker('stack', 'rm', 'st');
@@ -195,7 +165,8 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     }
     await docker('stack', 'rm', 'st');
     for (const kind of ['service', 'secret', 'config'])
-      assert.equal(await docker(kind, 'ls', '-q'), '', `no ${kind} is left`);
-    assert.doesNotMatch(await docker('network', 'ls'), /st_front/);
+      assert.doesNotMatch(await docker(kind, 'ls'), / st_/, `no ${kind} is left`);
+    assert.doesNotMatch(await docker('network', 'ls'), / st_/);
+    for (const [kind, name] of OUTSIDE) await docker(kind, 'rm', name);
   });
 });

@@ -96,6 +96,16 @@ test('update: stale versions, renames and changes of mode are refused; only what
   assert.equal(c.control.service('web').previousSpec?.TaskTemplate.ForceUpdate, 0);
 });
 
+test('registry credentials are kept by an update that gives none', async (t) => {
+  const c = await cluster(t);
+  await c.control.createService(spec(), 'first');
+  await c.update('web', (s) => s);
+  assert.equal(c.control.service('web').registryAuth, 'first');
+  const { version, spec: now } = c.control.service('web');
+  await c.control.updateService('web', version, now, { rollback: false, registryAuth: 'second' });
+  assert.equal(c.control.service('web').registryAuth, 'second');
+});
+
 test('how many is filled in where a mode does not say it', async (t) => {
   const c = await cluster(t);
   await c.create(spec({ Mode: { Replicated: {} } }));

@@ -92,3 +92,18 @@ test('what a service refers to stays, and the refusal names the services', async
   await c.control.configs.remove('s1');
   await assert.rejects(c.create(spec({ TaskTemplate })), words('InvalidArgument', 'config not found: s1'));
 });
+
+test('a service does not go back to what refers to a config that is there no more', async (t) => {
+  const c = await cluster(t);
+  const id = await c.control.configs.create(secret());
+  const Configs = [{ File: file, ConfigID: id, ConfigName: 's1' }];
+  await c.create(spec({ TaskTemplate: { ContainerSpec: { Image: 'web:1', Configs } } }));
+  await c.update('web', (s) => ({ ...s, TaskTemplate: { ContainerSpec: { Image: 'web:1' } } }));
+  await c.control.configs.remove('s1');
+  const { version, spec: now } = c.control.service('web');
+  await assert.rejects(
+    c.control.updateService('web', version, now, { rollback: true }),
+    words('InvalidArgument', 'config not found: s1'),
+  );
+  assert.equal(c.control.service('web').version, version);
+});

@@ -294,6 +294,15 @@ const CASES: [string, Case, string[]][] = [
     [],
   ],
   [
+    'start-first: an update comes while a drained node is left; what serves there stays until the newest is up',
+    {
+      service: { ...order('start-first'), updateStatus: updating },
+      nodes: [drained, node('n2')],
+      tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1), status: status('preparing') })],
+    },
+    ['start 1 running v2'],
+  ],
+  [
     'a paused update does nothing',
     { service: { ...v2, updateStatus: { state: 'paused', message: '' } }, tasks: [task('a')] },
     [],
@@ -362,6 +371,16 @@ test('a replacement is released when its delay is over, counted from its creatio
   ];
   assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
+});
+
+test('the task of an update waits for no delay of restarts', () => {
+  const tasks = [
+    failed({ desiredState: 'shutdown' }),
+    fresh('b', { desiredState: 'ready', status: status('ready') }),
+  ];
+  assert.deepEqual(plan({ service: { ...v2, updateStatus: updating }, tasks, seconds: 1 }).steps, [
+    'release b',
+  ]);
 });
 
 test('a replacement that is rejected while it waits is followed no sooner than its delay', () => {

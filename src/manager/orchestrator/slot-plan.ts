@@ -113,7 +113,7 @@ export function repairSlot(context: Context, facts: SlotFacts): readonly Step[] 
   const early = finished ? undefined : endedEarly(context, slot);
   const gone = wanted.filter((task) => task !== early?.task && (hasEnded(task) || isLost(view, task)));
   const first = startsFirst(service);
-  const mayGo = best === undefined ? !first : !first || isUp(best) || facts.outdated;
+  const mayGo = !first || (best !== undefined && isUp(best));
   const stop = [...gone, ...(mayGo ? leaving : [])];
   const start = needsTask(facts, first) && !finished && !early ? successor(context, slot, stop) : undefined;
   if (stop.length === 0 && !start) return [];

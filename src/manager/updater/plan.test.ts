@@ -70,6 +70,25 @@ const WAYS: [string, Way][] = [
     },
   ],
   [
+    'a slot has one turn, however many may have theirs at a time',
+    {
+      config: { Parallelism: 0, Order: 'start-first' },
+      other: { Parallelism: 1 },
+      tasks: [old(1), fresh('n1', { status: status('starting') })],
+      steps: [],
+    },
+  ],
+  [
+    'start-first: a new task that failed is tried again by the policy, while the old one serves',
+    {
+      config: { Parallelism: 1, Order: 'start-first', FailureAction: 'continue' },
+      other: { Parallelism: 1 },
+      tasks: [old(1), fresh('n1', { status: status('failed') })],
+      steps: ['shutdown n1, start 1 ready v2'],
+      wake: [5],
+    },
+  ],
+  [
     'two at a time',
     {
       config: { Parallelism: 2 },

@@ -9,7 +9,7 @@ import { timestamp } from '../../kit/clock.ts';
 import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
 import type { UpdateConfig } from '../../model/spec.ts';
 import type { SlotFacts } from '../orchestrator/slot-plan.ts';
-import { endedByItself, isUp, ms, timeOf } from '../task.ts';
+import { endedByItself, isUp, isWanted, ms, timeOf } from '../task.ts';
 
 export interface UpdatePlan {
   /** Slots whose task is replaced now. */
@@ -32,7 +32,7 @@ export function planUpdate(service: Service, slots: readonly SlotFacts[], now: n
   const state = service.updateStatus?.state;
   if (state === 'paused' || state === 'rollback_paused') return IDLE;
   const running = state === 'updating' || state === 'rollback_started';
-  const dirty = slots.filter((facts) => facts.outdated && !isReplaced(service, facts));
+  const dirty = slots.filter((facts) => facts.outdated && !isReplaced(service)(facts));
   const started: UpdateStatus | undefined = running ? undefined : begin(now);
   if (!running && dirty.length === 0) return IDLE;
   const failed = running ? failure(service, slots, dirty.length) : undefined;
@@ -46,8 +46,14 @@ const begin = (now: number): UpdateStatus => ({
   message: 'update in progress',
 });
 
-/** The slot had its turn: a new task was made, and if that ended it is the restart policy's affair. */
-const isReplaced = (service: Service, { slot }: SlotFacts): boolean => slot.tasks.some(isFresh(service));
+/**
+ * The slot had its turn: a new task was made, and goes on; or it ended by itself, which is the restart policy's affair.
+ * One that was stopped with its node before it took over from the old one gives its turn back.
+ */
+const isReplaced =
+  (service: Service) =>
+  ({ slot }: SlotFacts): boolean =>
+    slot.tasks.some((task) => isFresh(service)(task) && (isWanted(task) || endedByItself(task)));
 
 function advance(
   service: Service,
@@ -57,8 +63,7 @@ function advance(
   now: number,
 ): UpdatePlan {
   const config = configOf(service);
-  const fresh = slots.filter(({ slot }) => slot.tasks.some(isFresh(service)));
-  const settled = fresh.map((facts) => settledAt(service, facts));
+  const settled = slots.filter(isReplaced(service)).map((facts) => settledAt(service, facts));
   const pauses = settled.map((at) => (at === undefined ? Infinity : at + ms(config.Delay ?? 0)));
   const busy = pauses.filter((until) => until > now).length;
   const limit = config.Parallelism === 0 ? Infinity : config.Parallelism;
@@ -91,11 +96,9 @@ function settledAt(service: Service, { slot }: SlotFacts): number | undefined {
   return times.length === 0 ? undefined : Math.min(...times);
 }
 
-/** Slots that serve nobody are changed first. */
-const idleFirst = (a: SlotFacts, b: SlotFacts): number =>
-  Number(a.best !== undefined && isUp(a.best)) - Number(b.best !== undefined && isUp(b.best)) ||
-  a.slot.number - b.slot.number ||
-  ((a.slot.nodeId ?? '') < (b.slot.nodeId ?? '') ? -1 : 1);
+/** Slots that serve nobody are changed first; the sort keeps the order of the others. */
+const idleFirst = (a: SlotFacts, b: SlotFacts): number => Number(isServing(a)) - Number(isServing(b));
+const isServing = ({ best }: SlotFacts): boolean => best !== undefined && isUp(best);
 
 const earliest = (times: readonly number[], now: number): number | undefined => {
   const later = times.filter((at) => at > now && at !== Infinity);
