@@ -32,10 +32,23 @@ const container = (spec: Partial<ContainerSpec>, more: Partial<ContainerConfig> 
 });
 
 interface Spec {
-  process: { args: string[]; env: string[]; rlimits: object[]; oomScoreAdj: number; cwd: string };
-  mounts: { destination: string; options: string[] }[];
+  process: {
+    args: string[];
+    env: string[];
+    rlimits: object[];
+    oomScoreAdj: number;
+    cwd: string;
+    terminal: boolean;
+    noNewPrivileges: boolean;
+    user: object;
+  };
+  root: { readonly: boolean };
+  hostname: string;
+  mounts: { destination: string; source: string; options: string[] }[];
   linux: {
     cgroupsPath: string;
+    sysctl: Record<string, string>;
+    rootfsPropagation?: string;
     resources: Record<string, unknown>;
     namespaces: { type: string; path?: string }[];
     seccomp?: { syscalls: { names: string[] }[] };
@@ -76,6 +89,86 @@ test('environment: PATH and HOSTNAME first, the image, then the user; a bare nam
     { Cmd: ['x'], Env: ['A=1', 'B=1', 'PATH=/bin'] },
   ).process;
   assert.deepEqual(env, ['PATH=/bin', 'HOSTNAME=h1', 'A=2', 'C=x=y']);
+});
+
+test('what is not said is what the image or Docker says', () => {
+  const { process, root, hostname, linux } = spec({});
+  assert.deepEqual([process.cwd, process.terminal, process.noNewPrivileges], ['/', false, false]);
+  assert.deepEqual([process.rlimits, process.oomScoreAdj, root.readonly, hostname], [[], 0, false, 'h1']);
+  assert.deepEqual(linux.sysctl, {
+    'net.ipv4.ip_unprivileged_port_start': '0',
+    'net.ipv4.ping_group_range': '0 2147483647',
+  });
+  assert.deepEqual(Object.keys(linux.resources), ['devices']);
+  assert.ok(linux.seccomp);
+  const image = { Cmd: ['x'], WorkingDir: '/srv', User: '7:8' };
+  assert.equal(spec({}, image).process.cwd, '/srv');
+  assert.deepEqual(spec({}, image).process.user, { uid: 7, gid: 8, additionalGids: [8] });
+});
+
+test('directory, user, groups, terminal, read-only root, sysctls and privileges are as asked', () => {
+  const { process, root, linux } = spec(
+    {
+      ...{ Dir: '/d', User: '5', Groups: ['6'], TTY: true, ReadOnly: true, Sysctls: { 'net.x': '1' } },
+      Privileges: { NoNewPrivileges: true, Seccomp: { Mode: 'unconfined' } },
+    },
+    { Cmd: ['x'], WorkingDir: '/srv', User: '7' },
+  );
+  assert.deepEqual([process.cwd, process.terminal, process.noNewPrivileges], ['/d', true, true]);
+  assert.deepEqual(process.user, { uid: 5, gid: 0, additionalGids: [0, 6] });
+  assert.ok(process.env.includes('TERM=xterm'));
+  assert.equal(root.readonly, true);
+  assert.equal(linux.sysctl['net.x'], '1');
+  assert.equal(linux.seccomp, undefined);
+});
+
+test('with an init the command runs below it', () => {
+  const initPath = '/usr/bin/docker-init';
+  const { process, mounts } = spec({ Init: true }, undefined, { host: { ...host, initPath } });
+  assert.deepEqual(process.args, ['/sbin/docker-init', '--', '/bin/web']);
+  const found = mounts.find((mount) => mount.source === initPath);
+  assert.deepEqual([found?.destination, found?.options], ['/sbin/docker-init', ['bind', 'ro']]);
+});
+
+test('the container may change its own files unless its root is read-only, and never what it was given', () => {
+  const files = { '/etc/hosts': '/a', '/run/secrets/key': '/b' };
+  const access = (ReadOnly: boolean) =>
+    spec({}, undefined, { config: container({ ReadOnly }, { files }) })
+      .mounts.filter((mount) => mount.destination in files)
+      .map((mount) => [mount.destination, mount.source, mount.options.at(-1)]);
+  assert.deepEqual(access(false), [
+    ['/etc/hosts', '/a', 'rw'],
+    ['/run/secrets/key', '/b', 'ro'],
+  ]);
+  assert.deepEqual(access(true), [
+    ['/etc/hosts', '/a', 'ro'],
+    ['/run/secrets/key', '/b', 'ro'],
+  ]);
+});
+
+test('mounts that are seen on the other side ask the same of the root', () => {
+  const of = (option: string) =>
+    spec({}, undefined, {
+      mounts: [{ destination: '/b', type: 'bind', source: '/s', options: ['rbind', option] }],
+    }).linux.rootfsPropagation;
+  assert.deepEqual(['rprivate', 'rslave', 'slave', 'rshared', 'shared'].map(of), [
+    ...[undefined, 'slave', 'slave', 'shared', 'shared'],
+  ]);
+});
+
+test('ulimits: no limit is said by -1, and soft is never above hard; the OOM score within its bounds', () => {
+  const free = { ...host, sysResource: true };
+  const Ulimits = [
+    { Name: 'nofile', Soft: -1, Hard: -1 },
+    { Name: 'nproc', Soft: 9, Hard: 5 },
+  ];
+  const { rlimits, oomScoreAdj } = spec({ Ulimits, OomScoreAdj: -5000 }, undefined, { host: free }).process;
+  assert.deepEqual(rlimits, [
+    { type: 'RLIMIT_NOFILE', soft: 2 ** 53 - 1, hard: 2 ** 53 - 1 },
+    { type: 'RLIMIT_NPROC', soft: 5, hard: 5 },
+  ]);
+  assert.equal(oomScoreAdj, -1000);
+  assert.equal(spec({ OomScoreAdj: 321 }, undefined, { host: free }).process.oomScoreAdj, 321);
 });
 
 test('capabilities: defaults, additions, removals, ALL on either side, never more than the daemon has', () => {

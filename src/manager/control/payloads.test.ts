@@ -44,6 +44,12 @@ test('what can not be kept is refused', async (t) => {
     { Name: '-s' },
     'invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]',
   );
+  await control.secrets.create(secret({ Name: 's'.repeat(64) }));
+  await refused(
+    { Name: 's'.repeat(65) },
+    'invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]',
+  );
+  await refused({ Templating: { Name: 'jinja' } }, 'template driver "jinja" is not known: it must be golang');
   await refused(
     { Driver: { Name: 'vault' } },
     'secret drivers are not served by Skein: give the data itself',
@@ -54,44 +60,52 @@ test('what can not be kept is refused', async (t) => {
   await control.configs.create(secret()); // another kind, another name
 });
 
-test('labels change; name and data do not', async (t) => {
-  const { control } = await cluster(t);
-  await control.secrets.create(secret());
-  const version = () => control.secrets.find('s1').version;
-  for (const patch of [{ Name: 's2' }, { Data: base64('other') }, { Templating: { Name: 'golang' } }])
-    await assert.rejects(
-      control.secrets.update('s1', version(), secret(patch)),
-      words('InvalidArgument', 'only updates to Labels are allowed'),
-    );
-  const before = version();
-  await control.secrets.update('s1', before, secret({ Labels: { a: 'b' } }));
-  await control.secrets.update('s1', version(), secret({ Labels: { a: 'c' }, Data: '' }));
-  assert.deepEqual(control.secrets.find('s1').spec, { Name: 's1', Labels: { a: 'c' } });
-  await assert.rejects(
-    control.secrets.update('s1', before, secret()),
-    words('Unknown', 'update out of sequence'),
-  );
-});
+for (const kind of ['secrets', 'configs'] as const)
+  test(`${kind}: labels change; name and data do not`, async (t) => {
+    const { control } = await cluster(t);
+    const it = control[kind];
+    await it.create(secret());
+    const version = () => it.find('s1').version;
+    const Data = it.find('s1').spec.Data;
+    for (const patch of [{ Name: 's2' }, { Data: base64('other') }, { Templating: { Name: 'golang' } }])
+      await assert.rejects(
+        it.update('s1', version(), secret(patch)),
+        words('InvalidArgument', 'only updates to Labels are allowed'),
+      );
+    const before = version();
+    await it.update('s1', before, secret({ Labels: { a: 'b' } }));
+    await it.update('s1', version(), secret({ Labels: { a: 'c' }, Data: '' }));
+    assert.deepEqual(it.find('s1').spec, { Name: 's1', Labels: { a: 'c' }, ...(Data && { Data }) });
+    await assert.rejects(it.update('s1', before, secret()), words('Unknown', 'update out of sequence'));
+  });
 
-test('what a service refers to stays, and the refusal names the services', async (t) => {
-  const c = await cluster(t);
-  const id = await c.control.configs.create(secret());
-  const Configs = [{ File: file, ConfigID: id, ConfigName: 's1' }];
-  const TaskTemplate = { ContainerSpec: { Image: 'web:1', Configs } };
-  await c.create(spec({ TaskTemplate }));
-  const inUse = (services: string) =>
-    assert.rejects(
-      c.control.configs.remove('s1'),
-      words('InvalidArgument', `config 's1' is in use by the following service${services}`),
-    );
-  await inUse(': web');
-  await c.create(spec({ Name: 'api', TaskTemplate }));
-  await inUse('s: api, web');
-  await c.control.removeService('web');
-  await c.control.removeService('api');
-  await c.control.configs.remove('s1');
-  await assert.rejects(c.create(spec({ TaskTemplate })), words('InvalidArgument', 'config not found: s1'));
-});
+for (const kind of ['secret', 'config'] as const)
+  test(`a ${kind} that a service refers to stays, and the refusal names the services`, async (t) => {
+    const c = await cluster(t);
+    const it = c.control[`${kind}s`];
+    const id = await it.create(secret());
+    const TaskTemplate = {
+      ContainerSpec: {
+        Image: 'web:1',
+        ...(kind === 'secret'
+          ? { Secrets: [{ File: file, SecretID: id, SecretName: 's1' }] }
+          : { Configs: [{ File: file, ConfigID: id, ConfigName: 's1' }] }),
+      },
+    };
+    await c.create(spec({ TaskTemplate }));
+    const inUse = (services: string) =>
+      assert.rejects(
+        it.remove('s1'),
+        words('InvalidArgument', `${kind} 's1' is in use by the following service${services}`),
+      );
+    await inUse(': web');
+    await c.create(spec({ Name: 'api', TaskTemplate }));
+    await inUse('s: api, web');
+    await c.control.removeService('web');
+    await c.control.removeService('api');
+    await it.remove('s1');
+    await assert.rejects(c.create(spec({ TaskTemplate })), words('InvalidArgument', `${kind} not found: s1`));
+  });
 
 test('a service does not go back to what refers to a config that is there no more', async (t) => {
   const c = await cluster(t);
