@@ -52,6 +52,9 @@ describe('filters of lists', () => {
     await post('back', '/networks/create', { Name: 'back', Driver: 'overlay', Internal: true });
     await post('web', '/services/create', service('web', { Labels: { app: 'web', env: 'prod' } }));
     await post('agent', '/services/create', service('agent', { Mode: { Global: {} } }));
+    const web = backends.view.byName('service', 'web')!;
+    for (const [Name, Mode] of Object.entries({ once: { ReplicatedJob: {} }, each: { GlobalJob: {} } }))
+      backends.control.put('service', { ...web, id: Name as never, spec: { ...service(Name), Mode } });
     const data = Buffer.from('x').toString('base64');
     for (const kind of ['secrets', 'configs']) {
       await post(`${kind} key`, `/${kind}/create`, { Name: 'key', Labels: { of: 'web' }, Data: data });
@@ -187,10 +190,12 @@ describe('filters of lists', () => {
       [{ label: ['app=web', 'env'] }, ['web']],
       [{ label: ['app=x'] }, []],
       [{ mode: ['global'] }, ['agent']],
-      [{ mode: ['replicated', 'replicated-job'] }, ['web']],
+      [{ mode: ['replicated'] }, ['web']],
+      [{ mode: ['replicated', 'replicated-job'] }, ['once', 'web']],
+      [{ mode: ['global-job'] }, ['each']],
       [{ mode: ['x'] }, "Invalid mode filter: 'x'"],
       [{ name: ['we'] }, ['web']],
-      [{ runtime: ['container'] }, ['agent', 'web']],
+      [{ runtime: ['container'] }, ['agent', 'each', 'once', 'web']],
     ],
   );
 

@@ -81,6 +81,43 @@ test('the kept form of a spec is stable, so an update that changes nothing is no
   );
 });
 
+test('what says nothing is dropped, and what Docker always says is said', () => {
+  const given: ServiceSpec = {
+    Name: 'a',
+    TaskTemplate: {
+      ContainerSpec: {
+        ...{ Image: 'x', Hostname: '', Env: [], DNSConfig: { Nameservers: [] } },
+        ...{ TTY: false, OpenStdin: false, ReadOnly: false, Init: false, OomScoreAdj: 0 },
+        Healthcheck: { Test: ['CMD', 'x'], Interval: 0, Retries: 2 },
+        Mounts: [{ Type: 'bind', Source: '/s', Target: '/t', ReadOnly: false }],
+      },
+      Resources: { Limits: { NanoCPUs: 0, MemoryBytes: 5 }, Reservations: { NanoCPUs: 0 } },
+      Placement: { MaxReplicas: 0, Constraints: [], Preferences: [] },
+    },
+    Mode: {},
+    UpdateConfig: { Parallelism: 2 },
+    EndpointSpec: { Ports: [] },
+  };
+  assert.deepEqual(canonical(given), {
+    Name: 'a',
+    Labels: {},
+    TaskTemplate: {
+      ContainerSpec: {
+        ...{ Image: 'x', DNSConfig: {}, Init: false, Isolation: 'default' },
+        Healthcheck: { Test: ['CMD', 'x'], Retries: 2 },
+        Mounts: [{ Type: 'bind', Source: '/s', Target: '/t' }],
+      },
+      Resources: { Limits: { MemoryBytes: 5 }, Reservations: {} },
+      Placement: {},
+      ForceUpdate: 0,
+      Runtime: 'container',
+    },
+    Mode: { Replicated: {} },
+    UpdateConfig: { Parallelism: 2, FailureAction: 'pause', MaxFailureRatio: 0, Order: 'stop-first' },
+    EndpointSpec: { Mode: 'vip' },
+  });
+});
+
 test('old clients give networks beside the task template', () => {
   const spec = {
     Name: 'a',
@@ -121,5 +158,9 @@ test('counts of service ls', () => {
     ),
     [0, 1, 2],
   );
+  const wide = service({ ReplicatedJob: { MaxConcurrent: 3, TotalCompletions: 5 } }, 1);
+  assert.deepEqual(status(wide, done), [0, 3, 1]);
+  const removed = task('running', 'remove');
+  assert.deepEqual(status(service({ Replicated: { Replicas: 1 } }), running, removed), [1, 1, 0]);
   assert.deepEqual(status(service({ GlobalJob: {} }, 1), done, task('running', 'complete', 1)), [1, 1, 1]);
 });

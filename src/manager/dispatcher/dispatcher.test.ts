@@ -200,32 +200,39 @@ async function cluster() {
   };
 }
 
-test('a secret goes to the nodes whose tasks refer to it, and leaves them with the last of those', async () => {
-  const c = await cluster();
-  const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b')];
-  await c.clock.advance(50);
-  const secret = { id: 's1', spec: { Name: 'key', Labels: {} }, sealed: 'yzzyx' };
-  await c.store.transact([{ op: 'create', kind: 'secret', object: secret } as unknown as Op]);
-  const task = (id: string) => {
-    const draft = taskObject(id, 'a', ['net'], 'assigned', 'running');
-    const Secrets = [{ SecretID: 's1', SecretName: 'key', File: {} }];
-    return { ...draft, spec: { ContainerSpec: { Image: 'i', Secrets } } } as unknown as Draft<'task'>;
-  };
-  await c.clock.advance(50);
-  assert.equal(a.items['secret/s1'], undefined, 'no task, no secret');
-  await c.add(task('t1'));
-  await c.add(task('t2'));
-  assert.deepEqual(a.items['secret/s1'], {
-    kind: 'secret',
-    value: { id: 's1', name: 'key', data: 'xyzzy', isTemplate: false },
+for (const [kind, kept, reference, driver] of [
+  ['secret', { spec: {}, sealed: 'yzzyx' }, 'Secrets', undefined],
+  ['config', { spec: { Data: 'xyzzy' } }, 'Configs', 'golang'],
+] as const)
+  test(`a ${kind} goes to the nodes whose tasks refer to it, and leaves them with the last of those`, async () => {
+    const c = await cluster();
+    const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b')];
+    await c.clock.advance(50);
+    const spec = { Name: 'key', Labels: {}, ...kept.spec, ...(driver && { Templating: { Name: driver } }) };
+    const object = { ...kept, id: 'p1', spec };
+    await c.store.transact([{ op: 'create', kind, object } as unknown as Op]);
+    const task = (id: string) => {
+      const draft = taskObject(id, 'a', ['net'], 'assigned', 'running');
+      const References = [{ SecretID: 'p1', SecretName: 'key', ConfigID: 'p1', ConfigName: 'key', File: {} }];
+      const ContainerSpec = { Image: 'i', [reference]: References };
+      return { ...draft, spec: { ContainerSpec } } as unknown as Draft<'task'>;
+    };
+    await c.clock.advance(50);
+    const sent = (agent: Agent) => agent.items[`${kind}/p1`];
+    assert.equal(sent(a), undefined, 'no task, nothing of it');
+    await c.add(task('t1'));
+    await c.add(task('t2'));
+    assert.deepEqual(sent(a), {
+      kind,
+      value: { id: 'p1', name: 'key', data: 'xyzzy', isTemplate: driver === 'golang' },
+    });
+    assert.equal(sent(b), undefined);
+    await c.change('t1', () => ({ status: status('failed') }));
+    assert.ok(sent(a), 't2 still needs it');
+    await c.change('t2', () => ({ status: status('shutdown') }));
+    assert.equal(sent(a), undefined);
+    await c.end();
   });
-  assert.equal(b.items['secret/s1'], undefined);
-  await c.change('t1', () => ({ status: status('failed') }));
-  assert.ok(a.items['secret/s1'], 't2 still needs it');
-  await c.change('t2', () => ({ status: status('shutdown') }));
-  assert.equal(a.items['secret/s1'], undefined);
-  await c.end();
-});
 
 test('a node learns its own tasks and the networks that they stand on, and forgets them', async () => {
   const c = await cluster();
