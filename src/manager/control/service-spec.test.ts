@@ -96,6 +96,33 @@ const REFUSED: [string | RegExp, Partial<ServiceSpec>][] = [
     { Mode: { ReplicatedJob: {} }, UpdateConfig: { Parallelism: 1 } },
   ],
   [
+    'update and rollback configuration is not supported for jobs',
+    { Mode: { GlobalJob: {} }, RollbackConfig: { Parallelism: 1 } },
+  ],
+  [
+    'restart condition "any" is not supported for jobs: a task that completed is not run again',
+    { Mode: { GlobalJob: {} }, ...template({ RestartPolicy: { Condition: 'any' } }) },
+  ],
+  ['must specify only one service mode: replicated, global, replicated-job or global-job', { Mode: {} }],
+  [
+    'TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1',
+    { RollbackConfig: { Parallelism: 1, MaxFailureRatio: -0.1 } },
+  ],
+  [
+    "config references 'a' and 'b' have a conflicting target: 'f'",
+    container({
+      Configs: ['a', 'b'].map((name) => ({ ConfigID: name, ConfigName: name, File: { Name: 'f' } })),
+    }),
+  ],
+  [
+    'malformed secret reference',
+    container({ Secrets: [{ SecretID: 'a', SecretName: 'a', File: { Name: '' } }] }),
+  ],
+  [
+    'malformed config reference',
+    container({ Configs: [{ ConfigID: 'a', ConfigName: '', File: { Name: 'f' } }] }),
+  ],
+  [
     'invalid argument for resource GPU: how many are reserved must be a whole number',
     template({
       Resources: { Reservations: { GenericResources: [{ NamedResourceSpec: { Kind: 'GPU', Value: 'a' } }] } },
