@@ -314,6 +314,20 @@ test('secrets are there before the container is, and gone once its task has ende
   await n.until('the secret gone', () => !existsSync(path));
 });
 
+test('secrets go with a task that is taken off the node while it runs', async (t) => {
+  const File = { Name: 'key', UID: String(process.getuid!()), GID: String(process.getgid!()), Mode: 0o400 };
+  const Secrets = [{ SecretID: 's1', SecretName: 'key', File }];
+  const n = await node(t, taskItem('t1', { spec: { ContainerSpec: { Image: IMAGE, Secrets } } }));
+  n.secrets.set('s1', { id: 's1' as SecretId, name: 'key', data: 'eHl6enk=', isTemplate: false });
+  n.send();
+  await n.untilState('t1', 'running');
+  const path = (await n.runtime.get(idOf('t1')))!.config.files['/run/secrets/key']!;
+  n.assign('t1', undefined);
+  n.send();
+  await n.until('the secret gone', () => !existsSync(path));
+  await n.until('removed', async () => (await n.runtime.list()).length === 0);
+});
+
 test('a task whose secret is missing is rejected in words', async (t) => {
   const Secrets = [
     { SecretID: 's1', SecretName: 'key', File: { Name: 'key', UID: '0', GID: '0', Mode: 0o400 } },

@@ -69,6 +69,9 @@ test('what is missing or does not expand is said', () => {
   );
   const bad = items([], [item('t', '{{ secret "no" }}', true)]);
   assert.throws(() => files({ Configs: [configRef('t')] }, bad), /secret target no not found/);
+  const other = items([], [item('t', '{{ secret "c" }}', true), item('c', 'C')]);
+  const beside = { Configs: [configRef('t'), configRef('c')] };
+  assert.throws(() => files(beside, other), /secret target c not found/, 'a config is no secret');
   const odd = items([item('a', 'A')]);
   assert.throws(
     () => files({ Secrets: [secretRef('a', 'a', { UID: 'root' })] }, odd),
