@@ -1,5 +1,6 @@
 /** Processes as `ps -ef` shows them, read from /proc. */
 import { readFile } from 'node:fs/promises';
+import { USER_HZ } from '../kit/user-hz.ts';
 
 export interface ProcessTable {
   readonly Titles: readonly string[];
@@ -7,8 +8,6 @@ export interface ProcessTable {
 }
 
 const TITLES = ['UID', 'PID', 'PPID', 'C', 'STIME', 'TTY', 'TIME', 'CMD'];
-/** USER_HZ: the kernel's unit of time in /proc, 100 on every architecture that Linux still runs on. */
-const HZ = 100;
 
 /** Those that are gone by the time they are looked at are left out. `now` in ms. */
 export async function processTable(pids: readonly number[], now: number): Promise<ProcessTable> {
@@ -26,8 +25,8 @@ async function row(pid: number, bootAt: number, now: number): Promise<string[]> 
   const name = /\((.*)\)/s.exec(stat!)?.[1] ?? '';
   // Behind the name, which may hold anything: state, ppid, pgrp, session, tty, ...
   const field = stat!.slice(stat!.lastIndexOf(')') + 2).split(' ');
-  const cpu = (Number(field[11]) + Number(field[12])) / HZ;
-  const started = bootAt + (Number(field[19]) / HZ) * 1000;
+  const cpu = (Number(field[11]) + Number(field[12])) / USER_HZ;
+  const started = bootAt + (Number(field[19]) / USER_HZ) * 1000;
   const share = Math.min(99, Math.floor((cpu * 100_000) / Math.max(1, now - started)));
   return [
     /^Uid:\s+(\d+)/m.exec(status!)?.[1] ?? '',

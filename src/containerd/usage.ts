@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { USER_HZ } from '../kit/user-hz.ts';
 
 export interface Usage {
   readonly cpu: { readonly total: number; readonly user: number; readonly kernel: number };
@@ -26,8 +27,7 @@ export interface Counters {
 }
 
 const ROOT = '/sys/fs/cgroup';
-/** USER_HZ is 100 on every architecture that Linux still runs on. */
-const NS_PER_TICK = 10_000_000;
+const NS_PER_TICK = 1e9 / USER_HZ;
 const NS_PER_USEC = 1000;
 
 export async function readUsage(
