@@ -98,6 +98,7 @@ export class ContainerControl {
         `cannot remove container "/${info.name}": container is ${how}`,
       );
     }
+    if (info.status === 'running') await this.#runtime.kill(info.id, 'SIGKILL');
     if (this.#standalone.owns(info.id)) await this.#standalone.remove(info.id, { keepVolumes });
     else await this.#runtime.remove(info.id, { keepVolumes });
   }

@@ -8,6 +8,7 @@
  * One container more costs its probes.
  */
 import type { ExecProcess } from '../containerd/process.ts';
+import { execAction } from '../containerd/container-event.ts';
 import { collectOutput } from '../containerd/process.ts';
 import type { ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
@@ -15,6 +16,7 @@ import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import type { HashText } from '../model/names.ts';
 import type { TaskStatus } from '../model/objects.ts';
 import {
   afterProbe,
@@ -36,6 +38,9 @@ export interface HealthChecksOptions {
   readonly log: Log;
   /** The status of the container is another than it was. */
   changed(container: ContainerInfo, status: Health['status']): void;
+  /** Hears of each command that is run. */
+  probing?(container: ContainerInfo, action: string, attributes: Readonly<Record<string, string>>): void;
+  readonly hash: HashText;
 }
 
 interface Watched {
@@ -93,7 +98,7 @@ export class HealthChecks {
     if (!watched) return;
     const due = nextProbeAt(watched.check, watched.health);
     if (due > clock.now()) return { after: due - clock.now() };
-    const probe = await this.#probe(id, watched.check, signal);
+    const probe = await this.#probe(watched, signal);
     if (signal.aborted || this.#watched.get(id) !== watched) return;
     const before = watched.health.status;
     const health = afterProbe(watched.check, watched.health, probe);
@@ -103,9 +108,14 @@ export class HealthChecks {
     return { after: Math.max(0, nextProbeAt(watched.check, health) - clock.now()) };
   }
 
-  async #probe(id: ContainerId, check: HealthCheck, signal: AbortSignal): Promise<Probe> {
-    const { clock, runtime } = this.#options;
+  async #probe({ container, check }: Watched, signal: AbortSignal): Promise<Probe> {
+    const { clock, runtime, hash } = this.#options;
+    const { id } = container;
     const startedMs = clock.now();
+    const execID = hash(`probe ${id} ${startedMs}`);
+    const say = (action: string, more = {}) =>
+      this.#options.probing?.(container, action, { execID, ...more });
+    say(execAction('exec_create', check.argv));
     const ended = (exitCode: number, output: string): Probe => ({
       startedMs,
       endedMs: clock.now(),
@@ -117,6 +127,8 @@ export class HealthChecks {
         ...{ args: check.argv, env: [], cwd: '', user: '' },
         ...{ tty: false, privileged: false, stdin: false, output: true },
       });
+      say(execAction('exec_start', check.argv));
+      void process.exit.then((exitCode) => say('exec_die', { exitCode: String(exitCode) }));
       const result = await this.#outcome(process, check.timeoutMs, signal);
       return result
         ? ended(result.exitCode, result.stdout + result.stderr)

@@ -77,7 +77,7 @@ export class ImageCollector {
       const needed = neededImages(this.#options.assignments.tasks);
       if (image.names.some((name) => needed.has(name))) continue;
       await images.forget(image);
-      this.#options.tell?.(imageEvent('delete', image.id));
+      this.#options.tell?.(imageEvent('delete', { id: image.id, config: {} }));
       log.info('image that no task needs any more was removed', { image: image.names.join(' ') });
     }
     if (plan.next !== undefined) return { after: Math.max(SETTLE_MS, plan.next - clock.now()) };

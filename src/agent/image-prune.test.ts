@@ -20,7 +20,7 @@ function stage(...used: string[]) {
     remove: async (name: string) => {
       asked.push(name);
       if (name === 'taken:1') throw new SkeinError('failed-precondition', 'conflict');
-      return { untagged: [name], deleted: [] };
+      return { id: 'used', untagged: [name], deleted: [] };
     },
   };
   const tasks = new Map<TaskId, TaskItem>();

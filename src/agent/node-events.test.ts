@@ -63,6 +63,15 @@ test('the life of a container, with its networks; what was there before is known
       .map((e) => `${e.action} ${e.attributes['name']}`),
     ['connect mynet', 'connect other', 'disconnect mynet', 'disconnect other'],
   );
+  // A network is on the node from its first container's coming to its last one's going.
+  assert.deepEqual(
+    log.past.filter(({ type, id: of }) => type === 'network' && of === 'id of other').map((e) => e.action),
+    ['create', 'connect', 'disconnect', 'destroy'],
+  );
+  assert.deepEqual(log.past.find(({ action }) => action === 'destroy')!.attributes, {
+    name: 'other',
+    type: 'overlay',
+  });
   const { attributes } = log.past.find(({ action }) => action === 'die')!;
   assert.deepEqual(attributes, { l: '1', image: 'app:1', name: 'web', exitCode: '143', execDuration: '7' });
   assert.equal(log.past.find(({ action }) => action === 'rename')!.attributes['oldName'], '/was');

@@ -1,14 +1,14 @@
 /**
  * Tells what happens to this node's containers, tasks' and users' own, whoever made it happen: from the runtime's
  * events, with the names and labels that Docker tells along. The networks of a container are told when it starts and
- * ends, which is when it comes onto them and leaves.
+ * ends, which is when it comes onto them and leaves; a network comes to the node with the first and goes with the last.
  */
 import { containerEvent } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
-import type { ContainerId } from '../model/ids.ts';
+import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { ContainerNetwork } from './engine.ts';
 import { followContainers } from './follow-containers.ts';
 
@@ -122,9 +122,23 @@ export class NodeEvents {
   }
 
   #sayNetworks({ info }: Known, action: 'connect' | 'disconnect', networks: Known['networks']): void {
-    for (const { networkId, name } of networks) {
-      const attributes = { container: info.id, name, type: 'overlay' };
-      this.#options.tell({ type: 'network', action, id: networkId, attributes, scope: 'local' });
+    for (const { networkId: id, name } of networks) {
+      const tell = (what: string, more: Readonly<Record<string, string>> = {}) =>
+        this.#options.tell({
+          ...{ type: 'network', action: what, id, scope: 'local' },
+          attributes: { ...more, name, type: 'overlay' },
+        });
+      const alone = !this.#isOn(id, info.id);
+      if (alone && action === 'connect') tell('create');
+      tell(action, { container: info.id });
+      if (alone && action === 'disconnect') tell('destroy');
     }
+  }
+
+  /** Another container of this node is on the network. */
+  #isOn(id: NetworkId, but: ContainerId): boolean {
+    return [...this.#known.values()].some(
+      ({ info, networks }) => info.id !== but && networks.some(({ networkId }) => networkId === id),
+    );
   }
 }

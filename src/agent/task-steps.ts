@@ -4,7 +4,7 @@
  *
  * INVARIANT: no step waits for a registry: a pull goes on in the background and marks its container when it ends.
  */
-import { imageEvent } from '../containerd/container-event.ts';
+import { transferEvent } from '../containerd/container-event.ts';
 import type { ContainerInfo, ContainerRuntime, ImageInfo, RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
@@ -151,8 +151,8 @@ export class TaskSteps {
       try {
         const { runtime, tell } = this.#options;
         const { signal } = pull;
-        await runtime.images.pull(reference, { ...(auth && { auth }), signal, forTask: true });
-        tell?.(imageEvent('pull', reference));
+        const image = await runtime.images.pull(reference, { ...(auth && { auth }), signal, forTask: true });
+        tell?.(transferEvent('pull', reference, image.config));
       } catch (error) {
         if (!pull.signal.aborted) local.failure = { state: 'rejected', err: pullError(error, reference) };
       } finally {

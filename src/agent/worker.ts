@@ -55,7 +55,9 @@ export class Worker {
     const { clock, log, runtime, files } = options;
     this.#steps = new TaskSteps({ ...options, mark: (id) => this.#loop.mark(id) });
     this.#health = new HealthChecks({
-      ...{ runtime, files, clock, log },
+      ...{ runtime, files, clock, log, hash: options.hash },
+      probing: (container, action, attributes) =>
+        options.tell?.({ ...containerEvent(container, action, attributes), fleeting: true }),
       changed: (container, status) => {
         options.tell?.(containerEvent(container, `health_status: ${status}`));
         this.mark(container.id);
@@ -180,6 +182,10 @@ export class Worker {
     if (!sandbox) local.sandbox = undefined;
     const ours = container && this.#isOurs(container) ? container : undefined;
     local.container = ours;
+    if (local.stopSince !== undefined && ours?.status === 'stopped') {
+      local.stopSince = undefined;
+      runtime.announce(id, 'stop');
+    }
     const wanted = item && !container && !local.pull && !isAfter(item.desiredState, 'complete');
     if (wanted) local.image = await runtime.images.config(item.spec.ContainerSpec.Image);
     return {

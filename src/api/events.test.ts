@@ -61,7 +61,7 @@ test('an update of a node or a service says what changed, before and after', asy
     'service update',
     {
       ...{ name: 'web', 'image.old': 'app:1', 'image.new': 'app:2' },
-      ...{ 'replicas.old': '0', 'replicas.new': '3', 'updatestate.old': '', 'updatestate.new': 'updating' },
+      ...{ 'replicas.old': '0', 'replicas.new': '3', 'updatestate.new': 'updating' },
     },
   ]);
 });
@@ -94,20 +94,34 @@ test('what is remembered comes first, and alone where the end is past', async ()
     log.tell({ type: 'volume', action: 'create', id: `v${second}`, attributes: {}, scope: 'local' });
     await clock.advance(1000);
   }
-  const read = async (since: number, until: number) => {
+  const read = async (since: number | undefined, until: number) => {
     const { signal } = new AbortController();
     const filters = parseFilters('', EVENT_FILTERS);
     const ids: string[] = [];
-    const times = { since: start + since, until: start + until };
+    const times = { since: since === undefined ? undefined : start + since, until: start + until };
     for await (const line of eventLines({ log, filters, ...times, clock, signal }))
       ids.push((JSON.parse(Buffer.from(line).toString()) as { Actor: { ID: string } }).Actor.ID);
     return ids;
   };
   assert.deepEqual(await read(1000, 3000), ['v1', 'v2', 'v3']);
+  assert.deepEqual(
+    await read(undefined, 1000),
+    ['v0', 'v1'],
+    'an end alone: all that is remembered before it',
+  );
   const live = read(4000, 6000);
   log.tell({ type: 'volume', action: 'create', id: 'v5', attributes: {}, scope: 'local' });
   await clock.advance(2000);
   assert.deepEqual(await live, ['v4', 'v5']);
+});
+
+test('what is fleeting is told to who listens, and not remembered', async () => {
+  const { backends, next } = await setup({ type: ['container'] });
+  const probe = { type: 'container', action: 'exec_start: true ', scope: 'local' } as const;
+  const before = backends.events.past.length;
+  backends.events.tell({ ...probe, id: 'abc', attributes: { name: 'web' }, fleeting: true });
+  assert.equal(shown((await next).value), 'container exec_start: true  local');
+  assert.equal(backends.events.past.length, before);
 });
 
 test('filters as Docker’s: details may be left out, an image is also its containers’', () => {
@@ -118,7 +132,10 @@ test('filters as Docker’s: details may be left out, an image is also its conta
   const cases: readonly (readonly [boolean, EngineEvent, Record<string, string[]>])[] = [
     [true, event, { container: ['web'] }],
     [true, event, { container: ['abc'], type: ['container', 'image'] }],
-    [false, volume, { container: ['abc'] }],
+    [true, volume, { container: ['abc'] }],
+    [true, event, { container: ['we'], service: ['w'] }],
+    [false, event, { container: ['eb'] }],
+    [false, event, { container: ['web'], volume: ['other'] }],
     [true, event, { label: ['l'] }],
     [false, event, { label: ['l=2'] }],
     [true, event, { image: ['app'] }],

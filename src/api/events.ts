@@ -45,12 +45,11 @@ function changesOf({ kind, before, after }: Transition): Readonly<Record<string,
   if (!facts) return {};
   const [old, now] = [facts(before as Node & Service), facts(after as Node & Service)];
   const changed = Object.keys(now).filter((key) => old[key] !== now[key]);
-  return Object.fromEntries(
-    changed.flatMap((key) => [
-      [`${key}.old`, old[key] ?? ''],
-      [`${key}.new`, now[key] ?? ''],
-    ]),
-  );
+  const both = changed.flatMap((key) => [
+    [`${key}.old`, old[key]],
+    [`${key}.new`, now[key]],
+  ]);
+  return Object.fromEntries(both.filter((pair): pair is [string, string] => pair[1] !== undefined));
 }
 
 type Facts = Readonly<Record<string, string | undefined>>;
@@ -72,12 +71,15 @@ export const pruneEvent = (type: EngineEvent['type'], bytes: number): EngineEven
   ...{ type, action: 'prune', id: '', attributes: { reclaimed: String(bytes) }, scope: 'local' },
 });
 
-/** Filters that name a thing of their own type, by name or by the beginning of its id. */
-const BY_TYPE = ['service', 'node', 'network', 'secret', 'config', 'container', 'volume'] as const;
+/**
+ * Filters by the beginning of a name or an id. As in Docker they ask nothing of the type: `service=web` tells also of the
+ * containers `web.1...` that the service's tasks are.
+ */
+const BY_NAME = ['service', 'node', 'network', 'secret', 'config', 'container', 'volume'] as const;
 /** Actions that carry something behind a colon, which a filter may leave out. */
 const WITH_DETAIL = ['health_status', 'exec_create', 'exec_start'];
 
-export const EVENT_FILTERS = ['type', 'event', 'scope', 'label', 'image', 'daemon', 'plugin', ...BY_TYPE];
+export const EVENT_FILTERS = ['type', 'event', 'scope', 'label', 'image', 'daemon', 'plugin', ...BY_NAME];
 
 export function wanted({ type, action, id, attributes, scope }: EngineEvent, filters: Filters): boolean {
   const isAction = (word: string) =>
@@ -90,24 +92,23 @@ export function wanted({ type, action, id, attributes, scope }: EngineEvent, fil
     filters.any('image', (ref) => isImage(ref, type, id, attributes)) &&
     filters.any('daemon', () => false) &&
     filters.any('plugin', () => false) &&
-    BY_TYPE.every((kind) =>
-      filters.any(kind, (ref) => kind === type && (ref === attributes['name'] || id.startsWith(ref))),
+    BY_NAME.every((kind) =>
+      filters.any(kind, (ref) => id.startsWith(ref) || (attributes['name'] ?? '').startsWith(ref)),
     )
   );
 }
 
 /** An image's own events, and those of its containers; with or without the tag. */
 function isImage(ref: string, type: string, id: string, attributes: EngineEvent['attributes']): boolean {
-  const name = type === 'image' ? attributes['name'] : type === 'container' ? attributes['image'] : undefined;
-  if (name === undefined) return false;
-  const bare = name.split('@')[0]!;
-  return [name, bare, bare.replace(/:[^:/]*$/, ''), ...(type === 'image' ? [id] : [])].includes(ref);
+  const name = attributes[type === 'image' ? 'name' : 'image'] ?? '';
+  const bare = (full: string) => full.split('@')[0]!.replace(/:[^:/]*$/, '');
+  return [id, name, bare(id), bare(name), name.split('@')[0]!].includes(ref);
 }
 
 export interface EventOptions {
   readonly log: EventLog;
   readonly filters: Filters;
-  /** ms; what is remembered from here on comes first. Without: nothing that is past. */
+  /** ms; what is remembered from here on comes first. Without: nothing that is past, or all where an end is given. */
   readonly since: number | undefined;
   readonly until: number | undefined;
   readonly clock: Clock;
@@ -115,7 +116,8 @@ export interface EventOptions {
 }
 
 export async function* eventLines(options: EventOptions): AsyncGenerator<Uint8Array, void, undefined> {
-  const { log, filters, clock, signal, since = Infinity, until = Infinity } = options;
+  const { log, filters, clock, signal, until = Infinity } = options;
+  const { since = options.until === undefined ? Infinity : 0 } = options;
   const waiting = log.past.filter((e) => e.time >= since && e.time <= until && wanted(e, filters)).map(line);
   let wake = () => {};
   let ended = signal.aborted || until <= clock.now();

@@ -4,7 +4,7 @@
  *
  * INVARIANT: at most MAX_ENDED instances that do not run are kept; the oldest are forgotten first.
  */
-import { containerEvent } from '../containerd/container-event.ts';
+import { containerEvent, execAction } from '../containerd/container-event.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from '../containerd/process.ts';
 import type { ContainerInfo } from '../containerd/runtime.ts';
 import type { Tell } from '../kit/event-log.ts';
@@ -59,7 +59,7 @@ export class ExecInstances {
     const fresh = { state: 'created', pid: 0, exitCode: undefined, process: undefined } as const;
     const entry = { id, container, containerId: container.id, request, size, ...fresh };
     this.#entries.set(id, entry);
-    this.#say(entry, `exec_create: ${request.args.join(' ')}`);
+    this.#say(entry, execAction('exec_create', request.args));
     this.#forget();
     return id;
   }
@@ -84,7 +84,7 @@ export class ExecInstances {
     const entry = this.#entry(id);
     entry.state = 'running';
     const { request } = entry;
-    this.#say(entry, `exec_start: ${request.args.join(' ')}`);
+    this.#say(entry, execAction('exec_start', request.args));
     try {
       const process = await this.#engine.exec(entry.containerId, {
         ...request,

@@ -375,10 +375,13 @@ export class Containerd implements ContainerRuntime {
     await this.#api.snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
   }
 
-  async #createTask(config: ContainerConfig, { fill }: Pick<ReadyMounts, 'fill'>): Promise<void> {
+  async #createTask(
+    config: ContainerConfig,
+    { fill, points }: Pick<ReadyMounts, 'fill' | 'points'>,
+  ): Promise<void> {
     const { id } = config;
     await this.#tasks.create(config, this.#files.folder(id));
-    this.volumes.use(id);
+    this.volumes.use(id, points);
     for (const one of fill) await fillVolume(this.#run, this.#tasks.rootfs(id), one);
   }
 

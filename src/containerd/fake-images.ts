@@ -206,6 +206,7 @@ export class FakeImages implements ImageStore {
     const gone = doomed.length === names.length;
     if (gone) this.#images.delete(imageId);
     return {
+      id: imageId,
       untagged: doomed.map((each) => familiarName(parseReference(each))),
       deleted: gone ? [imageId] : [],
     };

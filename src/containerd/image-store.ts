@@ -76,6 +76,7 @@ export interface ImportOptions {
 }
 
 export interface RemovedImage {
+  readonly id: string;
   /** Names, as a person writes them. */
   readonly untagged: readonly string[];
   /** The image's id, and its layers. */

@@ -194,6 +194,7 @@ export class Images implements ImageStore {
     const untagged = doomed.map(({ name }) => name).filter((name) => !isNameless(name));
     const gone = doomed.length === records.length;
     return {
+      id: found.id,
       untagged: untagged.map((name) => familiarName(parseReference(name))),
       deleted: gone ? [found.id, ...chainIds(diffIds(found.config)).reverse()] : [],
     };

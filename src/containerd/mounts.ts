@@ -32,6 +32,7 @@ export interface ReadyMounts {
   readonly mounts: readonly OciMount[];
   /** Volumes that are empty and take the image's content at their target, as Docker's do. */
   readonly fill: readonly Fill[];
+  readonly points: readonly MountPoint[];
 }
 
 const PROPAGATION = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
@@ -80,7 +81,8 @@ export async function readyMounts(
   plan: readonly PlannedMount[],
   volumes: LocalVolumes,
 ): Promise<ReadyMounts> {
-  const result = { mounts: [] as OciMount[], fill: [] as Fill[] };
+  const points = plan.map(({ point }) => point);
+  const result = { mounts: [] as OciMount[], fill: [] as Fill[], points };
   for (const { spec, point } of plan) {
     if (spec.Type === 'tmpfs') result.mounts.push(tmpfs(spec));
     else if (spec.Type === 'bind') {

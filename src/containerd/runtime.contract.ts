@@ -350,7 +350,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
           /^conflict: unable to delete [0-9a-f]{12} \(must be forced\) - image is referenced in multiple repositories$/,
       });
       const result = await runtime.images.remove('other:2', {});
-      assert.deepEqual(result, { untagged: ['other:2'], deleted: [] });
+      assert.deepEqual(result, { id: info.id, untagged: ['other:2'], deleted: [] });
       const user = config();
       await runtime.create(user);
       await assert.rejects(runtime.images.remove(image, {}), {

@@ -19,7 +19,7 @@ import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { ContainerInfo, VolumeInfo, VolumeSpec, VolumeStore } from './runtime.ts';
+import type { ContainerInfo, MountPoint, VolumeInfo, VolumeSpec, VolumeStore } from './runtime.ts';
 import {
   checkVolume,
   hostToResolve,
@@ -118,11 +118,14 @@ export class LocalVolumes implements VolumeStore {
     });
   }
 
-  /** What the holder holds it uses from now on: it has a process. */
-  use(holder: ContainerId): void {
+  /** What the holder holds it uses from now on, at these places: it has a process. */
+  use(holder: ContainerId, points: readonly MountPoint[]): void {
     this.#using.add(holder);
-    for (const [name, holders] of this.#holders)
-      if (holders.has(holder)) this.#say(name, 'mount', { container: holder });
+    for (const { name, target, readOnly } of points)
+      if (name !== undefined && this.#holders.get(name)?.has(holder))
+        this.#say(name, 'mount', {
+          ...{ container: holder, destination: target, propagation: '', 'read/write': String(!readOnly) },
+        });
   }
 
   async release(holder: ContainerId): Promise<void> {

@@ -5,12 +5,23 @@
 import type { Clock } from './clock.ts';
 
 export interface EngineEvent {
-  readonly type: 'container' | 'image' | 'volume' | 'network' | 'service' | 'node' | 'secret' | 'config';
+  readonly type:
+    | 'container'
+    | 'image'
+    | 'volume'
+    | 'network'
+    | 'service'
+    | 'node'
+    | 'secret'
+    | 'config'
+    | 'builder';
   readonly action: string;
   /** Of what it happened to. */
   readonly id: string;
   readonly attributes: Readonly<Record<string, string>>;
   readonly scope: 'local' | 'swarm';
+  /** Told to who listens and not remembered: it comes so often that nothing else would be. */
+  readonly fleeting?: boolean;
 }
 
 export interface LoggedEvent extends EngineEvent {
@@ -33,7 +44,7 @@ export class EventLog {
 
   readonly tell: Tell = (event) => {
     const logged = { ...event, time: this.#clock.now() };
-    if (this.#past.push(logged) > LIMIT) this.#past.shift();
+    if (!event.fleeting && this.#past.push(logged) > LIMIT) this.#past.shift();
     for (const listener of this.#listeners) listener(logged);
   };
 

@@ -309,9 +309,9 @@ test('docker events: a container’s life, commands in it, images; past ones by 
   await docker('rm', 'told');
   const told = backends.events.past.slice(before).map(({ type, action }) => `${type} ${action}`);
   assert.deepEqual(told, [
-    ...['container create', 'container start', 'container exec_create: both'],
+    ...['container create', 'container start', 'container exec_create: both '],
     ...[
-      'container exec_start: both',
+      'container exec_start: both ',
       'container exec_die',
       'container kill',
       'container die',
@@ -319,6 +319,9 @@ test('docker events: a container’s life, commands in it, images; past ones by 
     ],
     ...['image tag', 'image untag', 'container destroy'],
   ]);
+  const [tagged, untagged] = backends.events.past.slice(before).filter(({ type }) => type === 'image');
+  assert.match(tagged!.id, /^sha256:/);
+  assert.deepEqual([tagged!.attributes['name'], untagged!.id], ['app:2', tagged!.id]);
   const until = String(Math.floor(Date.now() / 1000) + 1);
   const format = '{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}';
   const args = ['--since', from, '--until', until, '--format', format, '--filter', 'event=die'];

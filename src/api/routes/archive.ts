@@ -39,7 +39,7 @@ async function read(request: ApiRequest): Promise<Answer> {
   const { id } = await engine.container(request.param('id'));
   const path = pathOf(request);
   const found = await engine.archives.read(id, path);
-  engine.control.announce(id, 'archive-path', { path });
+  engine.control.announce(id, 'archive-path');
   return tarStream(found.tar, statHeader(found.stat));
 }
 
@@ -49,7 +49,7 @@ async function write(request: ApiRequest): Promise<Answer> {
   const asUser = request.flag('copyUIDGID');
   const path = pathOf(request);
   await engine.archives.write(container.id, path, request.stream, { asUser });
-  engine.control.announce(container.id, 'extract-to-dir', { path });
+  engine.control.announce(container.id, 'extract-to-dir');
   return empty();
 }
 

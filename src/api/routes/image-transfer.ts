@@ -8,7 +8,7 @@ import { invalid, notFound, refused } from '../http-error.ts';
 import { progressAnswer, progressLine, pullLines, pushLines } from '../progress.ts';
 import type { ImageInfo, ImportOptions } from '../../containerd/runtime.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
-import { imageEvent } from '../../containerd/container-event.ts';
+import { imageEvent, transferEvent } from '../../containerd/container-event.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 
@@ -56,7 +56,9 @@ async function* imported(
   options: ImportOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const id = await backends.engine.images.import(stream, options);
-  backends.events.tell(imageEvent('import', options.name ?? id, id));
+  const image = { id, config: options.config };
+  if (options.name !== undefined) backends.events.tell(imageEvent('tag', image, familiarTag(options.name)));
+  backends.events.tell(imageEvent('import', image));
   yield progressLine({ status: id });
 }
 
@@ -77,7 +79,7 @@ async function* pulled(
       pull: async (onProgress) => {
         const options = { ...(auth && { auth }), onProgress, signal: request.signal };
         const found = await images.pull(reference.full, options).catch(hidden);
-        request.backends.events.tell(imageEvent('pull', familiarTag(reference.full)));
+        request.backends.events.tell(transferEvent('pull', reference.full, found.config));
         return found;
       },
     });
@@ -104,7 +106,7 @@ function load(request: ApiRequest): Answer {
 async function* loadLines(request: ApiRequest): AsyncGenerator<Uint8Array, void, undefined> {
   const loaded = await request.backends.engine.images.load(request.stream, request.signal);
   for (const name of loaded) {
-    request.backends.events.tell(imageEvent('load', familiarTag(name)));
+    await tellOf(request, 'load', name);
     const label = name.startsWith('sha256:')
       ? `Loaded image ID: ${name}`
       : `Loaded image: ${familiarTag(name)}`;
@@ -144,7 +146,8 @@ async function* pushed(
         ...(auth && { auth }),
       }),
     );
-    request.backends.events.tell(imageEvent('push', familiarTag(reference.full)));
+    const image = await request.backends.engine.images.get(reference.full);
+    request.backends.events.tell(transferEvent('push', reference.full, image?.config ?? {}));
   }
 }
 
@@ -153,7 +156,7 @@ async function save(request: ApiRequest, names: readonly string[]): Promise<Answ
   const { images } = request.backends.engine;
   checkPlatform(request.text('platform'), images.architecture);
   const chunks = await images.save(names);
-  for (const name of names) request.backends.events.tell(imageEvent('save', name));
+  for (const name of names) await tellOf(request, 'save', name);
   return {
     kind: 'stream',
     contentType: 'application/x-tar',
@@ -161,6 +164,11 @@ async function save(request: ApiRequest, names: readonly string[]): Promise<Answ
     eager: false,
     failure: () => new Uint8Array(), // an archive that ends early is seen to be broken
   };
+}
+
+async function tellOf({ backends }: ApiRequest, action: 'load' | 'save', name: string): Promise<void> {
+  const image = await backends.engine.images.get(name);
+  if (image) backends.events.tell(imageEvent(action, image));
 }
 
 async function distribution(request: ApiRequest): Promise<Answer> {

@@ -15,6 +15,7 @@ import { invalid } from '../http-error.ts';
 import type { ImageInfo, RemovedImage } from '../../containerd/runtime.ts';
 import type { EventLog } from '../../kit/event-log.ts';
 import { imageEvent } from '../../containerd/container-event.ts';
+import { pruneEvent } from '../events.ts';
 import { PRUNE_FILTERS, pruneFilter, timeBefore } from '../prune-filter.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
@@ -81,23 +82,30 @@ async function prune(request: ApiRequest): Promise<Answer> {
       accepted(runConfig(image).Labels, createdAt(image)),
   );
   const removed = await engine.pruneImages(doomed);
-  const gone = removed.flatMap((one) => tellRemoved(events, one));
+  const gone = removed.flatMap((one) => tellRemoved(events, one, before));
   const ids = new Set(removed.flatMap(({ deleted }) => deleted));
   const space = reclaimed(before, ids);
+  events.tell(pruneEvent('image', space));
   return json({ ImagesDeleted: gone.length > 0 ? gone : null, SpaceReclaimed: space });
 }
 
 async function remove(request: ApiRequest): Promise<Answer> {
   const image = request.param('name');
-  await findImage(request, image);
+  const found = await findImage(request, image);
   const { engine, events } = request.backends;
-  return json(tellRemoved(events, await engine.images.remove(image, { force: request.flag('force') })));
+  const removed = await engine.images.remove(image, { force: request.flag('force') });
+  return json(tellRemoved(events, removed, [found]));
 }
 
 /** To who listens to events, and as Docker's answer. */
-function tellRemoved(events: Pick<EventLog, 'tell'>, { untagged, deleted }: RemovedImage): object[] {
-  for (const name of untagged) events.tell(imageEvent('untag', familiarTag(name)));
-  for (const id of deleted) events.tell(imageEvent('delete', id));
+function tellRemoved(
+  events: Pick<EventLog, 'tell'>,
+  { id, untagged, deleted }: RemovedImage,
+  known: readonly ImageInfo[],
+): object[] {
+  const image = known.find((one) => one.id === id) ?? { id, config: {} };
+  for (const _ of untagged) events.tell(imageEvent('untag', image));
+  if (deleted.length > 0) events.tell(imageEvent('delete', { id, config: {} }));
   return [
     ...untagged.map((name) => ({ Untagged: name.includes('@') ? name : familiarTag(name) })),
     ...deleted.map((id) => ({ Deleted: id })),
@@ -107,9 +115,9 @@ function tellRemoved(events: Pick<EventLog, 'tell'>, { untagged, deleted }: Remo
 async function tag(request: ApiRequest): Promise<Answer> {
   const target = pullReference(request.text('repo'), request.text('tag'));
   if (target.digest || !isValidReference(target)) throw invalid('invalid reference format');
-  const { id } = await findImage(request);
+  const image = await findImage(request);
   await request.backends.engine.images.tag(request.param('name'), target.full);
-  request.backends.events.tell(imageEvent('tag', familiarTag(target.full), id));
+  request.backends.events.tell(imageEvent('tag', image, familiarTag(target.full)));
   return empty(201);
 }
 

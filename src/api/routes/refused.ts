@@ -1,5 +1,6 @@
 /** Engine endpoints that clients know and Skein does not serve: each says why, none hangs. */
 import { json } from '../answer.ts';
+import { pruneEvent } from '../events.ts';
 import { notFound } from '../http-error.ts';
 import type { Route } from '../router.ts';
 
@@ -16,7 +17,10 @@ export const refusedRoutes: readonly Route[] = [
   {
     method: 'POST',
     path: '/build/prune',
-    handler: () => json({ CachesDeleted: null, SpaceReclaimed: 0 }),
+    handler: ({ backends }) => {
+      backends.events.tell(pruneEvent('builder', 0));
+      return json({ CachesDeleted: null, SpaceReclaimed: 0 });
+    },
     note: 'Removes nothing: there is no build cache.',
   },
   { method: 'GET', path: '/plugins', handler: () => json([]), note: 'Always empty: there are no plugins.' },

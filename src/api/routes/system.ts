@@ -88,7 +88,9 @@ function events(request: ApiRequest): Answer {
   const filters = parseFilters(request.text('filters'), EVENT_FILTERS);
   const [since, until] = [timeOf(request, 'since'), timeOf(request, 'until')];
   if (since !== undefined && until !== undefined && since > until)
-    throw invalid('`since` time cannot be after `until` time');
+    throw invalid(
+      `\`since\` time (${request.text('since')}) cannot be after \`until\` time (${request.text('until')})`,
+    );
   const { backends, clock, signal } = request;
   return {
     kind: 'stream',
