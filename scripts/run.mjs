@@ -71,7 +71,7 @@ function runTests(patterns, { concurrency }) {
     child.on('close', (code) => {
       const counts = existsSync(summary)
         ? JSON.parse(readFileSync(summary, 'utf8'))
-        : { passed: 0, failed: 1, skipped: 0 };
+        : { passed: 0, failed: 1, skipped: 0, reasons: [] };
       rmSync(summary, { force: true });
       if (code !== 0 && counts.failed === 0) counts.failed = 1;
       resolve(counts);
@@ -83,10 +83,12 @@ const sum = (a, b) => ({
   passed: a.passed + b.passed,
   failed: a.failed + b.failed,
   skipped: a.skipped + b.skipped,
+  reasons: [...new Set([...a.reasons, ...b.reasons])],
 });
 
-function finish({ passed, failed, skipped }) {
-  console.log(`${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ''}`);
+function finish({ passed, failed, skipped, reasons }) {
+  if (skipped > 0) console.log(`${skipped} tests or groups of tests skipped: ${reasons.join('; ')}`);
+  console.log(`${passed} passed, ${failed} failed`);
   process.exit(failed === 0 && passed > 0 ? 0 : 1);
 }
 

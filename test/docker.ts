@@ -9,7 +9,9 @@ const found = spawnSync('docker', ['--version'], { encoding: 'utf8' });
 
 /** False where the CLI is on the machine; else why a test that needs it is skipped. */
 export const skipWithoutDocker =
-  found.status === 0 ? false : 'the docker command is not installed on this machine';
+  found.status === 0
+    ? false
+    : 'the docker command is not installed on this machine (docker-ce-cli, as docs.docker.com/engine/install/debian says)';
 if (skipWithoutDocker) console.error(`SKIPPED: ${skipWithoutDocker}`);
 
 export interface Output {

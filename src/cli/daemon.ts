@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { createLog } from '../daemon/log.ts';
 import { type Settings, loadSettings, settingsSchema } from '../daemon/settings.ts';
+import { SkeinError } from '../model/errors.ts';
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 
@@ -33,6 +34,11 @@ export function registerDaemon(program: Command): void {
   command.action(async (options: Record<string, unknown>) => {
     const { settings: file, ...flags } = options;
     const settings = loadSettings(file as string | undefined, flags);
+    if (process.getuid?.() !== 0)
+      throw new SkeinError(
+        'failed-precondition',
+        'a node makes namespaces, links and containers: run it as root',
+      );
     const log = createLog(settings.logLevel);
     const { runDaemon } = await import('../daemon/skeind.ts');
     await runDaemon(settings, log);

@@ -35,7 +35,8 @@ const line = ({ name, level, found, advice }: Finding): string =>
   `${level.padEnd(5)}${name.padEnd(20)}${found}${advice ? `\n${''.padEnd(25)}-> ${advice}` : ''}`;
 
 async function gather(runRoot: string): Promise<DoctorFacts> {
-  const chains = await new HostFirewall(runProcess).look();
+  const firewall = new HostFirewall(runProcess);
+  const chains = await firewall.look();
   return {
     running: isRunning(join(runRoot, 'skeind.pid')) !== undefined,
     status: new NetworkStatusFile(runRoot).status,
@@ -50,6 +51,7 @@ async function gather(runRoot: string): Promise<DoctorFacts> {
       drops: mayDrop(chain),
       ours: isInFront(chain),
     })),
+    unseenFirewall: await firewall.cannotSeeAll(),
     clockSynchronized: await synchronized(),
     now: Date.now(),
   };

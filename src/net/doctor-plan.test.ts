@@ -16,6 +16,7 @@ const well: DoctorFacts = {
   bridgeNetfilter: undefined,
   links: [{ name: 'eth0', mtu: 1500 }],
   chains: [],
+  unseenFirewall: false,
   clockSynchronized: true,
   now: NOW,
 };
@@ -61,4 +62,10 @@ test('every finding that is not ok says what to do', () => {
 
 test('a chain that drops with our rules in front is well', () => {
   assert.deepEqual(findings({ chains: [{ text: 'iptables-nft', drops: true, ours: true }] }), []);
+});
+
+test('a firewall that can not be seen is told with the package that shows it', () => {
+  const [finding, ...more] = findings({ unseenFirewall: true });
+  assert.deepEqual([finding!.name, finding!.level, more], ['firewall', 'warn', []]);
+  assert.match(finding!.advice!, /apt-get install iptables/);
 });

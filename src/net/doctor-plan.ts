@@ -20,6 +20,8 @@ export interface DoctorFacts {
   readonly links: readonly { readonly name: string; readonly mtu: number }[];
   /** Chains of others on the forward and input hooks, as they stand now. */
   readonly chains: readonly { readonly text: string; readonly drops: boolean; readonly ours: boolean }[];
+  /** iptables-legacy has a table, and is not installed to show it. */
+  readonly unseenFirewall: boolean;
   /** The kernel's clock is kept in step with others'. */
   readonly clockSynchronized: boolean | undefined;
   readonly now: number;
@@ -88,12 +90,20 @@ function mtu({ links }: DoctorFacts): Finding {
   return { name: 'mtu', level: 'warn', found, advice };
 }
 
-function firewall({ chains, status }: DoctorFacts): Finding {
+function firewall({ chains, status, unseenFirewall }: DoctorFacts): Finding {
   const inserted = status.firewall?.inserted ?? 0;
   const done = inserted > 0 ? `; rules put in front so far: ${inserted}` : '; nothing had to be put in front';
   const found =
     (chains.length > 0 ? chains.map((chain) => chain.text).join('; ') : 'no chains of others') + done;
   const open = chains.filter((chain) => chain.drops && !chain.ours);
+  if (open.length === 0 && unseenFirewall)
+    return {
+      name: 'firewall',
+      level: 'warn',
+      found: `${found}; a filter table of iptables-legacy can not be seen, as the program is not installed`,
+      advice:
+        'apt-get install iptables: skeind then looks into it, and puts its accepts in front where needed',
+    };
   if (open.length === 0) return { name: 'firewall', level: 'ok', found };
   return {
     name: 'firewall',

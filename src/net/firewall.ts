@@ -1,10 +1,13 @@
 /**
  * Finds the host's firewall and keeps Skein's few accepts in front of it. Looks again every few seconds, because a
  * firewall that is loaded anew knows nothing of them. Programs are the firewall's own: only they write what they can read.
+ * Rules may be there without their program, from a container: what nft shows is taken as nft's then, and what only
+ * iptables-legacy could show is not seen.
  */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { type RunProcess } from '../kit/process.ts';
+import { SkeinError } from '../model/errors.ts';
 import {
   type ForeignChain,
   type Hook,
@@ -22,6 +25,8 @@ export interface FirewallReport {
   readonly inserted: number;
 }
 
+/** The tables of iptables-legacy: asking the program itself would make them. */
+const LEGACY_TABLES = '/proc/thread-self/net/ip_tables_names';
 const HOOKS: readonly Hook[] = ['forward', 'input'];
 
 const tables = z.object({
@@ -45,9 +50,11 @@ const contents = z.object({
 
 export class HostFirewall {
   readonly #run: RunProcess;
+  readonly #legacyTables: string;
 
-  constructor(run: RunProcess) {
+  constructor(run: RunProcess, legacyTables = LEGACY_TABLES) {
     this.#run = run;
+    this.#legacyTables = legacyTables;
   }
 
   /** Looks, and puts what is missing in front. A second one finds nothing to do. */
@@ -65,15 +72,15 @@ export class HostFirewall {
   /** Base chains of others on the way of forwarded packets and probes. */
   async look(): Promise<readonly ForeignChain[]> {
     const chains: ForeignChain[] = [];
-    if (hasLegacyFilter()) chains.push(...(await this.#iptables('iptables-legacy')));
+    if (this.#hasLegacyFilter()) chains.push(...((await this.#iptables('iptables-legacy')) ?? []));
     for (const { family, name } of await this.#tables()) {
       if ((family !== 'ip' && family !== 'inet') || (family === 'ip' && name === TABLE)) continue;
       const { stdout } = await this.#run(['nft', '-j', 'list', 'table', family, name], { accept: [0, 1] });
       if (stdout === '') continue; // gone since
       const native = readNft(`${family} ${name}`, contents.parse(JSON.parse(stdout)).nftables);
-      if (native.some(({ name: chain }) => chain === 'FORWARD' || chain === 'INPUT') && family === 'ip')
-        chains.push(...(await this.#iptables('iptables-nft')));
-      else chains.push(...native);
+      const isIptables =
+        family === 'ip' && native.some(({ name: chain }) => chain === 'FORWARD' || chain === 'INPUT');
+      chains.push(...((isIptables ? await this.#iptables('iptables-nft') : undefined) ?? native));
     }
     return chains;
   }
@@ -83,21 +90,33 @@ export class HostFirewall {
     return tables.parse(JSON.parse(stdout)).nftables.flatMap(({ table }) => table ?? []);
   }
 
-  async #iptables(keeper: Exclude<Keeper, 'nft'>): Promise<ForeignChain[]> {
+  /** A filter table of iptables-legacy is there, and no program to look into it. */
+  async cannotSeeAll(): Promise<boolean> {
+    return this.#hasLegacyFilter() && (await this.#iptables('iptables-legacy')) === undefined;
+  }
+
+  /** Undefined where the program is not installed. */
+  async #iptables(keeper: Exclude<Keeper, 'nft'>): Promise<ForeignChain[] | undefined> {
     const chains: ForeignChain[] = [];
     for (const hook of HOOKS) {
       const list = [keeper, '-w', '5', '-t', 'filter', '-S', hook.toUpperCase()];
-      chains.push(readIptables(keeper, hook, (await this.#run(list)).stdout));
+      const shown = await this.#run(list).catch(unlessMissing);
+      if (!shown) return undefined;
+      chains.push(readIptables(keeper, hook, shown.stdout));
     }
     return chains;
   }
+
+  #hasLegacyFilter(): boolean {
+    try {
+      return /^filter$/m.test(readFileSync(this.#legacyTables, 'utf8'));
+    } catch {
+      return false;
+    }
+  }
 }
 
-/** Asking iptables-legacy itself would make the table. */
-function hasLegacyFilter(): boolean {
-  try {
-    return /^filter$/m.test(readFileSync('/proc/thread-self/net/ip_tables_names', 'utf8'));
-  } catch {
-    return false;
-  }
+function unlessMissing(error: unknown): undefined {
+  const cause = SkeinError.from(error).cause as NodeJS.ErrnoException | undefined;
+  if (cause?.code !== 'ENOENT') throw error;
 }
