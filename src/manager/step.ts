@@ -127,6 +127,8 @@ export function rolledBack(service: Service): Partial<Service> {
     specVersion: service.specVersion + 1,
     previousSpec: undefined,
     previousSpecVersion: undefined,
+    registryAuth: service.previousRegistryAuth,
+    previousRegistryAuth: undefined,
   };
 }
 

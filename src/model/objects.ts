@@ -155,6 +155,8 @@ export interface Service extends Meta {
   readonly updateStatus: UpdateStatus | undefined;
   /** Registry credentials given with `--with-registry-auth`: base64 of Docker's AuthConfig. Never in an answer. */
   readonly registryAuth: string | undefined;
+  /** What the previous spec's images were pulled with. */
+  readonly previousRegistryAuth?: string | undefined;
   /** Jobs: which execution this is. */
   readonly jobStatus: { readonly jobIteration: number; readonly lastExecution: string } | undefined;
 }

@@ -139,6 +139,24 @@ test('rollback goes back to the previous spec and says so; another takes it back
   assert.equal(c.running('web')[0]!.spec.ContainerSpec.Image, 'web:2');
 });
 
+test('credentials go with the spec they were given for: kept by an update, given back by a rollback', async (t) => {
+  const c = await cluster(t);
+  const { id } = await c.control.createService(spec(), 'first');
+  await c.run(1500);
+  const update = async (options: Partial<Parameters<typeof c.control.updateService>[3]>, Image = 'web:2') => {
+    const { version } = c.control.service(id);
+    await c.control.updateService(id, version, spec(container({ Image })), { rollback: false, ...options });
+    await c.run(10_000);
+    return new Set(c.running('web').map(({ registryAuth }) => registryAuth));
+  };
+  assert.deepEqual(await update({}), new Set(['first']));
+  assert.deepEqual(await update({ registryAuth: 'second' }, 'web:3'), new Set(['second']));
+  assert.deepEqual(await update({ rollback: true }), new Set(['first']));
+  assert.deepEqual(await update({ rollback: true }), new Set(['second']), 'and again');
+  assert.deepEqual(await update({ registryAuthFrom: 'previous-spec' }, 'web:4'), new Set(['first']));
+  assert.deepEqual(await update({ rollback: true, registryAuth: 'third' }), new Set(['third']));
+});
+
 test('networks: in use, ingress rules, overlap', async (t) => {
   const c = await cluster(t);
   const id = await c.control.createNetwork({

@@ -128,7 +128,9 @@ export class Control {
     const service = this.service(ref);
     if (version !== service.version) throw stale();
     const changed = options.rollback ? this.#rollback(service) : this.#changed(service, spec);
-    const registryAuth = options.registryAuth ?? service.registryAuth;
+    const kept =
+      options.registryAuthFrom === 'previous-spec' ? service.previousRegistryAuth : changed.registryAuth;
+    const registryAuth = options.registryAuth ?? kept;
     const jobStatus = service.jobStatus && this.#execution(service.jobStatus.jobIteration + 1);
     const object = { ...draftOf<'service'>(service), ...changed, registryAuth, jobStatus };
     await this.#write([{ op: 'update', kind: 'service', object, version }]);
@@ -221,6 +223,8 @@ export class Control {
       specVersion: service.specVersion + (replaces ? 1 : 0),
       previousSpec: service.spec,
       previousSpecVersion: service.specVersion,
+      registryAuth: service.registryAuth,
+      previousRegistryAuth: service.registryAuth,
       updateStatus: replaces ? undefined : settled(service.updateStatus),
     };
   }
@@ -234,7 +238,11 @@ export class Control {
       message: 'manually requested rollback',
     };
     // As in Docker: a second rollback takes the first one back.
-    const previous = { previousSpec: service.spec, previousSpecVersion: service.specVersion };
+    const previous = {
+      previousSpec: service.spec,
+      previousSpecVersion: service.specVersion,
+      previousRegistryAuth: service.registryAuth,
+    };
     return { ...rolledBack(service), ...previous, spec, updateStatus };
   }
 
