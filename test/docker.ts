@@ -5,13 +5,21 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+/** Its words are what the tests know: older ones, as Debian's, say much the same in others. */
+const LEAST_MAJOR = 28;
 const found = spawnSync('docker', ['--version'], { encoding: 'utf8' });
 
-/** False where the CLI is on the machine; else why a test that needs it is skipped. */
-export const skipWithoutDocker =
-  found.status === 0
-    ? false
-    : 'the docker command is not installed on this machine (docker-ce-cli, as docs.docker.com/engine/install/debian says)';
+/** False where the CLI can be used; else why a test that types its commands is skipped. */
+export const skipWithoutDocker = whyNot(found.status === 0 ? found.stdout : undefined);
+
+/** Of what `docker --version` says; undefined where there is none. */
+export function whyNot(version: string | undefined): string | false {
+  const get = 'docs.docker.com/engine/install/debian has docker-ce-cli';
+  if (version === undefined) return `the docker command is not installed on this machine; ${get}`;
+  const [, number = '?', major] = /version ((\d+)[\w.+~-]*)/.exec(version) ?? [];
+  if (Number(major) >= LEAST_MAJOR) return false;
+  return `the docker command of this machine is ${number}, and version ${LEAST_MAJOR} or later is needed; ${get}`;
+}
 if (skipWithoutDocker) console.error(`SKIPPED: ${skipWithoutDocker}`);
 
 export interface Output {
