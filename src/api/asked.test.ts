@@ -120,7 +120,7 @@ describe('what is asked for', () => {
   test('containers and images: what runs, all, the last ones; the newest first; counted in info', async () => {
     const { backends, call, clock } = it;
     const ids: ContainerId[] = [];
-    for (const name of ['one', 'two', 'three', 'four']) {
+    for (const name of ['one', 'two', 'three', 'four', 'five']) {
       await clock.advance(1000);
       backends.runtime.images.add(`${name}:1`, { created: new Date(clock.now()).toISOString() });
       const { json } = await call('POST', `/containers/create?name=${name}`, { Image: `${name}:1` });
@@ -131,18 +131,18 @@ describe('what is asked for', () => {
     backends.runtime.exit(ids[2]!, 3);
     const names = async (query: string) =>
       (await call('GET', `/containers/json${query}`)).json.map((c: Json) => String(c.Names[0]).slice(1));
-    assert.deepEqual(await names(''), ['two', 'one']);
-    assert.deepEqual(await names('?all=1'), ['four', 'three', 'two', 'one']);
-    assert.deepEqual(await names('?limit=3'), ['four', 'three', 'two']);
+    assert.deepEqual(await names(''), ['five', 'two', 'one']);
+    assert.deepEqual(await names('?all=1'), ['five', 'four', 'three', 'two', 'one']);
+    assert.deepEqual(await names('?limit=3'), ['five', 'four', 'three']);
     const images: Json[] = (await call('GET', '/images/json')).json;
     const info = (await call('GET', '/info')).json;
     assert.deepEqual(
       [info.Containers, info.ContainersRunning, info.ContainersPaused, info.ContainersStopped, info.Images],
-      [4, 1, 1, 2, images.length],
+      [5, 2, 1, 2, images.length],
     );
     assert.deepEqual(
       images.map(({ RepoTags }) => RepoTags[0]).filter((tag) => tag !== 'app:1'),
-      ['four:1', 'three:1', 'two:1', 'one:1'],
+      ['five:1', 'four:1', 'three:1', 'two:1', 'one:1'],
     );
     const version = (await call('GET', '/version')).json;
     assert.deepEqual([version.ApiVersion, version.MinAPIVersion], ['1.47', '1.24']);

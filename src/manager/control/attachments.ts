@@ -37,6 +37,8 @@ export interface AttachmentsOptions {
 const ASSIGN_MS = 15_000;
 const DETACH_TRIES = 5;
 const SEEN_MS = 1_000;
+/** How long what was written may take to show in the view. */
+const VISIBLE_MS = 10_000;
 
 export class Attachments {
   readonly #options: AttachmentsOptions;
@@ -77,7 +79,10 @@ export class Attachments {
       if (task.desiredState === 'remove') return;
       const object = { ...draftOf<'task'>(task), desiredState: 'remove' as const };
       try {
-        await store.transact([{ op: 'update', kind: 'task', object, version: task.version }]);
+        const ops = [{ op: 'update', kind: 'task', object, version: task.version }] as const;
+        const revision = await store.transact(ops);
+        // Whoever removes the network next must not be told that this one stands there.
+        await view.reached(revision, AbortSignal.timeout(VISIBLE_MS));
         return;
       } catch (error) {
         if (!isCode(error, 'out-of-sequence') || left === 1) throw error;

@@ -255,6 +255,23 @@ test('networks that can not be are refused in words, and none is made', async (t
   assert.equal(c.view.all('network').size, before);
 });
 
+test('an ingress network is neither attachable nor internal', async (t) => {
+  const c = await cluster(t);
+  const { id } = c.view.ingress!;
+  const removed = c.control.removeNetwork('ingress');
+  await c.run(500);
+  await removed;
+  assert.equal(c.view.get('network', id), undefined);
+  for (const [words, patch] of [
+    ['ingress network cannot be attachable', { Attachable: true }],
+    ['ingress network cannot be internal', { Internal: true }],
+  ] as const)
+    await assert.rejects(
+      c.control.createNetwork({ Name: 'own', Driver: 'overlay', Ingress: true, ...patch }),
+      code('InvalidArgument', words),
+    );
+});
+
 test('the ingress network may be replaced by one with a subnet of its own; nodes get a new endpoint', async (t) => {
   const c = await cluster(t);
   await c.control.removeNetwork('ingress');
