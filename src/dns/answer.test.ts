@@ -142,3 +142,8 @@ test('records replaced and removed leave nothing behind', () => {
   for (const name of ['web', 'tasks.web', 'web.1.x1', 'both.back', '2.1.0.10.in-addr.arpa'])
     assert.deepEqual(answer({ name, type: 'A' }, asker([FRONT, BACK]), own), { kind: 'forward' });
 });
+
+test('what comes and goes is not kept for long', () => {
+  assert.equal(TASK_TTL, 1, 'a task that ends is steered away from within a second');
+  assert.ok(VIRTUAL_IP_TTL <= 10, 'far from the 600 s that keep a service that was made anew away');
+});

@@ -256,8 +256,9 @@ test('an answer of many addresses: cut and said to be over UDP, whole with EDNS,
   await feed.set({ put: new Map(), delete: tasks.map(([key]) => key) });
 });
 
-test('questions for the world go to the servers in turn, and an answer only counts from the one that was asked', async () => {
+test('questions for the world go to the servers in turn, and an answer only counts from the one that was asked', async (t) => {
   const upstream = createSocket('udp4');
+  t.after(() => upstream.close());
   await new Promise<void>((resolve) => upstream.bind(0, '127.0.0.1', resolve));
   const { port } = upstream.address();
   const ids = new Set<number>();
@@ -269,10 +270,17 @@ test('questions for the world go to the servers in turn, and an answer only coun
       questions: decode(bytes).questions!,
       answers: [{ type: 'A', name: 'example.org', data: '203.0.113.5' }],
     });
-    const forged = Buffer.from(reply);
-    forged.writeUInt16BE((bytes.readUInt16BE(0) + 1) & 0xffff, 0);
-    upstream.send(forged, from.port, from.address);
-    upstream.send(reply, from.port, from.address);
+    const otherId = Buffer.from(reply);
+    otherId.writeUInt16BE((bytes.readUInt16BE(0) + 1) & 0xffff, 0);
+    const otherQuestion = encode({
+      type: 'response',
+      id: bytes.readUInt16BE(0),
+      questions: [{ type: 'A', name: 'example.net' }],
+      answers: [{ type: 'A', name: 'example.net', data: '203.0.113.66' }],
+    });
+    const ownQuestion = Buffer.from(bytes); // which is no answer
+    for (const packet of [otherId, otherQuestion, ownQuestion, reply])
+      upstream.send(packet, from.port, from.address);
   });
   const conf = join(root, 'resolv.conf');
   writeFileSync(conf, 'search x\nnameserver 127.0.0.9\nnameserver 127.0.0.1\n');
@@ -288,7 +296,6 @@ test('questions for the world go to the servers in turn, and an answer only coun
     undefined,
   );
   writeFileSync(conf, '');
-  upstream.close();
 });
 
 test('a server that can not be reached, or can not say, is passed over; the question ends at once when nobody can', async () => {
