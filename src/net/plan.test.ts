@@ -4,7 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
-import type { NetworkId } from '../model/ids.ts';
+import type { NetworkId, Vni } from '../model/ids.ts';
+import { network, view } from './builders.ts';
 import { CASES, facts } from './cases.ts';
 import { diff } from './diff-plan.ts';
 import { emptyState } from './known-state.ts';
@@ -40,6 +41,23 @@ for (const name of Object.keys(CASES))
       assert.equal(text, readFileSync(fileOf(name, kind), 'utf8'));
     }
   });
+
+test('a network is as large as the uplink less the tunnel, unless it says its own size', () => {
+  const sized = view({ networks: [network('ingress'), network('small', { vni: 4097 as Vni, mtu: 1300 })] });
+  for (const [uplinkMtu, ingress] of [
+    [1400, 1350],
+    [9000, 8950],
+  ] as const) {
+    const { links } = planNode(sized, [], { ...facts, uplinkMtu });
+    const mtus = new Map([...links.values()].map(({ name, mtu }) => [name, mtu]));
+    assert.deepEqual(
+      ['sk-ingress', 'sk-4096', 'vx-4096', 'sk-4097', 'vx-4097'].map((name) => mtus.get(name)),
+      [ingress, ingress, ingress, 1300, 1300],
+    );
+    const nft = renderNft(planNode(sized, [], { ...facts, uplinkMtu }));
+    assert.match(nft, new RegExp(`maxseg size set ${ingress - 40}\\b`), 'and TCP is told');
+  }
+});
 
 test('every golden file belongs to a case', () => {
   const known = Object.keys(CASES).flatMap((name) =>

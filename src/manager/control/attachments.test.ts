@@ -4,6 +4,7 @@ import { test, type TestContext } from 'node:test';
 import type { ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
 import { SkeinError } from '../../model/errors.ts';
 import { QUARANTINE_MS } from '../allocator/address-pool.ts';
+import { spec } from '../testing/builders.ts';
 import { TestCluster } from '../testing/cluster.ts';
 import { Attachments } from './attachments.ts';
 
@@ -150,6 +151,18 @@ test('given back while its node reports of it: what was written meanwhile is rea
   stale = Infinity;
   const other = await settled(attach('open'));
   await assert.rejects(settled(late.detach(NODE, other)), { code: 'out-of-sequence' });
+});
+
+test('a node gives back its own stands only, and no task of a service', async (t) => {
+  const { c, attachments, attach, settled } = await cluster(t);
+  const id = await settled(attach('open'));
+  await attachments.detach('n2' as NodeId, id);
+  assert.equal(c.view.get('task', id)!.desiredState, 'running');
+  await c.create(spec());
+  await c.run(2000);
+  const [task] = c.running('web');
+  await attachments.detach(task!.nodeId!, task!.id);
+  assert.equal(c.view.get('task', task!.id)!.desiredState, 'running');
 });
 
 test('a node that is removed takes its stands with it', async (t) => {
