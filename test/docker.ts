@@ -28,7 +28,7 @@ export interface Output {
   readonly stderr: string;
 }
 
-const TIMEOUT_MS = 60_000;
+const TIMEOUT_MS = 120_000;
 
 export class DockerCli {
   readonly home = mkdtempSync(join(tmpdir(), 'skein-docker-'));

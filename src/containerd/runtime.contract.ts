@@ -59,7 +59,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
 
     const lines = async (id: ContainerId, query: Partial<LogQuery> = {}): Promise<LogLine[]> => {
       const result: LogLine[] = [];
-      const signal = AbortSignal.timeout(20_000);
+      const signal = AbortSignal.timeout(60_000);
       for await (const line of harness.runtime.logs(id, { ...everything, ...query }, signal))
         result.push(line);
       assert.ok(!signal.aborted, 'the log did not end');
@@ -70,7 +70,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
     /** Collects events until one satisfies the test. */
     const eventsUntil = async (act: () => Promise<unknown>, done: (event: ContainerEvent) => boolean) => {
       const seen: ContainerEvent[] = [];
-      const signal = AbortSignal.timeout(20_000);
+      const signal = AbortSignal.timeout(60_000);
       for await (const event of harness.runtime.events(signal)) {
         if (seen.push(event) === 1) await act();
         if (done(event)) return seen;

@@ -46,7 +46,7 @@ const updateNetwork = (object: Draft<'network'>, version: number): Op => ({
   version,
 });
 
-const soon = () => AbortSignal.timeout(20_000);
+const soon = () => AbortSignal.timeout(60_000);
 
 async function collect(batches: AsyncIterable<Batch>, until: number): Promise<Batch[]> {
   const seen: Batch[] = [];

@@ -38,7 +38,7 @@ const ok = cli.ok.bind(cli);
 const fails = cli.fails.bind(cli);
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
+  const deadline = Date.now() + 30_000;
   while (!condition()) {
     assert.ok(Date.now() < deadline, `waited in vain: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -244,7 +244,7 @@ describe('docker CLI', { skip: skipWithoutDocker }, () => {
       await ok('service', 'create', '-d', '--no-resolve-image', '--name', 'e1', 'x');
       await ok('service', 'rm', 'e1');
     };
-    const deadline = Date.now() + 15_000;
+    const deadline = Date.now() + 30_000;
     // The first may come before the stream is open, or between its two events.
     const both = /service create e1\n(.*\n)*service remove e1\n/;
     while (!both.test(seen) && Date.now() < deadline) await probe();

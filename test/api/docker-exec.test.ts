@@ -77,7 +77,7 @@ const env = {
   TERM: 'xterm',
 };
 const start = (command: string, ...args: string[]): ChildProcess =>
-  spawn(command, args, { env, timeout: 30_000 });
+  spawn(command, args, { env, timeout: 120_000 });
 
 async function finished(child: ChildProcess) {
   const chunks: Buffer[] = [];
@@ -106,19 +106,23 @@ test('outputs come apart, the exit code is the command’s', { skip }, async () 
   assert.deepEqual([given, cwd, user, stdin, tty], [['A=1'], '/tmp', 'web', false, false]);
 });
 
-test('input goes in to its end; large input and output arrive whole', { skip, timeout: 60_000 }, async () => {
-  const child = start('docker', 'exec', '-i', 'web', 'cat');
-  const done = finished(child);
-  const input = Buffer.alloc(20_000_000, 'skein');
-  child.stdin!.end(input);
-  const { code, out, stderr } = await done;
-  const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
-  assert.deepEqual([code, out.length, hash(out)], [0, input.length, hash(input)], stderr);
-  const much = await docker('exec', 'web', 'much');
-  assert.deepEqual([much.code, much.out.length], [0, 20_000_000]);
-});
+test(
+  'input goes in to its end; large input and output arrive whole',
+  { skip, timeout: 240_000 },
+  async () => {
+    const child = start('docker', 'exec', '-i', 'web', 'cat');
+    const done = finished(child);
+    const input = Buffer.alloc(20_000_000, 'skein');
+    child.stdin!.end(input);
+    const { code, out, stderr } = await done;
+    const hash = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+    assert.deepEqual([code, out.length, hash(out)], [0, input.length, hash(input)], stderr);
+    const much = await docker('exec', 'web', 'much');
+    assert.deepEqual([much.code, much.out.length], [0, 20_000_000]);
+  },
+);
 
-test('a terminal: raw bytes, its size, keys as they are typed', { skip, timeout: 30_000 }, async () => {
+test('a terminal: raw bytes, its size, keys as they are typed', { skip, timeout: 120_000 }, async () => {
   const child = start('script', '-qec', 'stty rows 44 cols 133; docker exec -it web shell', '/dev/null');
   child.stdout!.on('data', (chunk: Buffer) => {
     if (chunk.includes('prompt>')) child.stdin!.write('hello\r');

@@ -17,7 +17,7 @@ test('docker-py lists, creates, scales, reads logs and sees refusals', { skip },
     await once(server.stdout, 'data');
     const client = spawnSync(pythonWithDocker, [join(import.meta.dirname, 'client.py'), socket], {
       encoding: 'utf8',
-      timeout: 60_000,
+      timeout: 300_000,
     });
     assert.equal(client.status, 0, client.stderr);
     assert.match(client.stdout, /docker-py is content/);

@@ -7,7 +7,8 @@ import { ContainerdApi } from '../../src/containerd/api.ts';
 import { writeBlob } from '../../src/containerd/blobs.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
-import { AUTH, digestOf, freePort, type Registry, registry } from './registry.ts';
+import { freePort } from '../free-port.ts';
+import { AUTH, digestOf, type Registry, registry } from './registry.ts';
 import { containerConfig, type Scratch, scratch, type TestImage, testImage } from './scratch.ts';
 
 let own: Scratch;

@@ -8,7 +8,8 @@ import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
-import { AUTH, digestOf, freePort, type Registry, registry } from './registry.ts';
+import { freePort } from '../free-port.ts';
+import { AUTH, digestOf, type Registry, registry } from './registry.ts';
 import {
   collect,
   containerConfig,

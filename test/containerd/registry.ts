@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer as createTcp } from 'node:net';
 import { join } from 'node:path';
 import type { RegistryAuth } from '../../src/containerd/runtime.ts';
+import { freePort } from '../free-port.ts';
 import { eventually } from './scratch.ts';
 
 export interface Registry {
@@ -18,14 +18,6 @@ export const AUTH: RegistryAuth = { username: 'me', password: 'secret' };
 
 export const digestOf = (bytes: Uint8Array): string =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
-
-export async function freePort(): Promise<number> {
-  const server = createTcp().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** With `auth`, for AUTH alone. */
 export async function registry(root: string, name: string, auth: string): Promise<Registry> {

@@ -39,7 +39,7 @@ async function output(id: ContainerId): Promise<string> {
 }
 
 async function firstLine(id: ContainerId): Promise<string | undefined> {
-  for await (const line of runtime.logs(id, ALL_OUTPUT, AbortSignal.timeout(10_000)))
+  for await (const line of runtime.logs(id, ALL_OUTPUT, AbortSignal.timeout(30_000)))
     return Buffer.from(line.data).toString();
   return undefined;
 }
@@ -74,8 +74,7 @@ test('the reader is killed again and again under full output: every line is ther
       ],
       { stdio: 'inherit' },
     );
-    while (recordedBytes(config.id) < 1_500_000 * (i + 1))
-      await new Promise((resolve) => setTimeout(resolve, 1));
+    await eventually('records of it', async () => recordedBytes(config.id) >= 1_500_000 * (i + 1), 1);
     child.kill('SIGKILL');
     await once(child, 'exit');
     killedAt.push(recordedBytes(config.id));
@@ -119,9 +118,9 @@ test('a log is as large as its container says, and its newest lines are whole', 
 test('a container that ends while nobody is there: its output and exit code are found afterwards', async () => {
   const config = shell('echo before; sleep 0.3; echo after; exit 9');
   await runtime.create(config);
-  await runtime.start(config.id);
+  const pid = await runtime.start(config.id);
   await runtime.close();
-  await new Promise((resolve) => setTimeout(resolve, 600));
+  await eventually('the container has ended', async () => !existsSync(`/proc/${pid}`));
   runtime = await own.open();
   const info = await runtime.get(config.id);
   assert.deepEqual([info?.status, info?.exitCode], ['stopped', 9]);
@@ -137,7 +136,7 @@ test('containerd is killed: containers run on, it is started again, events and e
   const following = output(config.id);
   await firstLine(config.id); // asked after `following`, so that has begun as well
   const before = own.daemon.pid!;
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(60_000);
   let resyncs = 0;
   let exitCode: number | undefined;
   for await (const event of runtime.events(signal)) {

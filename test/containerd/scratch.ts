@@ -222,13 +222,17 @@ export function containerConfig(
   };
 }
 
-/** Waits for a condition; fails after ten seconds. */
-export async function eventually<T>(what: string, probe: () => Promise<T | undefined | false>): Promise<T> {
-  const deadline = Date.now() + 10_000;
+/** Waits for a condition; fails after thirty seconds. */
+export async function eventually<T>(
+  what: string,
+  probe: () => Promise<T | undefined | false>,
+  everyMs = 20,
+): Promise<T> {
+  const deadline = Date.now() + 30_000;
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (Date.now() > deadline) throw new Error(`not within ten seconds: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (Date.now() > deadline) throw new Error(`not within thirty seconds: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

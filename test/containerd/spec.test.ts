@@ -29,7 +29,7 @@ async function run(script: string, spec: Partial<ContainerSpec> = {}, more: Part
   await runtime.start(config.id);
   const query = { ...ALL_OUTPUT, follow: true };
   let text = '';
-  for await (const line of runtime.logs(config.id, query, AbortSignal.timeout(20_000)))
+  for await (const line of runtime.logs(config.id, query, AbortSignal.timeout(60_000)))
     text += Buffer.from(line.data).toString();
   await runtime.remove(config.id);
   return text;

@@ -21,7 +21,7 @@ try {
   const client = await RpcClient.connect({ addr, trust, clock: systemClock });
   for (const name of methods) {
     // The parameters are never good: who gets as far as having them read may call.
-    const answers = client.stream(name, {} as never, { signal: AbortSignal.timeout(2_000) });
+    const answers = client.stream(name, {} as never, { signal: AbortSignal.timeout(10_000) });
     try {
       for await (const _ of answers) break;
       outcome[name] = 'served';

@@ -26,7 +26,7 @@ before(() =>
 );
 after(() => downLab(NAME));
 
-test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeout: 60_000 }, async () => {
+test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeout: 300_000 }, async () => {
   const name = 'test-cli-up';
   const before = await machineState(name);
   try {
@@ -86,7 +86,7 @@ test('cut and heal', async () => {
   assert.equal((await named('cut', 'node1', 'node2')).code, 0);
   assert.equal(await ping(), 1);
   assert.equal((await named('heal', 'node1', 'node2')).code, 0);
-  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 10_000 });
+  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 20_000 });
 });
 
 test('kill and start', async () => {

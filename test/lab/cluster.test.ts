@@ -13,7 +13,7 @@ afterEach(async () => {
 
 test(
   'a cluster forms, survives a restart and a reboot of its nodes, and goes',
-  { timeout: 180_000 },
+  { timeout: 600_000 },
   async () => {
     const before = await machineState(NAME);
     const lab = await Lab.up({ name: NAME, nodes: 2 });
@@ -42,7 +42,7 @@ test(
   },
 );
 
-test('nodes left alone form a cluster of two managers when told to', { timeout: 120_000 }, async () => {
+test('nodes left alone form a cluster of two managers when told to', { timeout: 600_000 }, async () => {
   const lab = await Lab.up({ name: NAME, nodes: 2, managers: 2, cluster: false });
   const info = await lab.engine('node1').get<{ Swarm: { LocalNodeState: string } }>('/info');
   assert.equal(info.Swarm.LocalNodeState, 'inactive');

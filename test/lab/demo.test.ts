@@ -59,7 +59,7 @@ function startDemo(args: readonly string[] = [], path = process.env.PATH): Demo 
   };
 }
 
-test('the demo proves everything and leaves nothing', { timeout: 180_000 }, async () => {
+test('the demo proves everything and leaves nothing', { timeout: 600_000 }, async () => {
   const before = await machineState(NAME);
   const demo = startDemo(['--once']);
   assert.equal(await demo.ended, 0, demo.output());
@@ -94,7 +94,7 @@ for (const moment of [
   'loading the image',
   '== Three replicas',
 ])
-  test(`Ctrl-C at "${moment}" leaves nothing`, { timeout: 180_000 }, async () => {
+  test(`Ctrl-C at "${moment}" leaves nothing`, { timeout: 600_000 }, async () => {
     const before = await machineState(NAME);
     const demo = startDemo();
     await demo.printed(moment);
@@ -119,7 +119,7 @@ function pathWithoutDocker(folder: string): string {
 
 test(
   'without a docker CLI too it stays until Ctrl-C and says how to go on',
-  { timeout: 180_000 },
+  { timeout: 600_000 },
   async () => {
     const before = await machineState(NAME);
     const folder = mkdtempSync(join(tmpdir(), 'skein-demo-'));

@@ -11,12 +11,13 @@ import { skipWithoutDocker } from '../docker.ts';
 import { explained } from './explained.ts';
 import { machineState } from './machine.ts';
 import { IMAGE, Stage } from './stage.ts';
+import { Stalls } from './stalls.ts';
 
 const NAME = 'steer-c';
 const ADDRESS = { node1: '192.0.2.11', node2: '192.0.2.12' } as const;
 const PORT = 80;
 
-describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   let machine: unknown;
   const run = async (node: string, ...argv: string[]): Promise<string> =>
@@ -26,8 +27,25 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
       const whole = !counts.has('') && counts.size === 2;
       return whole || JSON.stringify([...counts]);
     }, String); // a request that nobody answers, not even with a refusal
-  const whole = (node: keyof typeof ADDRESS, timeoutMs: number): Promise<void> =>
-    until(`the mesh of ${node}`, () => answers(node), { timeoutMs });
+  const whole = (node: keyof typeof ADDRESS): Promise<void> =>
+    until(`the mesh of ${node}`, () => answers(node), { timeoutMs: 30_000 });
+
+  const stalls = new Stalls();
+  /** From now to a time of the node's, less what this machine made everybody wait meanwhile. */
+  const watch = () => {
+    const [began, stalled] = [Date.now(), stalls.ms];
+    return (at: number) => at - began - (stalls.ms - stalled);
+  };
+  const inserted = (node: string) => stage.networkStatus(node).firewall?.inserted ?? 0;
+  /** Until rules were put in front of the host's own, which is to be within 10 s, and the mesh is whole. */
+  async function letThrough(node: keyof typeof ADDRESS, change: () => Promise<unknown>): Promise<void> {
+    const before = inserted(node);
+    await change();
+    const since = watch();
+    await until('rules in front', async () => inserted(node) > before || 'none', { timeoutMs: 30_000 });
+    assert.ok(since(Date.now()) < 10_000, `after ${since(Date.now())} ms`);
+    await whole(node);
+  }
 
   before(async () => {
     machine = await machineState(NAME);
@@ -45,10 +63,11 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
     ];
     await stage.docker('node1').ok(...create, '-p', `${PORT}:80`, IMAGE);
     await stage.converged('web', 2);
-    await whole('node1', 10_000);
-    await whole('node2', 10_000);
+    await whole('node1');
+    await whole('node2');
   });
   after(async () => {
+    await stalls.close();
     stage.close();
     await downLab(NAME);
     assert.deepEqual(await machineState(NAME), machine);
@@ -56,17 +75,17 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
 
   for (const keeper of ['iptables-nft', 'iptables-legacy'])
     test(`${keeper} with a dropping FORWARD policy: through within 10 s, once; nothing of others changes`, async () => {
-      await run('node1', keeper, '-P', 'FORWARD', 'DROP');
-      await run('node1', keeper, '-A', 'FORWARD', '-i', 'docker0', '-j', 'ACCEPT');
-      await whole('node1', 12_000);
+      await letThrough('node1', async () => {
+        await run('node1', keeper, '-P', 'FORWARD', 'DROP');
+        await run('node1', keeper, '-A', 'FORWARD', '-i', 'docker0', '-j', 'ACCEPT');
+      });
       const rules = await run('node1', keeper, '-S', 'FORWARD');
       assert.match(rules, /skein:into-the-mesh/);
       assert.match(rules, /^-P FORWARD DROP$/m);
       assert.match(rules, /-A FORWARD -i docker0 -j ACCEPT/);
       assert.match(stage.networkStatus('node1').firewall!.chains.join(), new RegExp(`${keeper}.*FORWARD`));
       // As a firewall that is loaded anew.
-      await run('node1', keeper, '-F', 'FORWARD');
-      await whole('node1', 12_000);
+      await letThrough('node1', () => run('node1', keeper, '-F', 'FORWARD'));
       await run('node1', keeper, '-P', 'FORWARD', 'ACCEPT');
       await until(
         'our rules to leave a chain that accepts by itself',
@@ -74,7 +93,7 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
           const left = await run('node1', keeper, '-S', 'FORWARD');
           return !left.includes('skein') || left;
         },
-        { timeoutMs: 12_000 },
+        { timeoutMs: 30_000 },
       );
     });
 
@@ -103,16 +122,15 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
         if (throughout) assert.equal(answered, 'none');
         return throughout || 'it was moved';
       },
-      { timeoutMs: 20_000 },
+      { timeoutMs: 60_000 },
     );
-    await whole('node1', 12_000);
+    await whole('node1');
   });
 
   test('a chain of nft itself that drops: through within 10 s, and the table stays whole', async () => {
     const input =
       'add table inet guard\nadd chain inet guard way { type filter hook forward priority 10; policy drop; }\n';
-    await stage.lab.exec('node2', ['nft', '-f', '-'], { input });
-    await whole('node2', 12_000);
+    await letThrough('node2', () => stage.lab.exec('node2', ['nft', '-f', '-'], { input }));
     assert.match(
       await run('node2', 'nft', 'list', 'table', 'inet', 'guard'),
       /policy drop;[^]*skein:into-the-mesh/,
@@ -136,27 +154,36 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
   };
   for (const [what, commands] of Object.entries(hands))
     test(`deleted by hand: ${what}; back within 10 s, counted and logged`, async () => {
-      const { drifted } = stage.networkStatus('node2').audits;
+      const audits = () => stage.networkStatus('node2').audits;
+      const { drifted, count } = audits();
       const logged = () =>
         readFileSync(stage.lab.logFile('node2'), 'utf8').split('network drift repaired').length;
       const before = logged();
       const neighbours = await neighboursOf('node2');
       for (const argv of commands) await run('node2', ...argv);
-      const repaired = () => stage.networkStatus('node2').audits.drifted > drifted;
-      assert.ok((await answers('node2')) !== true || repaired(), 'what was deleted is needed');
-      await whole('node2', 12_000);
-      assert.ok(repaired());
+      const since = watch();
+      const answered = await answers('node2');
+      // Unless an audit was faster than that.
+      if (audits().count === count) assert.notEqual(answered, true, 'what was deleted is needed');
+      await whole('node2');
+      const back = async () => JSON.stringify(await neighboursOf('node2'));
+      await until('its neighbours', async () => (await back()) === JSON.stringify(neighbours) || back(), {
+        timeoutMs: 30_000,
+      });
+      await until('it to be counted', async () => audits().drifted > drifted || JSON.stringify(audits()), {
+        timeoutMs: 30_000,
+      });
+      assert.ok(since(audits().lastDrift!) < 10_000, `after ${since(audits().lastDrift!)} ms`);
       assert.ok(logged() > before, 'and logged');
-      assert.deepEqual(await neighboursOf('node2'), neighbours);
     });
 
   test('deleted in the fabric, where the tunnels are: back at once on the next change', async () => {
     const fabric = `${stage.lab.node('node2').runRoot}/netns/fabric`;
     await stage.lab.exec('node2', ['nsenter', `--net=${fabric}`, 'bridge', 'fdb', 'flush', 'dev', 'vx-4096']);
-    const began = Date.now();
+    const since = watch();
     await stage.docker('node1').ok('service', 'update', '--detach', '--publish-add', '81:80', 'web');
-    await whole('node2', 12_000);
-    assert.ok(Date.now() - began < 9_000);
+    await whole('node2');
+    assert.ok(since(Date.now()) < 9_000);
   });
 
   test('what is none of ours stays: a foreign table, a link and a neighbour', async () => {
@@ -167,9 +194,9 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 240_
     const { count } = stage.networkStatus('node2').audits;
     await run('node2', 'nft', 'delete', 'table', 'ip', 'skein');
     await until('an audit', async () => stage.networkStatus('node2').audits.count > count || 'none yet', {
-      timeoutMs: 12_000,
+      timeoutMs: 30_000,
     });
-    await whole('node2', 12_000);
+    await whole('node2');
     assert.match(await run('node2', 'nft', 'list', 'table', 'ip', 'foreign'), /counter/);
     assert.match(await run('node2', 'ip', 'link', 'show', 'sk-other'), /sk-other/);
     assert.match(await run('node2', 'ip', 'neighbour', 'show', '192.0.2.77'), /PERMANENT/);

@@ -77,9 +77,9 @@ export const first = (folder: string): readonly Flag[] => [
   container(['--stop-signal', 'USR1'], '.Config.StopSignal', /^"USR1"$/),
   service(['--stop-grace-period', '3s'], '.Spec.TaskTemplate.ContainerSpec.StopGracePeriod', /^3000000000$/),
   container(
-    ['--health-cmd', 'true', '--health-interval', '1s', '--health-timeout', '2s', '--health-retries', '4'],
+    ['--health-cmd', 'true', '--health-interval', '1s', '--health-timeout', '20s', '--health-retries', '4'],
     '.Config.Healthcheck',
-    /{"Test":\["CMD-SHELL","true"\],"Interval":1000000000,"Timeout":2000000000,.*"Retries":4}/,
+    /{"Test":\["CMD-SHELL","true"\],"Interval":1000000000,"Timeout":20000000000,.*"Retries":4}/,
   ),
   container(
     ['--health-start-period', '5s', '--health-start-interval', '100ms'],

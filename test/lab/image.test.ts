@@ -77,7 +77,7 @@ async function stopped(runtime: Containerd, id: ContainerId): Promise<number> {
       code = info?.exitCode ?? -1;
       return info?.status === 'stopped' || `it is ${info?.status}`;
     },
-    { timeoutMs: 10_000 },
+    { timeoutMs: 20_000 },
   );
   return code;
 }
@@ -91,7 +91,7 @@ async function answers(lab: Lab): Promise<string> {
       text = (await lab.exec('client', argv, { accept: [0, 1] })).stdout;
       return text !== '' || 'none';
     },
-    { timeoutMs: 10_000 },
+    { timeoutMs: 20_000 },
   );
   return text;
 }

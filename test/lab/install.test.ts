@@ -30,7 +30,7 @@ for part in usr/lib usr/bin etc; do mount -t overlay overlay -o "lowerdir=$STAGE
 exec "$@"
 `;
 
-describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   const staging = mkdtempSync(join(tmpdir(), 'skein-stage-'));
   const install = () => runProcess([process.execPath, MAIN, 'install', '--root', staging]);
   const inside = (argv: readonly string[], settings = ''): string[] => [
@@ -41,7 +41,7 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
 
   before(async () => {
     if (!existsSync(MAIN))
-      await runProcess([process.execPath, join(ROOT, 'scripts', 'run.mjs'), 'build'], { timeoutMs: 120_000 });
+      await runProcess([process.execPath, join(ROOT, 'scripts', 'run.mjs'), 'build'], { timeoutMs: 300_000 });
     await install();
   });
   after(() => rmSync(staging, { recursive: true, force: true }));
@@ -136,7 +136,7 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       const mode = () => found().mode & 0o777;
       // It is opened to the group when it is the group's, a moment after it is there.
       await until('the socket to be open to its group', async () => mode() === 0o660 || mode().toString(8), {
-        timeoutMs: 5_000,
+        timeoutMs: 20_000,
       });
       assert.match(await docker('node1', 'info'), /Name: node1[^]*Docker Root Dir: \S+proof-install\/node1/);
       const gid = /^nogroup:[^:]*:(\d+)/m.exec(readFileSync('/etc/group', 'utf8'))![1];
@@ -147,7 +147,14 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       const said = await docker('node1', 'swarm', 'init', '--advertise-addr', '192.0.2.11');
       const command = /docker (swarm join --token \S+ \S+)/.exec(said)![1]!;
       await docker('node2', ...command.split(' '));
-      assert.match(await docker('node1', 'node', 'ls'), /node1 .*Leader[^]*node2 .*Ready/);
+      await until(
+        'both to be ready',
+        async () => {
+          const listed = await docker('node1', 'node', 'ls');
+          return /node1 .*Leader[^]*node2 .*Ready/.test(listed) || listed;
+        },
+        { timeoutMs: 20_000 },
+      );
       assert.match(command, /192\.0\.2\.11:3377$/, 'the port that the settings name');
       const tar = join(staging, 'image.tar');
       writeFileSync(tar, (await buildImage()).tar);
@@ -157,9 +164,11 @@ describe('install', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
         ...['--name', 'web', '--replicas', '2', '-p', '80:80', IMAGE],
       );
       for (const address of ['192.0.2.11', '192.0.2.12']) {
-        const counts = await stage.askMany('client', address, 80, 4);
-        assert.deepEqual([...counts.values()], [2, 2]);
-        assert.equal(counts.has(''), false);
+        const counts = async () => [...(await stage.askMany('client', address, 80, 4)).values()].join();
+        await until('both to answer', async () => (await counts()) === '2,2' || counts(), {
+          timeoutMs: 20_000,
+        });
+        assert.ok(!(await stage.askMany('client', address, 80, 4)).has(''));
       }
     });
   });

@@ -31,7 +31,7 @@ async function ping(lab: Lab, from: string, to: string): Promise<boolean> {
 /** Asks more than once: what waits for an address that was cut off a moment ago is dropped with that question. */
 const reaches = (lab: Lab, from: string, to: string): Promise<void> =>
   until(`${from} to reach ${to}`, async () => (await ping(lab, from, to)) || 'no answer', {
-    timeoutMs: 10_000,
+    timeoutMs: 20_000,
   });
 
 async function isCut(lab: Lab, from: string, to: string, why = ''): Promise<void> {

@@ -7,6 +7,8 @@ import type { Lab } from '../../src/lab/lab.ts';
 
 export interface LoadReport {
   readonly sent: number;
+  /** For how long it sent, by its own clock. */
+  readonly seconds: number;
   readonly failed: number;
   /** What each failure said, with the time since the start in ms. */
   readonly errors: readonly string[];
@@ -18,15 +20,20 @@ interface RawReport extends Omit<LoadReport, 'answers'> {
   readonly answers: readonly [string, number][];
 }
 
-/** argv: JSON of { targets: [address, port][], rate, requests }. Ends after `requests`, or when stdin does. */
+/**
+ * argv: JSON of { targets: [address, port][], rate, requests }. Prints an empty line when it begins, and the report at
+ * its end: after `requests`, or when stdin ends.
+ */
 const CLIENT = `
 const http = require('node:http');
 const { targets, rate, requests } = JSON.parse(process.argv[1]);
 const agents = { kept: new http.Agent({ keepAlive: true, maxSockets: 8 }), fresh: new http.Agent({ keepAlive: false }) };
-const report = { sent: 0, failed: 0, errors: [] };
+const report = { sent: 0, seconds: 0, failed: 0, errors: [] };
 const answers = new Map();
 const began = performance.now();
 let open = 0, ended = false;
+process.stdout.write('\\n');
+const stop = () => { clearInterval(timer); ended = true; report.seconds = (performance.now() - began) / 1000; finish(); };
 const finish = () => {
   if (!ended || open > 0) return;
   process.stdout.write(JSON.stringify({ ...report, answers: [...answers] }), () => process.exit(0));
@@ -63,9 +70,9 @@ let n = 0;
 const timer = setInterval(() => {
   const want = Math.min(requests ?? Infinity, (performance.now() - began) / 1000 * rate);
   while (n < want && !ended) ask(n++);
-  if (requests !== undefined && n >= requests) { clearInterval(timer); ended = true; finish(); }
+  if (requests !== undefined && n >= requests) stop();
 }, 5);
-process.stdin.on('end', () => { clearInterval(timer); ended = true; finish(); }).resume();
+process.stdin.on('end', stop).resume();
 `;
 
 export interface LoadOptions {
@@ -76,6 +83,8 @@ export interface LoadOptions {
 }
 
 export class HttpLoad {
+  /** Resolves when it sends, or has ended without. */
+  readonly begun: Promise<void>;
   readonly #report: Promise<LoadReport>;
   readonly #end: () => void;
 
@@ -83,6 +92,10 @@ export class HttpLoad {
     const [command = '', ...args] = lab.enter('client');
     const child = spawn(command, [...args, process.execPath, '-e', CLIENT, JSON.stringify(options)], {
       stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.begun = new Promise((resolve) => {
+      child.stdout.once('data', () => resolve());
+      child.once('close', () => resolve());
     });
     let text = '';
     child.stdout.on('data', (data: Buffer) => (text += data.toString()));

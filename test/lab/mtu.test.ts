@@ -10,7 +10,7 @@ const MTUS = { node1: 1500, node2: 9000, node3: 1400 } as const;
 const NODES = Object.keys(MTUS) as (keyof typeof MTUS)[];
 const SIZE = 3_000_000;
 
-describe('MTU', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
+describe('MTU', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   let addresses: Map<string, string>;
 
@@ -32,7 +32,7 @@ describe('MTU', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
 
   const received = async (where: string, url: string): Promise<number> => {
     const argv = ['busybox', 'wget', '-q', '-O', '-', url];
-    const { stdout } = await stage.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 15_000 });
+    const { stdout } = await stage.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 30_000 });
     return stdout.length;
   };
 

@@ -12,6 +12,7 @@ import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { IMAGE, Stage } from './stage.ts';
+import { Stalls } from './stalls.ts';
 
 const NAME = 'dns-a';
 /** Where the world's name server is, outside of the cluster. */
@@ -37,7 +38,7 @@ socket.bind(53, '${WORLD}', () => process.stdout.write('up\\n'));
 /** Asks [type, name] after each other; prints what each was answered with and how long that took. */
 const CLIENT = `
 const { Resolver } = require('node:dns/promises');
-const resolver = new Resolver({ timeout: 6000, tries: 1 });
+const resolver = new Resolver({ timeout: 20_000, tries: 1 });
 resolver.setServers(['127.0.0.11']);
 (async () => {
   const answers = [];
@@ -53,7 +54,7 @@ resolver.setServers(['127.0.0.11']);
 /** Asks for a name until it is told to stop; then prints how often, and how often in vain. */
 const STEADY = `
 const { Resolver } = require('node:dns/promises');
-const resolver = new Resolver({ timeout: 2000, tries: 1 });
+const resolver = new Resolver({ timeout: 5_000, tries: 1 });
 resolver.setServers(['127.0.0.11']);
 let [asked, failed, go] = [0, [], true];
 process.stdin.resume().on('end', () => (go = false));
@@ -80,7 +81,7 @@ interface Container {
   readonly NetworkSettings: { readonly Networks: Record<string, { readonly IPAddress: string }> };
 }
 
-describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
+describe('names', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   let world: ChildProcess;
   /** What the world's name server was asked. */
@@ -98,7 +99,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   async function ask(from: string, ...questions: [type: string, name: string][]): Promise<Answered[]> {
     const [container] = await containers(from);
     const argv = [...enter(container!), process.execPath, '-e', CLIENT, JSON.stringify(questions)];
-    return JSON.parse((await runProcess(argv, { timeoutMs: 30_000 })).stdout) as Answered[];
+    return JSON.parse((await runProcess(argv, { timeoutMs: 60_000 })).stdout) as Answered[];
   }
   const found = async (from: string, type: string, name: string) => (await ask(from, [type, name]))[0]!.found;
 
@@ -112,7 +113,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     const [command = '', ...args] = [...stage.lab.enter('client'), process.execPath, '-e', WORLD_SERVER];
     world = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     world.stdout!.on('data', (chunk: Buffer) => (asked += chunk.toString()));
-    await until('the world’s name server', async () => asked === 'up\n' || asked, { timeoutMs: 10_000 });
+    await until('the world’s name server', async () => asked === 'up\n' || asked, { timeoutMs: 20_000 });
     await stage.loadImage();
     await docker('network', 'create', '-d', 'overlay', 'front');
     await docker('network', 'create', '-d', 'overlay', '--internal', 'vault');
@@ -151,25 +152,34 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
 
   test('AAAA of our names is answered at once with nothing, and nobody outside is asked', async () => {
     asked = '';
-    const answers = await ask('caller', ['AAAA', 'web'], ['AAAA', 'tasks.web'], ['MX', 'www']);
-    for (const { found: answer, ms } of answers) {
-      assert.equal(answer, 'ENODATA');
-      assert.ok(ms < 1_000, `${ms} ms`);
+    for (const [type, name] of [
+      ['AAAA', 'web'],
+      ['AAAA', 'tasks.web'],
+      ['MX', 'www'],
+    ] as const) {
+      const answers = await ask('caller', [type, name], [type, name], [type, name]);
+      for (const { found: answer } of answers) assert.equal(answer, 'ENODATA');
+      // A process that has to wait for its turn makes one of them late, and not each.
+      const times = answers.map(({ ms }) => ms);
+      assert.ok(Math.min(...times) < 1_000, `${times.join()} ms`);
     }
     assert.equal(asked, '');
   });
 
   test('other names are asked on of --dns, also what it says does not exist; its silence ends in bounded time', async () => {
+    const stalls = new Stalls();
     const [known, unknown, silent] = await ask(
       'caller',
       ['A', 'example.org'],
       ['A', 'nobody.org'],
       ['A', 'silent.org'],
     );
+    const stalled = stalls.ms;
+    await stalls.close();
     assert.deepEqual(known!.found, ['203.0.113.9']);
     assert.equal(unknown!.found, 'ENOTFOUND');
     assert.equal(silent!.found, 'ESERVFAIL');
-    assert.ok(silent!.ms < 5_500, `${silent!.ms} ms`);
+    assert.ok(silent!.ms < 5_500 + stalled, `${silent!.ms} ms, ${stalled} of them in wait for a processor`);
   });
 
   test('over TCP too, at port 53 of 127.0.0.11', async () => {
@@ -180,7 +190,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
       socket.once('data', (reply) => socket.end(() => process.stdout.write(reply.toString('base64'))));`;
     const query = encode({ type: 'query', id: 1, questions: [{ name: 'web', type: 'A' }] });
     const argv = [process.execPath, '-e', script, framed(query).toString('base64')];
-    const { stdout } = await runProcess([...enter(caller!), ...argv], { timeoutMs: 10_000 });
+    const { stdout } = await runProcess([...enter(caller!), ...argv], { timeoutMs: 30_000 });
     const { answers } = decode(Buffer.from(stdout, 'base64').subarray(2));
     assert.deepEqual(
       answers!.map((a) => (a as { data?: unknown }).data),
@@ -192,7 +202,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
   const byLibc = async ({ State: { Pid } }: Container, name: string) => {
     const script = 'print join " ", map { join ".", unpack "C4", $_ } @{[gethostbyname(shift)]}[4..99]';
     const argv = ['nsenter', '--all', `--target=${Pid}`, '--', '/usr/bin/perl', '-e', script, name];
-    return (await runProcess(argv, { accept: [0, 1], timeoutMs: 20_000 })).stdout.split(' ')[0];
+    return (await runProcess(argv, { accept: [0, 1], timeoutMs: 60_000 })).stdout.split(' ')[0];
   };
 
   test('--dns-search completes names, --dns-option says when; our own come first without', async () => {
@@ -203,15 +213,16 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
     const asks = async (container: Container, name: string, address: string, ...questions: string[]) => {
       asked = '';
       assert.equal(await byLibc(container, name), address);
-      const heard = () => [...new Set(asked.trim().split('\n'))].join(); // a question may be asked again
+      // Once each: a question may be asked again, also the one of before.
+      const heard = () => [...new Set(asked.split('\n').filter((q) => q.startsWith(name)))].join();
       const told = async () => heard() === questions.join() || heard();
-      await until(`the world to be asked for ${questions.join() || 'nothing'}`, told, { timeoutMs: 5_000 });
+      await until(`the world to be asked for ${questions.join() || 'nothing'}`, told, { timeoutMs: 20_000 });
     };
     await asks(seeker!, 'web', await vip('web'));
     await asks(seeker!, 'printer', '203.0.113.9', 'printer', 'printer.example.org');
     await asks(seeker!, 'a.b', '203.0.113.9', 'a.b', 'a.b.example.org');
     // One dot is fewer than two: as a part of a longer name first.
-    await asks(doubter!, 'a.b', '203.0.113.9', 'a.b.example.org');
+    await asks(doubter!, 'c.d', '203.0.113.9', 'c.d.example.org');
     await docker('service', 'rm', 'seeker', 'doubter');
   });
 
@@ -272,7 +283,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 240_000 }, () => {
         const answer = await found('caller', 'A', 'web');
         return answer[0] === virtual || String(answer);
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 30_000 },
     );
     assert.notEqual(pidOf(), before);
     assert.equal((await found('caller', 'A', 'tasks.web')).length, 2);

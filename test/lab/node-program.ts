@@ -34,7 +34,7 @@ async function followed(
 }
 
 const eventually = (what: string, condition: () => Promise<true | string>): Promise<void> =>
-  until(what, condition, { timeoutMs: 20_000 });
+  until(what, condition, { timeoutMs: 30_000 });
 
 export async function nodeProgram(socketPath: string, image: string): Promise<void> {
   const docker = new Docker({ socketPath });

@@ -90,7 +90,11 @@ export function overlays(stageOf: () => Stage): void {
       const tunnel = await inFabric(node, 'ip', '-d', 'link', 'show', 'vx-5001');
       assert.match(tunnel, /mtu 1380 [^]*vxlan id 5001 /);
       // A name of its own, across hosts; and the world, which one that is not internal reaches.
-      assert.equal((await inside(node, 'safe', 'wget', '-q', '-O', '-', 'http://safe/')).code, 0);
+      const called = async () => {
+        const { code, stderr } = await inside(node, 'safe', 'wget', '-q', '-O', '-', 'http://safe/');
+        return code === 0 || stderr;
+      };
+      await until('it to answer by its name', called, { timeoutMs: 20_000 });
       assert.match((await inside(node, 'safe', 'ip', 'route')).stdout, /^10\.61\.0\.0\/24 dev eth0 .*\n$/);
       const ping = ['ping', '-c', '1', '-W', '2', CLIENT];
       assert.match((await inside(node, 'safe', ...ping)).stderr, /Network is unreachable/);
@@ -128,7 +132,7 @@ export function overlays(stageOf: () => Stage): void {
           const links = await inFabric(node, 'ip', '-o', 'link');
           return !/vx-5001|sk-5001/.test(links) || links;
         },
-        { timeoutMs: 10_000 },
+        { timeoutMs: 20_000 },
       );
   });
 
@@ -210,7 +214,7 @@ export function overlays(stageOf: () => Stage): void {
           const answers = await stage.askMany('client', address, 91, 4);
           return (answers.size === 2 && !answers.has('')) || `of node${n + 1}: ${[...answers.keys()].join()}`;
         },
-        { timeoutMs: 10_000 },
+        { timeoutMs: 20_000 },
       );
     assert.deepEqual((await inspect('my-ingress'))['Labels'], {});
     for (const node of NODES) {

@@ -24,7 +24,7 @@ const HTPASSWD = 'me:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0
 /** Runs where the registry is reached. */
 const PUSH = fileURLToPath(new URL('push-image.ts', import.meta.url));
 
-describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
+describe('registry', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-registry-'));
   let stage: Stage;
   let machine: unknown;
@@ -60,7 +60,7 @@ describe('registry', { skip: skipWithoutDocker, timeout: 180_000 }, () => {
     registry = spawn(command, [...args, 'docker-registry', 'serve', join(folder, 'config.yml')], {
       stdio: 'ignore',
     });
-    await until('the registry to answer', isRegistryUp, { timeoutMs: 10_000 });
+    await until('the registry to answer', isRegistryUp, { timeoutMs: 20_000 });
     const tar = join(folder, 'image.tar');
     writeFileSync(tar, (await buildImage({ name: IMAGE })).tar);
     const push = [process.execPath, PUSH, tar, HOST, 'team/web', '1', `me:${PASSWORD}`];

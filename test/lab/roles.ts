@@ -117,7 +117,7 @@ export function changesOfRole(stage: () => Stage, nodes: (via: string) => Promis
         const files = readdirSync(clusterFolder('node2')).sort();
         return files.join() === 'identity.json,membership.json' || files.join();
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 20_000 },
     );
     assert.equal(etcdOf('node2'), null);
     assert.ok(!existsSync(join(stage().lab.node('node2').dataRoot, 'etcd', 'data')));
@@ -149,7 +149,7 @@ export function changesOfRole(stage: () => Stage, nodes: (via: string) => Promis
         const { code, stderr } = await docker(other).run('node', 'update', '--role', 'manager', leader);
         return code === 0 || stderr;
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 20_000 },
     );
     await seen(leader, [`${other} Ready Leader`, `${leader} Ready Reachable`]);
     await docker(other).ok('service', 'rm', 'stays');

@@ -54,7 +54,7 @@ export class RuleChanges {
         await this.#lab.exec(this.#node, ['nft', '-f', '-'], { input });
         return 'not yet';
       },
-      { timeoutMs: 10_000, everyMs: 100 },
+      { timeoutMs: 20_000, everyMs: 100 },
     );
   }
 }

@@ -1,12 +1,13 @@
 /** Programs that run in a lab while something changes: what they saw is read from what they print. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { until } from '../../src/lab/cluster.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 
 /**
  * Eight flows to each address, each from a source port of its own that is kept: asks on all of them every 100 ms, and
  * prints after each round `flow answer` of every flow as JSON; an answer from elsewhere than asked ends it.
  */
-export const FLOWS = `
+const FLOWS = `
 const dgram = require('node:dgram');
 const [port, size, ...addresses] = process.argv.slice(1);
 const answers = {};
@@ -29,7 +30,10 @@ setInterval(() => {
 process.stdin.on('end', () => process.exit(0)).resume();
 `;
 
-/** New connections one after the other to each address in turn; prints one line of JSON at the end of input. */
+/**
+ * New connections one after the other to each address in turn; prints a line of JSON after the first and at the end of
+ * input: how often each container answered, and what failed.
+ */
 export const CONNECTIONS = `
 const http = require('node:http');
 const [port, ...addresses] = process.argv.slice(1);
@@ -43,7 +47,7 @@ function ask(i) {
   const request = http.get({ host, port, path: '/', agent: false, timeout: 3000 }, (answer) => {
     let text = '';
     answer.on('data', (data) => (text += data));
-    answer.on('end', () => { const name = /container (\\S+)/.exec(text)[1]; seen.answered[name] = (seen.answered[name] ?? 0) + 1; next(); });
+    answer.on('end', () => { const name = /container (\\S+)/.exec(text)[1]; seen.answered[name] = (seen.answered[name] ?? 0) + 1; if (i === 0) console.log(JSON.stringify(seen)); next(); });
   });
   request.on('timeout', () => request.destroy(new Error('no answer within 3 s')));
   request.on('error', (error) => { seen.failed.push(host + ': ' + error.message); next(); });
@@ -64,16 +68,68 @@ export class Running {
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
   }
 
-  /** The last whole line. */
-  get last(): unknown {
-    const lines = this.#output.split('\n');
-    return JSON.parse(lines.at(-2) || '{}');
+  /** What it has printed, line by line. */
+  get lines(): readonly unknown[] {
+    const lines = this.#output.split('\n').slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as unknown);
+  }
+
+  /** Resolves when it has printed its first line. */
+  begun(): Promise<void> {
+    return until('the first line', () => Promise.resolve(this.lines.length > 0 || 'none'), {
+      timeoutMs: 20_000,
+    });
   }
 
   async end(): Promise<unknown> {
     const closed = new Promise((resolve) => this.#child.on('close', resolve));
     this.#child.stdin!.end();
     await closed;
-    return this.last;
+    return this.lines.at(-1);
+  }
+}
+
+/** The container that answered each flow. */
+type Round = Readonly<Record<string, string>>;
+
+/** What FLOWS sees, in rounds that have an answer to every flow: on a busy machine one may come a round late. */
+export class Flows {
+  readonly #running: Running;
+  readonly #count: number;
+
+  constructor(lab: Lab, port: number, size: number, ...addresses: string[]) {
+    this.#running = new Running(lab, FLOWS, String(port), String(size), ...addresses);
+    this.#count = addresses.length * 8;
+  }
+
+  get #rounds(): readonly Round[] {
+    const rounds = this.#running.lines as readonly Round[];
+    return rounds.filter((round) => Object.keys(round).length === this.#count);
+  }
+
+  /** Resolves with a round of so many containers. */
+  async by(containers: number): Promise<Round> {
+    let newest: Round = {};
+    await this.#until(`all flows to be answered by ${containers} containers`, () => {
+      newest = this.#rounds.at(-1) ?? {};
+      return new Set(Object.values(newest)).size === containers;
+    });
+    return newest;
+  }
+
+  /** Three more rounds. */
+  async next(): Promise<readonly Round[]> {
+    const before = this.#rounds.length;
+    await this.#until('three more rounds of all flows', () => this.#rounds.length >= before + 3);
+    return this.#rounds.slice(before);
+  }
+
+  #until(what: string, holds: () => boolean): Promise<void> {
+    const told = () => holds() || `the last: ${JSON.stringify(this.#running.lines.at(-1))}`;
+    return until(what, () => Promise.resolve(told()), { timeoutMs: 30_000 });
+  }
+
+  async end(): Promise<void> {
+    await this.#running.end();
   }
 }

@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { finished, skipWithoutDocker } from '../docker.ts';
-import { delay, IMAGE, Stage } from './stage.ts';
+import { delay, IMAGE, Stage, type TaskLine } from './stage.ts';
 
 const NAME = 'test-service';
 
@@ -68,7 +68,7 @@ const PRETTY_NODE = [
   /^TLS Info:$/,
 ];
 
-describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
+describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const fails = (...args: string[]) => stage.docker('node1').fails(...args);
@@ -118,7 +118,8 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     const before = await ids();
     await docker('service', 'update', '--label-add', 'tier=front', '--publish-add', '8082:80', 'web');
     assert.deepEqual(await ids(), before);
-    assert.ok(await stage.ask('client', '192.0.2.12', 8082));
+    const answer = () => stage.ask('client', '192.0.2.12', 8082);
+    await until('an answer', async () => (await answer()) !== undefined || 'none', { timeoutMs: 20_000 });
   });
 
   test('each node shows its own containers, with their labels and logs', async () => {
@@ -130,7 +131,8 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
         names.map((n) => n.split(' ')[0]!.split('.').slice(0, 2).join('.')).sort(),
         here.map((t) => t.name).sort(),
       );
-      for (const line of names) assert.match(line, / Up \d+ seconds?| Up Less than a second/);
+      const up = / Up (\d+ seconds?|Less than a second|About a minute|\d+ minutes)$/;
+      for (const line of names) assert.match(line, up);
       const [found] = JSON.parse(await cli.ok('inspect', names[0]!.split(' ')[0]!)) as {
         State: { Running: boolean; Pid: number };
         Config: { Labels: Record<string, string> };
@@ -194,7 +196,12 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
   });
 
   test('a log keeps to its options; a follower misses no line over rotations and a kill of the daemon', async () => {
-    const count = 'i=0; while :; do i=$((i+1)); echo count $i; sleep 0.01; done';
+    // It waits half-way, or a daemon that is slow to come back would find more than is kept; and it ends, so that what
+    // is asked of its log is asked of one that stands still.
+    const count = `i=0; while [ $i -lt 700 ]; do
+      i=$((i+1)); echo count $i; sleep 0.01
+      [ $i -ne 300 ] || until [ -e /go ]; do sleep 0.1; done
+    done; sleep 1000`;
     await docker(
       ...[
         'service',
@@ -217,11 +224,15 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     const seen = () => text.split('\n').slice(0, -1);
     const reached = (line: number) =>
       until(`line ${line}`, async () => seen().length >= line || `${seen().length} came`, {
-        timeoutMs: 20_000,
+        timeoutMs: 60_000,
       });
     await reached(100);
     await stage.lab.kill('node2', 'skeind');
     await stage.lab.start('node2');
+    await reached(300);
+    const node2 = stage.docker('node2');
+    const id = (await node2.ok('ps', '-q', '--filter', 'name=count.')).trim();
+    await node2.ok('exec', id, 'touch', '/go');
     await reached(700);
     follow.kill('SIGTERM');
     for (const [i, line] of seen().entries()) assert.equal(line, `count ${i + 1}`);
@@ -236,32 +247,25 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     const [, since, number] = /^(\S+) .* (\d+)$/m.exec(last)!;
     const later = await docker('service', 'logs', '--raw', '--since', since!, 'count');
     assert.equal(later.split('\n')[0], `count ${number}`);
-    const node2 = stage.docker('node2');
-    const id = (await node2.ok('ps', '-q', '--filter', 'name=count')).trim();
     assert.equal(await node2.ok('logs', '--since', since!, '--until', since!, id), `count ${number}\n`);
     assert.match(
       await node2.ok('logs', '--details', '--tail', '1', id),
       /^tag=count\.1\.\w+,tier=front count \d+\n$/,
     );
+    const [loud] = await stage.running('count');
     await docker('service', 'update', '--detach', '--log-driver', 'none', 'count');
+    let silent = '';
     await until(
-      'it has no log',
+      'a task without a log',
       async () => {
-        const { stderr } = await stage
-          .docker('node1')
-          .run('service', 'logs', '--raw', '--tail', '1', 'count');
         const tasks = await stage.running('count');
-        return (
-          (tasks.length === 1 &&
-            !(await stage.docker('node1').run('service', 'logs', '--raw', tasks[0]!.id)).stdout) ||
-          stderr
-        );
+        silent = tasks.find(({ id }) => id !== loud!.id)?.id ?? '';
+        return silent !== '' || JSON.stringify(tasks);
       },
       { timeoutMs: 20_000 },
     );
-    const [silent] = await stage.running('count');
     assert.match(
-      await stage.docker('node1').fails('service', 'logs', silent!.id),
+      await stage.docker('node1').fails('service', 'logs', silent),
       /configured logging driver does not support reading/,
     );
     await docker('service', 'rm', 'count');
@@ -288,14 +292,16 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     );
   });
 
-  test('start-first with parallelism 2: never fewer than wanted, and never more than two too many', async () => {
+  test('start-first with parallelism 2: never fewer run than wanted, and never more than two are on their way', async () => {
     await docker('service', 'scale', 'order=4');
     let [least, most] = [Infinity, 0];
+    const isUp = (task: TaskLine) => task.state.startsWith('Running');
     const abort = new AbortController();
     const watching = (async () => {
       while (!abort.signal.aborted) {
-        const up = (await stage.tasks('order')).filter((t) => t.state.startsWith('Running')).length;
-        [least, most] = [Math.min(least, up), Math.max(most, up)];
+        const tasks = await stage.tasks('order');
+        least = Math.min(least, tasks.filter(isUp).length);
+        most = Math.max(most, tasks.filter((t) => t.desired === 'Running' && !isUp(t)).length);
       }
     })();
     await docker(
@@ -305,7 +311,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     abort.abort();
     await watching;
     assert.ok(least >= 4, `at least four ran at any time, seen ${least}`);
-    assert.ok(most <= 6, `at most six, seen ${most}`);
+    assert.ok(most <= 2, `at most two were on their way, seen ${most}`);
     await docker('service', 'rm', 'order');
   });
 
@@ -320,7 +326,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
         const state = await docker('service', 'inspect', '--format', '{{.UpdateStatus.State}}', 'back');
         return state.trim() === 'paused' || state;
       },
-      { timeoutMs: 15_000 },
+      { timeoutMs: 20_000 },
     );
     assert.match(
       await docker('service', 'inspect', '--pretty', 'back'),
@@ -391,7 +397,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
           String(task?.error)
         );
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 20_000 },
     );
     await docker('node', 'update', '--label-add', 'zone=moon', 'node2');
     await stage.converged('nowhere', 1);
@@ -452,7 +458,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
     assert.ok(await isOn('node2'));
     await docker('service', 'update', '--constraint-add', 'node.hostname==node1', 'inside');
     await until('node2 to need it no more', async () => !(await isOn('node2')) || 'it is there', {
-      timeoutMs: 10_000,
+      timeoutMs: 20_000,
     });
     assert.match(await fails('network', 'rm', 'net1'), /network \S+ is in use by service/);
     await docker('service', 'rm', 'inside');

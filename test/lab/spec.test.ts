@@ -29,7 +29,7 @@ interface Inspected {
   readonly Config: { readonly Healthcheck?: { readonly Test: readonly string[] } };
 }
 
-describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () => {
+describe('specs of services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   const folder = mkdtempSync(join(tmpdir(), 'skein-spec-'));
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
@@ -43,7 +43,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
   async function eventually<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
     let answer: T | undefined;
     const ready = async () => (answer = await ask()) !== undefined || 'nothing yet';
-    await until(what, ready, { timeoutMs: 20_000 });
+    await until(what, ready, { timeoutMs: 30_000 });
     return answer!;
   }
   const task = (service: string, is: (task: TaskLine) => boolean): Promise<TaskLine> =>
@@ -71,7 +71,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     );
     const starting = await task('sick', (t) => t.state.startsWith('Starting'));
     const cli = stage.docker(starting.node);
-    const id = (await cli.ok('ps', '-q', '--filter', 'name=sick', '--filter', 'health=starting')).trim();
+    const id = (await cli.ok('ps', '-q', '--filter', 'name=sick.', '--filter', 'health=starting')).trim();
     assert.match(await cli.ok('ps', '--filter', `id=${id}`), /Up .* \(health: starting\)/);
     assert.equal(await stage.ask('client', '192.0.2.11', 8081), undefined, 'it is not in rotation yet');
     await cli.ok('exec', id, 'touch', '/well');
@@ -122,7 +122,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
       ...['--env', 'A=1', '--constraint', 'node.hostname==node2', IMAGE],
     );
     const cli = stage.docker('node2');
-    const container = (await cli.ok('ps', '-q', '--filter', 'name=keyed')).trim();
+    const container = (await cli.ok('ps', '-q', '--filter', 'name=keyed.')).trim();
     const cat = (path: string) => cli.ok('exec', container, 'cat', path);
     assert.equal(await cat('/run/secrets/key'), 'xyzzy-plugh');
     assert.equal(await cat('/conf'), 'plover');
@@ -234,14 +234,14 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 300_000 }, () 
     async () => {
       const client = join(import.meta.dirname, 'client.py');
       const { socket } = stage.lab.node('node1');
-      const { stdout } = await runProcess([pythonWithDocker, client, socket, IMAGE], { timeoutMs: 90_000 });
+      const { stdout } = await runProcess([pythonWithDocker, client, socket, IMAGE], { timeoutMs: 200_000 });
       assert.match(stdout, /docker-py is content/);
     },
   );
 
   test(
     'dockerode: services, containers, images and events, as a Node program does them',
-    { timeout: 90_000 },
+    { timeout: 200_000 },
     () => nodeProgram(stage.lab.node('node1').socket, IMAGE),
   );
 

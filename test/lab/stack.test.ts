@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { compose, extraSpec, LOOK, SEEN, WEB_SPEC } from './stack-file.ts';
@@ -37,7 +38,7 @@ const REFUSED: [RegExp, string, string?][] = [
   [/config not found: nosuch/, 'configs: [ nosuch ]', 'configs: { nosuch: { external: true } }'],
 ];
 
-describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
+describe('stacks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   const folder = mkdtempSync(join(tmpdir(), 'skein-stack-'));
   const file = join(folder, 'compose.yml');
@@ -97,16 +98,17 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     const [task] = (await stage.running('st_web')).filter((t) => t.node === 'node2');
     assert.ok(task);
     const cli = stage.docker('node2');
-    const id = (await cli.ok('ps', '-q', '--filter', 'name=st_web')).trim();
+    const id = (await cli.ok('ps', '-q', '--filter', 'name=st_web.')).trim();
     assert.equal(await cli.ok('exec', id, 'cat', '/run/secrets/key.txt', '/etc/conf'), 'xyzzyplover');
     assert.match(await cli.ok('exec', id, 'cat', '/proc/mounts'), / \/scratch tmpfs /);
-    assert.ok(await stage.ask('client', '192.0.2.11', 8090));
+    const answer = () => stage.ask('client', '192.0.2.11', 8090);
+    await until('an answer', async () => (await answer()) !== undefined || 'none', { timeoutMs: 20_000 });
     assert.match(await docker('stack', 'config', '-c', file), /max_replicas_per_node: 1/);
   });
 
   test('everything that a file says of a service is there in its container', async () => {
     const cli = stage.docker('node2');
-    const id = (await cli.ok('ps', '-q', '--filter', 'name=st_extra')).trim();
+    const id = (await cli.ok('ps', '-q', '--filter', 'name=st_extra.')).trim();
     const lines = (await cli.ok('exec', id, 'sh', '-c', LOOK)).trim().split(/\r?\n/);
     for (const [i, line] of SEEN.entries())
       if (typeof line === 'string') assert.equal(lines[i], line);
@@ -121,8 +123,14 @@ describe('stacks', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
     await stage.converged('st_web', 2);
     assert.deepEqual([await ids('st_web'), await ids('st_back')], [web, back]);
     await deploy({ env: 'two', extra: false });
-    await stage.converged('st_web', 2);
-    assert.ok((await ids('st_web')).every((id) => !web.includes(id)));
+    await until(
+      'two others to run',
+      async () => {
+        const now = await ids('st_web');
+        return (now.length === 2 && now.every((id) => !web.includes(id))) || now.join();
+      },
+      { timeoutMs: 30_000 },
+    );
     assert.deepEqual(await ids('st_back'), back);
     assert.match(await docker('stack', 'ls'), /^st\s+3/m, 'nothing goes unasked');
     await deploy({ env: 'two', extra: false }, '--prune');

@@ -18,10 +18,10 @@ export interface TaskLine {
   readonly error: string;
 }
 
-/** Sends one datagram and prints what comes back from where it was sent to, within a second. */
+/** Sends one datagram and prints what comes back from where it was sent to, within four seconds. */
 const DATAGRAM = `
 const socket = require('node:dgram').createSocket('udp4');
-setTimeout(() => process.exit(1), 1000);
+setTimeout(() => process.exit(1), 4000);
 socket.on('message', (data) => { process.stdout.write(data); process.exit(0); });
 socket.connect(Number(process.argv[2]), process.argv[1], () => socket.send('hi'));
 `;
@@ -89,7 +89,7 @@ export class Stage {
   /** The container that answered over HTTP, through a new connection; undefined when none did. */
   async ask(where: string, address: string, port: number): Promise<string | undefined> {
     const argv = ['busybox', 'wget', '-q', '-O', '-', `http://${address}:${port}/`];
-    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 5_000 });
+    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 10_000 });
     return /^container (\S+)/m.exec(stdout)?.[1];
   }
 
@@ -106,7 +106,7 @@ export class Stage {
   /** The container that answered a datagram from a new source port. */
   async askUdp(where: string, address: string, port: number): Promise<string | undefined> {
     const argv = [process.execPath, '-e', DATAGRAM, address, String(port)];
-    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 5_000 });
+    const { stdout } = await this.lab.exec(where, argv, { accept: [0, 1], timeoutMs: 20_000 });
     return /^(\S+) hi/.exec(stdout)?.[1];
   }
 }

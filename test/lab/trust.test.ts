@@ -26,11 +26,11 @@ const PEER = `
 const { readFileSync } = require('node:fs');
 const [address, key, cert] = process.argv.slice(1);
 const tls = key ? { key: readFileSync(key), cert: readFileSync(cert) } : {};
-require('node:https').get({ host: address, port: 2380, path: '/members', rejectUnauthorized: false, timeout: 5000, ...tls },
+require('node:https').get({ host: address, port: 2380, path: '/members', rejectUnauthorized: false, timeout: 20000, ...tls },
   (answer) => { console.log(answer.statusCode); process.exit(0); }).on('error', (error) => console.log(error.code));
 `;
 
-describe('trust', { timeout: 120_000 }, () => {
+describe('trust', { timeout: 600_000 }, () => {
   let lab: Lab;
   let [manager, worker]: Identity[] = [];
   const identityOf = (node: string) =>
@@ -41,7 +41,7 @@ describe('trust', { timeout: 120_000 }, () => {
     const calls: Calls = { addr: `${MANAGER}:2377`, trust, methods };
     const { stdout } = await runProcess([...lab.enter('client'), process.execPath, CALLER], {
       input: JSON.stringify(calls),
-      timeoutMs: 30_000,
+      timeoutMs: 120_000,
     });
     return JSON.parse(stdout) as Record<string, string>;
   }
@@ -119,7 +119,7 @@ describe('trust', { timeout: 120_000 }, () => {
         const node = await engine.get<{ Status: { State: string } }>(`/nodes/${worker!.nodeId}`);
         return node.Status.State === 'down' || node.Status.State;
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 20_000 },
     );
     await engine.raw('DELETE', `/nodes/${worker!.nodeId}`);
     const outcome = await call(member(worker!.credentials), ['cluster.managers', 'dispatcher.session']);

@@ -153,7 +153,7 @@ test('a connection that a backend did not answer before it left goes to another'
   const answers: string[] = [];
   const asked = held.map(async (talk) => void answers.push(await talk.ask()));
   await until('two of three to be answered', async () => answers.length === 2 || answers.join(), {
-    timeoutMs: 5_000,
+    timeoutMs: 20_000,
   });
   await a.apply(viewOf('a', { t2: { inRotation: false } }));
   await Promise.all(asked);

@@ -20,7 +20,7 @@ function serve(name: string, port: number): void {
 
 const dialTcp = (host: string, port: number) =>
   new Promise<string>((resolve) => {
-    const socket = connect({ host, port, timeout: 3000 }, () => socket.write('?\n'));
+    const socket = connect({ host, port, timeout: 10_000 }, () => socket.write('?\n'));
     socket.once('data', (data) => {
       resolve(data.toString().trim());
       socket.destroy();

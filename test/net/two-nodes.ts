@@ -32,7 +32,7 @@ export class Talk {
 
   async next(): Promise<string> {
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<string>((resolve) => (timer = setTimeout(() => resolve('no answer'), 3000)));
+    const late = new Promise<string>((resolve) => (timer = setTimeout(() => resolve('no answer'), 20_000)));
     const line = this.#lines.next().then((r) => String(r.value));
     return Promise.race([line, late]).finally(() => clearTimeout(timer));
   }

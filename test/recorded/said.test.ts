@@ -14,7 +14,7 @@ import { API_VERSION, type Engine, HERE, play, readSession, type Step } from './
 
 const NAME = 'recorded';
 
-describe('a session with Docker Swarm, with Skein', { skip: skipWithoutDocker, timeout: 200_000 }, () => {
+describe('a session with Docker Swarm, with Skein', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let engine: Engine;
 
   before(async () => {

@@ -53,8 +53,8 @@ const description = {
 } as unknown as NodeDescription;
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !(await holds()); ) {
-    if (Date.now() > deadline) assert.fail(`not within 10 s: ${what}`);
+  for (const deadline = Date.now() + 30_000; !(await holds()); ) {
+    if (Date.now() > deadline) assert.fail(`not within 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,24 +1,12 @@
 /** Real etcd members for the tests of this folder: scratch directories, peer certificates, free ports, clean up. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
 import { EtcdClient } from '../../src/store/etcd/client.ts';
 import { EtcdMember, type EtcdMemberOptions } from '../../src/store/etcd/member.ts';
-
-/** A port that is free on the address now. */
-export function freePort(host: string): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, host, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
-}
+import { freePort } from '../free-port.ts';
 
 export class EtcdLab {
   readonly dir = mkdtempSync(join(tmpdir(), 'skein-store-'));
@@ -37,7 +25,7 @@ export class EtcdLab {
   }
 
   async single(name = 'one'): Promise<EtcdMember> {
-    const member = this.member({ name, peerUrl: `http://127.0.0.1:${await freePort('127.0.0.1')}` });
+    const member = this.member({ name, peerUrl: `http://127.0.0.1:${await freePort()}` });
     await member.startSingle();
     return member;
   }
@@ -57,9 +45,9 @@ export class EtcdLab {
 }
 
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  const end = Date.now() + 20_000;
+  const end = Date.now() + 30_000;
   while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`not within 20 s: ${what}`);
+    if (Date.now() > end) throw new Error(`not within 30 s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -66,7 +66,7 @@ test('large transactions and answers of more than one page and fragment come bac
       ),
     );
   const sizes: number[] = [];
-  for await (const batch of store.watch(revision, AbortSignal.timeout(20_000))) {
+  for await (const batch of store.watch(revision, AbortSignal.timeout(60_000))) {
     sizes.push(batch.changes.length);
     if (batch.revision === revisions.at(-1)) break;
   }
@@ -82,13 +82,13 @@ test('without etcd calls fail in bounded time; afterwards watch and cache go on 
   const following = cache.follow(store, { clock: systemClock, signal: abort.signal });
   after(() => abort.abort());
   const before = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
-  await cache.reached(before, AbortSignal.timeout(10_000));
+  await cache.reached(before, AbortSignal.timeout(30_000));
   process.kill(member.pid!, 'SIGSTOP');
   const start = Date.now();
   await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
     code: 'deadline-exceeded',
   });
-  assert.ok(Date.now() - start < 7000);
+  assert.ok(Date.now() - start < 10_000);
   process.kill(member.pid!, 'SIGKILL');
   await until('etcd is gone', () => member.pid === undefined);
   await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
@@ -97,7 +97,7 @@ test('without etcd calls fail in bounded time; afterwards watch and cache go on 
   await member.start();
   await until('etcd serves', () => member.serves());
   const last = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
-  await cache.reached(last, AbortSignal.timeout(10_000));
+  await cache.reached(last, AbortSignal.timeout(30_000));
   const { objects } = await store.snapshot();
   assert.deepEqual([...cache.all('task').keys()].sort(), objects.map(({ object }) => object.id).sort());
   abort.abort();
@@ -120,7 +120,7 @@ test('a restarted manager that finds its own key leads again at once, and its fo
   const start = Date.now();
   const again = new EtcdElection(options).campaign('me', leading(fences), second.signal);
   await until('second leads', () => fences.length === 1);
-  assert.ok(Date.now() - start < 1000, `took ${Date.now() - start} ms`);
+  assert.ok(Date.now() - start < 3_000, `took ${Date.now() - start} ms, where a lease lasts five seconds`);
   await assert.rejects(store.transact([], crashed[0]), { code: 'failed-precondition' });
   await store.transact([], fences[0]);
   first.abort();
@@ -133,7 +133,7 @@ test("a leader's signal aborts before another can lead when etcd falls silent", 
   const abort = new AbortController();
   let lostAfter = 0;
   let stopped = 0;
-  const campaign = new EtcdElection({ ...options, ttl: 3 }).campaign(
+  const campaign = new EtcdElection({ ...options, ttl: 6 }).campaign(
     'me',
     async (_fence, signal) => {
       if (stopped > 0) return;
@@ -146,7 +146,7 @@ test("a leader's signal aborts before another can lead when etcd falls silent", 
     abort.signal,
   );
   await until('leadership is lost', () => lostAfter > 0);
-  assert.ok(lostAfter < 3000, `lost after ${lostAfter} ms`);
+  assert.ok(lostAfter < 6000, `lost after ${lostAfter} ms`);
   abort.abort();
   await campaign;
 });

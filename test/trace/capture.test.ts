@@ -54,7 +54,7 @@ test('a connection through translation and tunnel is seen hop by hop', async () 
     lab.exec('client', ['busybox', 'wget', '-q', '-O', '-', url], { accept: [0, 1] });
   try {
     await until('the server', async () => (await get('http://192.0.2.12:8080/')).code === 0 || 'refused', {
-      timeoutMs: 10_000,
+      timeoutMs: 20_000,
     });
     const capture = Capture.start(points, { any: [{ ports: [80, 8080] }] });
     for (let i = 0; i < 3; i++) assert.match((await get('http://192.0.2.11/')).stdout, /^container /);
