@@ -24,6 +24,7 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   before(async () => {
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
     await ok('node1', 'network', 'create', '-d', 'overlay', '--attachable', 'mynet');
     await ok('node1', 'network', 'create', '-d', 'overlay', 'closed');
     await ok('node1', 'network', 'create', '-d', 'overlay', 'closed2');

@@ -89,6 +89,7 @@ describe('networks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   before(async () => {
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
     await docker('network', 'create', '-d', 'overlay', '--subnet', '10.50.0.0/24', 'front');
     await docker('network', 'create', '-d', 'overlay', '--subnet', '10.60.0.0/24', 'back');
     await create('web', '--replicas', '3', '--network', 'front', IMAGE, 'udp=53');

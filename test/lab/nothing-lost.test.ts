@@ -65,6 +65,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
     machine = await machineState(NAME);
     stage = new Stage(await Lab.up({ name: NAME, nodes: 3, managers: 3 }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
     const create = ['service', 'create', '--detach', '--no-resolve-image', ...QUICK];
     await docker(...create, '--name', 'web', '--replicas', '3', '-p', `${PORT}:80`, IMAGE);
     await docker(...create, '--name', 'other', '--replicas', '3', '-p', `${PORT + 1}:80`, IMAGE);

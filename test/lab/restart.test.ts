@@ -123,6 +123,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     machine = await machineState(NAME);
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
     await docker(
       ...['service', 'create', '--no-resolve-image', '--name', 'web', '--update-monitor', '1s'],
       ...[
@@ -261,6 +262,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
   });
 
   test('a node that is cut off: replaced elsewhere; healed, it stops what it still ran', async () => {
+    await stage.setHeartbeat(5);
     await stage.lab.cut('node2');
     await until('node2 to be down', async () => /node2\s+Down/.test(await docker('node', 'ls')) || 'ready', {
       timeoutMs: 60_000,

@@ -81,6 +81,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   before(async () => {
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2 }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
   });
   after(async () => {
     stage.close();

@@ -53,6 +53,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     const settings = { nodeGenericResources: ['GPU=one', 'GPU=two', 'SSD=3'] };
     stage = new Stage(await Lab.up({ name: NAME, nodes: 2, settings }));
     await stage.loadImage();
+    await stage.setHeartbeat(20);
   });
   after(async () => {
     rmSync(folder, { recursive: true });

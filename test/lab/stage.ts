@@ -44,6 +44,14 @@ export class Stage {
     for (const cli of this.#clis.values()) cli.close();
   }
 
+  /**
+   * How often a node must be heard of; after three times that it is down, and its tasks run elsewhere. A test that kills
+   * daemons and sees tasks run on makes it long: on a busy machine a daemon may come back late.
+   */
+  async setHeartbeat(seconds: number): Promise<void> {
+    await this.docker('node1').ok('swarm', 'update', '--dispatcher-heartbeat', `${seconds}s`);
+  }
+
   async loadImage(): Promise<void> {
     const { tar } = await buildImage();
     await Promise.all(this.lab.plan.nodes.map(({ name }) => this.lab.engine(name).load(tar)));

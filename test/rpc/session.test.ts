@@ -120,7 +120,7 @@ before(async () => {
   };
   const object = {
     id: clusterId,
-    spec: { CAConfig: {}, Dispatcher: { HeartbeatPeriod: 1e9 } },
+    spec: { CAConfig: {}, Dispatcher: { HeartbeatPeriod: 5e9 } },
     dataPathPort: 4789,
     joinTokens: tokens,
     ca: { ...root, etcdCertificate: etcd.certificate, etcdKey: etcd.key },
