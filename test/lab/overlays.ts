@@ -1,6 +1,7 @@
 /** What `docker network create` may ask for, in a lab of two nodes: each setting as it is shown, and as it works. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { finished } from '../docker.ts';
@@ -200,10 +201,14 @@ export function overlays(stageOf: () => Stage): void {
     );
 
     await docker(...ingress, '--opt', `${DRIVER}.mtu=1400`, 'my-ingress');
-    const { Ingress, Options } = await inspect('my-ingress');
-    assert.deepEqual(
-      [Ingress, Options],
-      [true, { [`${DRIVER}.mtu`]: '1400', [`${DRIVER}.overlay.vxlanid_list`]: '4096' }],
+    const shown = { [`${DRIVER}.mtu`]: '1400', [`${DRIVER}.overlay.vxlanid_list`]: '4096' };
+    await until(
+      'its number to be given',
+      async () => {
+        const { Ingress, Options } = await inspect('my-ingress');
+        return (Ingress === true && isDeepStrictEqual(Options, shown)) || JSON.stringify(Options);
+      },
+      { timeoutMs: 20_000 },
     );
     await create('front-door', '--mode', 'global', '-p', '91:80', IMAGE);
     await stage.converged('front-door', 2);
