@@ -47,7 +47,7 @@ for (const [name, contenders] of Object.entries(CONTENDERS))
       const before = await machineState(`bench-${name}`);
       const file = join(folder, `${name}.md`);
       const argv = [process.execPath, MAIN, 'bench', name, '--quick', '--json', '--write', file];
-      const { stdout } = await runProcess(argv, { timeoutMs: 120_000 });
+      const { stdout } = await runProcess(argv, { timeoutMs: 400_000 });
       const { machine, results } = JSON.parse(stdout) as Report;
       assert.ok(machine.cores > 0 && machine.kernel !== '');
       const [result] = results;
