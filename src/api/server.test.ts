@@ -259,6 +259,26 @@ test("updates name the version they saw; a stale one is refused in Swarm's words
   assert.match(node.json.message, /code = FailedPrecondition/);
 });
 
+test('a rollback is asked for by one word; another is refused and changes nothing', async () => {
+  const { call, backends } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const now = () => backends.view.byName('service', 'web')!;
+  const image = () => now().spec.TaskTemplate.ContainerSpec.Image;
+  const update = (query: string, Image: string) =>
+    call('POST', `/services/web/update?version=${now().version}${query}`, {
+      ...WEB,
+      TaskTemplate: { ContainerSpec: { Image } },
+    });
+  assert.equal((await update('', 'nginx:2')).status, 200);
+  const odd = await update('&rollback=next', 'nginx:3');
+  assert.deepEqual([odd.status, odd.json.message], [400, 'unrecognized rollback option next']);
+  assert.equal(image(), 'nginx:2');
+  assert.equal((await update('&rollback=previous', 'nginx:3')).status, 200);
+  assert.equal(image(), 'nginx:latest');
+  assert.equal((await update('&rollback=none', 'nginx:3')).status, 200);
+  assert.equal(image(), 'nginx:3');
+});
+
 test('node and swarm, with the fields of Docker', async () => {
   const { call } = await start('manager');
   const [self, other] = (await call('GET', '/nodes')).json;

@@ -208,6 +208,23 @@ test('networks: in use, ingress rules, overlap', async (t) => {
   assert.throws(() => c.control.network('net'), { code: 'not-found' });
 });
 
+test('a network whose last task does not stop stays, and it is said which that is', async (t) => {
+  const c = await cluster(t);
+  const id = await c.control.createNetwork({ Name: 'net', Driver: 'overlay' });
+  await c.create(spec(template({ Networks: [{ Target: 'net' }] })));
+  await c.run(2000);
+  const [task] = c.running('web');
+  c.agents.silent.add(task!.nodeId!);
+  await c.control.removeService('web');
+  const refused = assert.rejects(
+    c.control.removeNetwork('net'),
+    code('FailedPrecondition', `network ${id} is in use by task ${task!.id}`),
+  );
+  await c.clock.advance(60_000);
+  await refused;
+  assert.equal(c.control.network('net').id, id);
+});
+
 test('networks that can not be are refused in words, and none is made', async (t) => {
   const c = await cluster(t);
   const ipam = (config: object) => ({ IPAM: { Config: [config] } });
