@@ -195,3 +195,29 @@ test('what may wait to be recorded is bounded by who says so, and a line tells w
     ...numbered(900, 1000),
   ]);
 });
+
+test('since and until take their own times in; one stream is read alone; a tail is of what is wanted', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stdout'), 'a\nb\nc\n');
+  const first = await tailer(path).start();
+  while ((await read(path)).length < 3) await new Promise((resolve) => setImmediate(resolve));
+  appendFileSync(join(path, 'stderr'), 'e\n');
+  await first.finish();
+  const ask = async (query: Partial<LogQuery>) => {
+    const lines: { time: string; text: string }[] = [];
+    const all = queryLogs(path, { ...ALL_OUTPUT, ...query }, () => undefined, AbortSignal.timeout(10_000));
+    for await (const { time, data } of all) lines.push({ time, text: Buffer.from(data).toString().trim() });
+    return lines;
+  };
+  const texts = async (query: Partial<LogQuery>) => (await ask(query)).map(({ text }) => text).join('');
+  const [, b, c] = await ask({});
+  assert.equal(await texts({}), 'abce');
+  assert.equal(await texts({ since: b!.time }), 'bce');
+  assert.equal(await texts({ until: b!.time }), 'ab');
+  assert.equal(await texts({ since: b!.time, until: c!.time }), 'bc');
+  assert.deepEqual([await texts({ stderr: false }), await texts({ stdout: false })], ['abc', 'e']);
+  assert.equal(await texts({ tail: 1, stderr: false }), 'c');
+  assert.equal(await texts({ tail: 2, until: b!.time }), 'ab');
+  await assert.rejects(texts({ since: 'yesterday' }), { message: 'invalid value for "since": yesterday' });
+});

@@ -15,11 +15,15 @@ function stage(states: Readonly<Record<string, readonly [node: string, state: Ta
   const clock = new VirtualClock(Date.parse('2026-01-01T00:00:00Z'));
   const away = new Set<string>();
   const asked: LogRequest[] = [];
+  const listeners = new Set<() => void>();
   const tasks = new Map(
     Object.entries(states).map(([id, [nodeId, state]]) => [id, { id, nodeId, status: { state } } as Task]),
   );
   const broker = new LogBroker({
-    view: { get: ((_: string, id: string) => tasks.get(id)) as never, onChange: () => () => {} },
+    view: {
+      get: ((_: string, id: string) => tasks.get(id)) as never,
+      onChange: (listener) => (listeners.add(listener as never), () => listeners.delete(listener as never)),
+    },
     clock,
     random: (length) => new Uint8Array(length).fill(asked.length + 1),
     send: (node: NodeId, message: ToAgent) => {
@@ -45,10 +49,14 @@ function stage(states: Readonly<Record<string, readonly [node: string, state: Ta
       },
     };
   };
-  const ids = [...tasks.keys()] as TaskId[];
+  const put = (id: string, nodeId: string, state: TaskState) => {
+    tasks.set(id, { id, nodeId, status: { state } } as Task);
+    for (const listener of listeners) listener();
+  };
+  const ids = () => [...tasks.keys()] as TaskId[];
   const read = (follow: boolean, tail?: number) =>
-    broker.read({ ...QUERY, tail, follow }, { tasks: () => ids }, new AbortController().signal);
-  return { clock, away, asked, answer, read, tasks };
+    broker.read({ ...QUERY, tail, follow }, { tasks: ids }, new AbortController().signal);
+  return { clock, away, asked, answer, read, tasks, put };
 }
 
 test('who does not follow hears what there is, then which nodes were not heard, in the words of Docker', async () => {
@@ -117,4 +125,51 @@ test('who follows from now on misses nothing of a node that broke off before its
   again.end();
   await s.clock.advance(0);
   await reading.return(undefined);
+});
+
+test('who follows hears also what has not begun, and tasks that are made later', async () => {
+  const s = stage({ a: ['n1', 'preparing'] });
+  const reading = s.read(true);
+  const first = reading.next();
+  assert.deepEqual(
+    s.asked.map(({ tasks }) => tasks),
+    [['a']],
+  );
+  s.put('b', 'n2', 'assigned');
+  s.put('c', 'n3', 'running');
+  assert.deepEqual(
+    s.asked.map(({ tasks }) => tasks),
+    [['a'], ['b'], ['c']],
+    'each is asked for once',
+  );
+  const c = s.answer(s.asked[2]!);
+  c.say('1');
+  assert.equal((await first).value?.taskId, 'c');
+  await reading.return(undefined);
+});
+
+test('what is left of a task that has ended is asked for again, where its node broke off before all of it came', async () => {
+  const s = stage({ a: ['n1', 'running'] });
+  const reading = s.read(true);
+  const first = reading.next();
+  const before = s.answer(s.asked[0]!);
+  before.say('2026-01-01T00:00:01Z');
+  await first;
+  s.put('a', 'n1', 'complete');
+  await before.break();
+  await s.clock.advance(1000);
+  assert.deepEqual(s.asked[1]?.after, { a: '2026-01-01T00:00:01Z' });
+  await reading.return(undefined);
+});
+
+test('who does not follow is told of a node that broke off before all of it came', async () => {
+  const s = stage({ a: ['n1', 'running'] });
+  const reading = s.read(false);
+  const first = reading.next();
+  const a = s.answer(s.asked[0]!);
+  a.say('1');
+  await first;
+  const rest = assert.rejects(reading.next(), /following reasons: node n1 disconnected unexpectedly$/);
+  await a.break();
+  await rest;
 });
