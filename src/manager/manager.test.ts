@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
+import type { NodeId, ServiceId } from '../model/ids.ts';
 import type { ServiceSpec } from '../model/spec.ts';
 import { nodeDraft, spec } from './testing/builders.ts';
 import { TestCluster } from './testing/cluster.ts';
@@ -39,6 +40,40 @@ test('three replicas run, spread over two nodes, each with its own address on in
   const { endpoint } = c.control.service('web');
   assert.equal(endpoint?.virtualIps.length, 1);
   assert.equal(endpoint?.ports[0]?.PublishedPort, 80);
+});
+
+test('tasks are made, given their addresses and a node, and their service its port, in one write', async (t) => {
+  const c = await cluster(t, 'n1', 'n2');
+  const first = new Map<string, string>();
+  c.view.onChange((transitions, revision) => {
+    for (const { kind, id, before, after } of transitions)
+      if (kind === 'task' && !before)
+        first.set(id, `${after!.status.state} ${after!.attachments.length} ${revision}`);
+  });
+  const id = await c.create(spec({ Mode: replicas(3), EndpointSpec: published }));
+  await c.clock.advance(1);
+  const { version, endpoint } = c.view.get('service', id as ServiceId)!;
+  assert.equal(endpoint?.ports[0]?.PublishedPort, 80);
+  assert.deepEqual([...first.values()], Array(3).fill(`assigned 1 ${version}`));
+  assert.deepEqual(
+    c
+      .tasks('web')
+      .map(({ nodeId }) => nodeId)
+      .sort(),
+    ['n1', 'n1', 'n2'],
+  );
+});
+
+test('a node with room for one global task that reserves memory is given one, made and placed in one write', async (t) => {
+  const c = await cluster(t, 'n1');
+  const { memoryBytes } = c.view.get('node', 'n1' as NodeId)!.description!.resources;
+  const Resources = { Reservations: { MemoryBytes: 0.6 * memoryBytes } };
+  const TaskTemplate = { ...image('web:1'), Resources };
+  await c.create(spec({ Mode: { Global: {} }, TaskTemplate }));
+  await c.create(spec({ Name: 'too', Mode: { Global: {} }, TaskTemplate }));
+  await c.run(1000);
+  assert.equal(c.running('web').length, 1);
+  assert.match(c.tasks('too')[0]!.status.err, /insufficient resources on 1 node/);
 });
 
 test('scaling adds in free slots and removes from the fullest node; removing a service removes its tasks', async (t) => {

@@ -6,7 +6,8 @@ import { SkeinError } from '../model/errors.ts';
 import type { ServiceId } from '../model/ids.ts';
 import { Cache } from '../store/cache.ts';
 import { MemoryStore } from '../store/memory.ts';
-import { batchesOf, type Planner, Runner } from './runner.ts';
+import { apart, batchesOf } from './batches.ts';
+import { type Planner, Runner } from './runner.ts';
 import { draftOf } from './step.ts';
 import { service, task } from './testing/builders.ts';
 
@@ -16,6 +17,7 @@ class Marker implements Planner {
   plans = 0;
   reset: Planner['reset'] = (view) => view.all('service').keys();
   changed: Planner['changed'] = (transition) => (transition.kind === 'service' ? [transition.id] : []);
+  foreseen: Planner['foreseen'] = () => [];
   plan: Planner['plan'] = (view, keys) => {
     this.plans += 1;
     const services = [...keys]
@@ -120,9 +122,9 @@ test('one step is never torn apart, one object never written twice in a plan', (
     desired: 'shutdown' as const,
     start: undefined,
   });
-  const { batches, skipped } = batchesOf([stop(a, b), stop(b)], 0, 1);
+  const { planned, skipped } = apart([stop(a, b), stop(b)], 0);
   assert.deepEqual(
-    batches.map((ops) => ops.length),
+    batchesOf(planned, 1).map((ops) => ops.length),
     [2],
   );
   assert.ok(skipped);

@@ -1,10 +1,11 @@
 /**
  * The one runner of the manager's loops. Changes of the view mark keys of the planners that care; a round asks each
- * planner with marked keys for its steps, writes them in batched transactions under the leader's fence and waits
- * until the view shows them.
+ * planner with marked keys for its steps, on the view as the planners before it will have left it, writes all of them in
+ * batched transactions under the leader's fence and waits until the view shows them: a service's tasks are made, given
+ * their addresses and nodes in one write.
  *
  * INVARIANTS
- * - Planners run one after the other and see each other's writes, so no two transactions of a leader conflict.
+ * - Planners run one after the other and see each other's steps, so no two transactions of a leader conflict.
  * - A mark is lost only once the view shows what was decided about it; a failed write brings all its keys back.
  * - A write whose fate is unknown is waited for by a linearizable read before anything is planned again.
  * Cost: what the planners do for the marked keys; nothing for what did not change.
@@ -15,7 +16,9 @@ import { Loop, type Requeue } from '../kit/loop.ts';
 import { isCode } from '../model/errors.ts';
 import { type Fence, MAX_OPS, type Op, type Store } from '../store/store.ts';
 import type { LiveView, Transition, View } from '../store/view.ts';
-import { opsOf, type Plan, type Step } from './step.ts';
+import { apart, batchesOf } from './batches.ts';
+import { Outlook, reversed } from './outlook.ts';
+import type { Plan } from './step.ts';
 
 /** One manager loop: pure decisions plus, where it pays, state that follows the view and can be rebuilt from it. */
 export interface Planner {
@@ -24,6 +27,10 @@ export interface Planner {
   reset(view: View, now: number): Iterable<string>;
   /** Follows one change; returns the keys that must be looked at again. Called after the view holds the change. */
   changed(transition: Transition, view: View, now: number): Iterable<string>;
+  /** A planner before it in the round has just decided on this change: the keys to look at for it in the same round. */
+  foreseen(transition: Transition, view: View): Iterable<string>;
+  /** Before the round ends: where `foreseen` let what is kept follow, the way back, from after to before. */
+  restored?(transition: Transition): void;
   plan(view: View, keys: ReadonlySet<string>, now: number): Plan;
 }
 
@@ -49,11 +56,18 @@ interface Line {
   readonly due: Map<string, number>;
 }
 
+/** Who was told of a change that is not written yet. */
+interface Told {
+  readonly planner: Planner;
+  readonly transition: Transition;
+}
+
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #lines: readonly Line[];
   readonly #loop: Loop<'round'>;
   readonly #abort = new AbortController();
+  readonly #outlook = new Outlook();
   #unlisten: (() => void) | undefined;
   /** Halved by each conflict, so that a batch with one contended object cannot hold up the rest for ever. */
   #limit = MAX_OPS;
@@ -75,7 +89,9 @@ export class Runner {
 
   start(): this {
     const { view, clock } = this.#options;
-    this.#unlisten = view.onChange((transitions) => this.#follow(transitions, clock.now()));
+    this.#unlisten = view.onChange((transitions, revision) =>
+      this.#follow(transitions, revision, clock.now()),
+    );
     this.#reset();
     this.#loop.mark('round');
     this.#loop.start();
@@ -90,14 +106,16 @@ export class Runner {
 
   #reset(): void {
     const { view, clock } = this.#options;
+    this.#outlook.reset(view);
     for (const { planner, dirty } of this.#lines)
-      for (const key of planner.reset(view, clock.now())) dirty.add(key);
+      for (const key of planner.reset(this.#outlook.view, clock.now())) dirty.add(key);
   }
 
-  #follow(transitions: readonly Transition[], now: number): void {
+  #follow(transitions: readonly Transition[], revision: number, now: number): void {
+    this.#outlook.follow(transitions, revision);
     for (const { planner, dirty } of this.#lines)
       for (const transition of transitions)
-        for (const key of planner.changed(transition, this.#options.view, now)) dirty.add(key);
+        for (const key of planner.changed(transition, this.#outlook.view, now)) dirty.add(key);
     this.#loop.mark('round');
   }
 
@@ -112,42 +130,63 @@ export class Runner {
   }
 
   async #runLines(): Promise<Requeue | void> {
-    for (const line of this.#lines) {
-      if (this.#abort.signal.aborted) return;
-      await this.#runLine(line);
+    const { clock } = this.#options;
+    const taken = new Map<Line, ReadonlySet<string>>();
+    try {
+      await this.#write(this.#plan(taken));
+    } catch (error) {
+      for (const [{ dirty }, keys] of taken) for (const key of keys) dirty.add(key);
+      await this.#handle(error);
     }
     if (this.#abort.signal.aborted) return;
     if (this.#lines.some(({ dirty }) => dirty.size > 0)) return { after: 0 };
     const next = Math.min(...this.#lines.flatMap(({ due }) => [...due.values()]));
-    if (Number.isFinite(next)) return { after: Math.max(0, next - this.#options.clock.now()) };
+    if (Number.isFinite(next)) return { after: Math.max(0, next - clock.now()) };
   }
 
-  async #runLine(line: Line): Promise<void> {
-    const { view, clock } = this.#options;
-    const now = clock.now();
-    for (const [key, at] of line.due) if (at <= now) line.dirty.add(key);
-    if (line.dirty.size === 0) return;
-    const keys = new Set(line.dirty);
-    line.dirty.clear();
-    for (const key of keys) line.due.delete(key);
+  /** The operations of all planners, step by step; `taken` is told the keys that were looked at for them. */
+  #plan(taken: Map<Line, ReadonlySet<string>>): readonly (readonly Op[])[] {
+    const began = this.#options.clock.now();
+    const planned: (readonly Op[])[] = [];
+    const told: Told[] = [];
     try {
-      const { steps, wake } = line.planner.plan(view, keys, now);
-      this.#planning += clock.now() - now;
-      for (const { key, at } of wake) line.due.set(key, at);
-      await this.#write(steps, line, keys);
-    } catch (error) {
-      for (const key of keys) line.dirty.add(key);
-      await this.#handle(error);
+      for (const line of this.#lines) planned.push(...this.#planLine(line, taken, told));
+    } finally {
+      for (const { planner, transition } of told.reverse()) planner.restored?.(reversed(transition));
+      this.#outlook.restore();
     }
+    this.#planning = this.#options.clock.now() - began;
+    return planned;
   }
 
-  async #write(steps: readonly Step[], line: Line, keys: ReadonlySet<string>): Promise<void> {
-    const { store, view, clock, fence } = this.#options;
-    const { batches, skipped } = batchesOf(steps, clock.now(), this.#limit);
+  #planLine(line: Line, taken: Map<Line, ReadonlySet<string>>, told: Told[]): readonly (readonly Op[])[] {
+    const now = this.#options.clock.now();
+    const { planner, dirty, due } = line;
+    const { view } = this.#outlook;
+    for (const [key, at] of due) if (at <= now) dirty.add(key);
+    if (dirty.size === 0) return [];
+    const keys = new Set(dirty);
+    dirty.clear();
+    for (const key of keys) due.delete(key);
+    taken.set(line, keys);
+    const { steps, wake } = planner.plan(view, keys, now);
+    for (const { key, at } of wake) due.set(key, at);
+    const { planned, skipped } = apart(steps, now);
     // A planner that touches one object twice is not wrong, but the second step must see the first.
-    if (skipped) for (const key of keys) line.dirty.add(key);
+    if (skipped) for (const key of keys) dirty.add(key);
+    const later = this.#lines.slice(this.#lines.indexOf(line) + 1);
+    for (const transition of this.#outlook.foresee(planned.flat(), now))
+      for (const { planner, dirty } of later) {
+        told.push({ planner, transition });
+        for (const key of planner.foreseen(transition, view)) dirty.add(key);
+      }
+    return planned;
+  }
+
+  async #write(planned: readonly (readonly Op[])[]): Promise<void> {
+    const { store, view, fence } = this.#options;
     let revision = 0;
-    for (const ops of batches) {
+    for (const ops of batchesOf(planned, this.#limit)) {
       if (this.#abort.signal.aborted) return;
       revision = await store.transact(ops, fence);
     }
@@ -180,28 +219,4 @@ export class Runner {
     await Promise.race([change, patience]);
     off();
   }
-}
-
-/** Cuts steps into transactions of at most `limit` operations (a larger step goes alone), no object twice. */
-export function batchesOf(
-  steps: readonly Step[],
-  now: number,
-  limit: number,
-): { batches: Op[][]; skipped: boolean } {
-  const batches: Op[][] = [];
-  const touched = new Set<string>();
-  let skipped = false;
-  for (const step of steps) {
-    const ops = opsOf(step, now);
-    const ids = ops.map((op) => (op.op === 'delete' ? op.id : op.object.id));
-    if (ids.some((id) => touched.has(id))) {
-      skipped = true;
-      continue;
-    }
-    for (const id of ids) touched.add(id);
-    const last = batches.at(-1);
-    if (last && last.length + ops.length <= limit) last.push(...ops);
-    else batches.push([...ops]);
-  }
-  return { batches, skipped };
 }

@@ -15,6 +15,8 @@ export interface Draft {
   /** Networks found to have no free address: the next one who asks is told without another search. */
   readonly full: Set<NetworkId>;
   readonly ports: Map<string, ServiceId>;
+  /** Services that were given what they ask for: their tasks need not wait. */
+  readonly services: Set<ServiceId>;
   readonly macs: Set<string>;
   readonly states: Map<NetworkId, NetworkState>;
   readonly steps: Step[];

@@ -22,6 +22,8 @@ export function allocate(ids: Ids): Planner {
       yield* keysOf(transition, view);
       if (book.releases !== releases || transition.kind === 'network') yield* refused;
     },
+    // The book need not follow: this planner runs once a round, and it alone gives addresses and ports out.
+    foreseen: keysOf,
     plan(view, keys, now) {
       const plan = planAllocation(view, book, keys, now, ids);
       refused = new Set([...refused].filter((key) => !keys.has(key)).concat(...plan.refused));

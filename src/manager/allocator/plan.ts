@@ -41,6 +41,7 @@ export function planAllocation(
     addresses: new Map(),
     full: new Set(),
     ports: new Map(),
+    services: new Set(),
     macs: new Set(),
     states: new Map(),
     steps: [],
@@ -107,6 +108,7 @@ function allocateService(draft: Draft, service: Service | undefined): void {
   const virtualIps = ports && allocateVirtualIps(draft, service);
   if (!ports || !virtualIps) return void draft.refused.add(`service/${service.id}`);
   const endpoint: ServiceEndpoint = { spec: service.spec.EndpointSpec ?? {}, ports, virtualIps };
+  draft.services.add(service.id);
   draft.steps.push({ kind: 'allocate-service', service, endpoint });
 }
 
@@ -245,7 +247,8 @@ function taskObstacle(draft: Draft, task: Task): string | undefined {
   if (isAttachment(task)) return undefined;
   const service = view.get('service', task.serviceId);
   if (!service) return WAITING;
-  return isAllocated(view, service) ? undefined : serviceObstacle(draft, service);
+  const allocated = draft.services.has(service.id) || isAllocated(view, service);
+  return allocated ? undefined : serviceObstacle(draft, service);
 }
 
 function serviceObstacle(draft: Draft, service: Service): string {

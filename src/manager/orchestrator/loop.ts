@@ -12,6 +12,7 @@ export function orchestrate(ids: Ids): Planner {
     name: 'orchestrate',
     reset: (view) => new Set([...view.all('service').keys(), ...orphanServices(view)]),
     changed: keysOf,
+    foreseen: () => [], // it is the first
     plan: (view, keys, now) => planServices(view, keys, now, ids),
   };
 }

@@ -19,6 +19,7 @@ export function reap(): Planner {
       if (transition.kind === 'node' && transition.before?.status.state !== transition.after?.status.state)
         for (const of of view.tasksOfNode(transition.id)) yield of.serviceId;
     },
+    foreseen: () => [], // nothing ends by a plan alone
     plan: (view, keys, now) => planReap(view, keys, now),
   };
 }

@@ -19,6 +19,11 @@ export function schedule(): Planner {
       if (transition.kind === 'task' && isPending(transition.after)) yield transition.id;
       if (transition.kind === 'node' || frees(transition)) yield* refused;
     },
+    *foreseen(transition) {
+      ledger.follow(transition);
+      if (transition.kind === 'task' && isPending(transition.after)) yield transition.id;
+    },
+    restored: (transition) => ledger.follow(transition),
     plan(view, keys, now) {
       const plan = planSchedule(view, ledger, keys, now);
       refused = new Set([...refused].filter((key) => !keys.has(key)).concat(...plan.refused));
