@@ -3,8 +3,8 @@
  * the mark that it was started once, by which a reboot is told from a container that was never finished, and what its
  * health checks showed.
  */
-import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ContainerId } from '../model/ids.ts';
 import type { Health } from './health-plan.ts';
@@ -12,6 +12,10 @@ import type { Health } from './health-plan.ts';
 const STARTED = 'started';
 const HEALTH = 'health.json';
 
+/**
+ * What is small and local is read and written synchronously inside: that takes tens of microseconds, its way through the
+ * thread pool a hundred for each of its calls, and more where the processors are busy starting containers.
+ */
 export class TaskFiles {
   readonly #root: string;
 
@@ -22,21 +26,20 @@ export class TaskFiles {
   /** Writes `contents` (by target path); paths on this node by target path. */
   async write(id: ContainerId, contents: Readonly<Record<string, string>>): Promise<Record<string, string>> {
     const folder = join(this.#root, id);
-    await mkdir(folder, { recursive: true, mode: 0o755 });
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
     const paths: Record<string, string> = {};
     for (const [target, text] of Object.entries(contents)) {
       paths[target] = join(folder, basename(target));
-      await writeFile(paths[target], text, { mode: 0o644 });
+      writeFileSync(paths[target], text, { mode: 0o644 });
     }
     return paths;
   }
 
   async markStarted(id: ContainerId): Promise<void> {
-    await mkdir(join(this.#root, id), { recursive: true, mode: 0o755 });
+    mkdirSync(join(this.#root, id), { recursive: true, mode: 0o755 });
     await writeFile(join(this.#root, id, STARTED), '', { flush: true });
   }
 
-  // Synchronous inside: a stat of a local file takes microseconds, its way through the thread pool a hundred of them.
   async isStarted(id: ContainerId): Promise<boolean> {
     return existsSync(join(this.#root, id, STARTED));
   }

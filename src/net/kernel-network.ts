@@ -11,6 +11,7 @@
  * Scale: a change of endpoints and services costs two passes that compare identities (`delta-plan.ts`) and what it
  * programs; any other change plans and compares everything in memory. An attach does not depend on what else there is.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { addressOf } from '../kit/cidr.ts';
 import { type Clock, sleep, systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
@@ -226,15 +227,18 @@ export class KernelNetwork implements NodeNetwork {
 
   async close(): Promise<void> {
     this.#unanswered.close();
-    await this.#queue.catch(() => undefined);
+    await this.#queue;
     this.#places.close();
     this.#programmer.close();
   }
 
-  /** Runs `fn` after everything that was asked for before it. */
+  /**
+   * Runs `fn` after everything that was asked for before it, and a turn of the event loop: an attach holds this process
+   * for up to ten milliseconds, and eight in a row would keep the first container waiting for the last one's sandbox.
+   */
   #serial<T>(fn: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(fn, fn);
-    this.#queue = result.catch(() => undefined);
+    const result = this.#queue.then(fn);
+    this.#queue = result.catch(() => undefined).then(() => nextTurn());
     return result;
   }
 

@@ -28,8 +28,8 @@ export interface ReportsOptions {
 }
 
 const BATCH_MS = 50;
-/** The least that is gathered for; where writes are slow, as long as the last one took. */
-const URGENT_MS = 2;
+/** The least time between the end of a write and the next; where writes are slow, as long as the last one took. */
+const REST_MS = 2;
 const BATCH_SIZE = 100;
 const RETRY_MS = 250;
 
@@ -49,8 +49,8 @@ export class Reports {
   #cancel: (() => void) | undefined;
   /** When the timer that `#cancel` ends is due. */
   #due = 0;
-  /** Duration of the last write, ms. */
-  #took = 0;
+  /** No rest is due before the first. */
+  #restUntil = 0;
   #writing: Promise<void> | undefined;
   #stopped = false;
 
@@ -88,10 +88,13 @@ export class Reports {
     this.#cancel = clock.after(ms, () => this.#start());
   }
 
-  /** The states on the way up are for people to read and can wait; that a task runs, or ended, others wait for. */
+  /**
+   * The states on the way up are for people to read and can wait; that a task runs, or ended, others wait for: the first
+   * such report goes at once, those that come in a flood are gathered while the store rests as long as it has worked.
+   */
   #patience(): number {
     const urgent = [...this.#pending.values()].some(({ status }) => atLeast(status.state, 'running'));
-    return urgent ? Math.min(BATCH_MS, Math.max(URGENT_MS, this.#took)) : BATCH_MS;
+    return urgent ? Math.max(0, this.#restUntil - this.#options.clock.now()) : BATCH_MS;
   }
 
   #start(): void {
@@ -100,7 +103,8 @@ export class Reports {
     if (this.#stopped || this.#writing || this.#pending.size === 0) return;
     const begun = this.#options.clock.now();
     this.#writing = this.#write().then((wait) => {
-      this.#took = this.#options.clock.now() - begun;
+      const ended = this.#options.clock.now();
+      this.#restUntil = ended + Math.min(BATCH_MS, Math.max(REST_MS, ended - begun));
       this.#writing = undefined;
       if (this.#pending.size >= BATCH_SIZE && wait === 0) this.#start();
       else if (this.#pending.size > 0) this.#schedule(wait || this.#patience());
