@@ -2,7 +2,7 @@
  * A small client of the Docker Engine API on a unix socket, for the lab, the demo, the tests and the benchmarks. It
  * knows HTTP and Docker's error form, and no object of the API: callers say what they expect back.
  */
-import { type IncomingMessage, request } from 'node:http';
+import { Agent, type IncomingMessage, request } from 'node:http';
 import { type ErrorCode, SkeinError } from '../model/errors.ts';
 
 export interface CallOptions {
@@ -36,9 +36,12 @@ const MAX_BODY = 64 * 1024 * 1024;
 
 export class EngineClient {
   readonly socket: string;
+  readonly #agent: Agent | false;
 
-  constructor(socket: string) {
+  /** `keepAlive`: one connection for all that is asked one after the other, for who asks often. */
+  constructor(socket: string, { keepAlive = false }: { readonly keepAlive?: boolean } = {}) {
     this.socket = socket;
+    this.#agent = keepAlive && new Agent({ keepAlive });
   }
 
   get<T>(path: string, options?: CallOptions): Promise<T> {
@@ -105,7 +108,7 @@ export class EngineClient {
           path: withQuery(path, options.query),
           headers,
           signal,
-          agent: false,
+          agent: this.#agent,
         },
         resolve,
       );

@@ -1,6 +1,6 @@
 /** Services of a benchmark, made through the API as a user's client would make them. */
 import { SkeinError } from '../../model/errors.ts';
-import type { EngineClient } from '../../lab/client.ts';
+import { EngineClient } from '../../lab/client.ts';
 import { until } from '../../lab/cluster.ts';
 import type { Lab } from '../../lab/lab.ts';
 import { type Replica, replicasOf } from '../demo/facts.ts';
@@ -80,7 +80,10 @@ interface TaskAnswer {
   readonly Status: { readonly State: string; readonly Err?: string };
 }
 
-/** Until all its tasks run. Polls the more often the sooner it can be: the question itself costs with the tasks. */
+/**
+ * Until all its tasks run. Polls the more often the sooner it can be: the question itself costs with the tasks, and what
+ * it costs is taken from what is measured; hence one connection for all of them too.
+ */
 export async function awaitRunning(
   engine: EngineClient,
   service: string,
@@ -88,10 +91,11 @@ export async function awaitRunning(
   signal: AbortSignal,
 ): Promise<void> {
   const filters = JSON.stringify({ service: [service], 'desired-state': ['running'] });
+  const asking = new EngineClient(engine.socket, { keepAlive: true });
   await until(
     `${service} to run ${replicas} tasks`,
     async () => {
-      const tasks = await engine.get<TaskAnswer[]>('/tasks', { query: { filters } });
+      const tasks = await asking.get<TaskAnswer[]>('/tasks', { query: { filters } });
       const up = tasks.filter((t) => t.Status.State === 'running').length;
       return up === replicas || `${up} run; ${tasks.map((t) => t.Status.Err).find(Boolean) ?? ''}`;
     },
