@@ -484,6 +484,24 @@ test('no node fits: the task says why, and runs when one does', async (t) => {
   assert.equal(c.tasks('web').length, 4);
 });
 
+test('a task that waits for room has it when another ends, or its node changes', async (t) => {
+  const c = await cluster(t, 'n1');
+  const all = { ...image('web:1'), Resources: { Reservations: { NanoCPUs: 2e9 } } };
+  const Placement = { Constraints: ['node.labels.zone==a'] };
+  await c.create(spec({ Name: 'first', TaskTemplate: all }));
+  await c.run(2000);
+  await c.create(spec({ Name: 'second', TaskTemplate: all }));
+  await c.create(spec({ Name: 'placed', TaskTemplate: { ...image('web:1'), Placement } }));
+  await c.run(2000);
+  assert.deepEqual([c.running('second').length, c.running('placed').length], [0, 0]);
+  await c.control.removeService('first');
+  await c.run(2000);
+  assert.deepEqual([c.running('second').length, c.running('placed').length], [1, 0]);
+  await c.agents.setNode('n1', { spec: { Labels: { zone: 'a' }, Role: 'worker', Availability: 'active' } });
+  await c.run(2000);
+  assert.equal(c.running('placed').length, 1);
+});
+
 test('leaders come and go at any point; the cluster ends in the same state', async (t) => {
   const c = await cluster(t, 'n1', 'n2');
   c.agents.ends.set('bad', { state: 'failed', err: 'x' });

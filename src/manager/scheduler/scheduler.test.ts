@@ -129,6 +129,12 @@ const EXPLAINED: [string, Partial<TaskSpec>, Node[], Task[]?, Partial<Task>?][] 
       node('n2', { status: { ...node('n2').status, state: 'down' } }),
     ],
   ],
+  ['1 node not available for new tasks', {}, [node('n1', { description: undefined })]],
+  [
+    'scheduling constraints not satisfied on 2 nodes',
+    place({ Constraints: ['node.labels.zone == a', 'node.id == n2'] }),
+    [labelled('n1', 'a'), labelled('n2', 'b')],
+  ],
   ['insufficient resources on 2 nodes', reserve({ NanoCPUs: 3e9 }), [node('n1'), node('n2')]],
   ['insufficient resources on 2 nodes', reserve({ MemoryBytes: 5 * 2 ** 30 }), [node('n1'), node('n2')]],
   [
