@@ -16,6 +16,7 @@ import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { HashText } from '../model/names.ts';
 import type { HostFirewall } from '../net/firewall.ts';
+import type { Listeners } from '../net/listeners.ts';
 import type { NetworkStatusFile } from '../net/network-status.ts';
 import type { Prober } from '../net/probe-socket.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
@@ -44,6 +45,8 @@ export interface AgentOptions {
   };
   /** Keeps the host's firewall from dropping what Skein forwards; without: it is left alone. */
   readonly firewall?: Pick<HostFirewall, 'keep'>;
+  /** By what a task without a health check is seen to serve. */
+  readonly listeners: Pick<Listeners, 'closed'>;
   readonly assignments: Assignments;
   readonly sink: StatusSink;
   readonly dataRoot: string;
@@ -76,7 +79,8 @@ export class Agent {
   #complete = false;
 
   constructor(options: AgentOptions) {
-    const { runtime, network, assignments, sink, dataRoot, payloads, hostname, hash, clock, log } = options;
+    const { runtime, network, listeners, assignments, sink, dataRoot, payloads, hostname, hash, clock, log } =
+      options;
     this.#options = options;
     this.#reporter = new Reporter(sink);
     const status = options.steering?.status;
@@ -118,6 +122,7 @@ export class Agent {
       runtime,
       network,
       networkLoop: this.networkLoop,
+      listeners,
       assignments,
       reporter: this.#reporter,
       files: new TaskFiles(dataRoot),

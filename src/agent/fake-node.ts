@@ -85,6 +85,8 @@ export class FakeNode {
   readonly clock = new VirtualClock();
   runtime = new FakeRuntime({ clock: this.clock });
   network = new FakeNetwork();
+  /** Whether the server in the containers listens on this port now. */
+  listens = (_port: number): boolean => true;
   readonly #dataRoot: string;
   /** As the manager keeps them: with the highest state that was reported. */
   readonly tasks = new Map<string, TaskItem>();
@@ -116,6 +118,7 @@ export class FakeNode {
     const agent: Agent = new Agent({
       runtime: mortal(this.runtime, life),
       network: mortal(this.network, life),
+      listeners: { closed: (_netns, _address, ports) => ports.filter((port) => !this.listens(port)) },
       assignments,
       sink: {
         // A killed agent says nothing any more.

@@ -5,10 +5,12 @@
  *
  * INVARIANTS
  * - A report never goes back in state: `status` is the highest known, of the manager or of this agent.
+ * - What was said to listen on its ports, or was waited for long enough, is never said not to again.
  * - A container is started at most once: `started` is on disk before the first attempt.
  * - Without an item, or when an ended task is to be removed, everything of the container goes; the worker asks only
  *   after the first snapshot.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { timestamp } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { TaskStatus } from '../model/objects.ts';
@@ -60,6 +62,8 @@ export interface Observed {
   readonly networksReady: boolean;
   /** By its health check; `none` without one and before it runs. */
   readonly health: TaskStatus['health'];
+  /** Its published ports that are still waited for (opening-plan.ts). */
+  readonly notListening: readonly number[];
   readonly notes: Notes;
 }
 
@@ -78,7 +82,7 @@ export function planTask(
   if (!item || !status) return planRemoval(seen, now);
   if (isTerminal(status.state))
     return item.desiredState === 'remove' ? planRemoval(seen, now) : planEnded(seen, now);
-  const say = (state: TaskState, message: string, err = ''): Step => report(seen, state, message, err, now);
+  const say: Say = (state, message, err = '') => report(status, seen, state, message, err, now);
   if (isAfter(item.desiredState, 'complete')) return planStop(status, seen, say, now);
   if (isBefore(status.state, 'accepted')) return say('accepted', 'accepted');
   const { failure } = seen.notes;
@@ -113,12 +117,22 @@ function planRun(item: TaskItem, status: TaskStatus, seen: Observed, say: Say): 
   }
 }
 
-/** It runs; a task with a health check counts as running from its first good probe on. */
+/**
+ * It runs; a task with a health check counts as running from its first good probe on. One without counts at once, as
+ * people expect who publish a port of something that opens it late, and says what is not listened on yet.
+ */
 function planUp(status: TaskStatus, seen: Observed, say: Say): Step {
-  if (status.state === 'running') return status.health === seen.health ? idle : say('running', 'started');
+  if (status.state === 'running') return isKnown(status, seen) ? idle : say('running', 'started');
   if (!seen.attached) return { kind: 'attach-sandbox' };
   return seen.health === 'starting' ? idle : say('running', 'started');
 }
+
+const isKnown = (status: TaskStatus, seen: Observed): boolean =>
+  status.health === seen.health && isDeepStrictEqual(status.notListening ?? [], closedOf(status, seen));
+
+/** What was seen may be older than what was said meanwhile: of that, ports only go. */
+const closedOf = ({ state, notListening }: TaskStatus, seen: Observed): readonly number[] =>
+  state === 'running' ? seen.notListening.filter((port) => notListening?.includes(port)) : seen.notListening;
 
 const isUnhealthy = (status: TaskStatus, seen: Observed): boolean =>
   seen.health === 'unhealthy' || (status.health === 'unhealthy' && status.state === 'running');
@@ -195,8 +209,25 @@ function stopContainer(seen: Observed, now: number): Step {
 export const graceMs = (spec: ContainerSpec): number =>
   spec.StopGracePeriod === undefined ? DEFAULT_GRACE_MS : spec.StopGracePeriod / 1e6;
 
-function report(seen: Observed, state: TaskState, message: string, err: string, now: number): Step {
+/** A running task, of whose ports only these are closed any more. */
+export function opened(
+  { notListening: _, ...known }: TaskStatus,
+  closed: readonly number[],
+  now: number,
+): TaskStatus {
+  return { ...known, timestamp: timestamp(now), ...(closed.length > 0 && { notListening: closed }) };
+}
+
+function report(
+  known: TaskStatus,
+  seen: Observed,
+  state: TaskState,
+  message: string,
+  err: string,
+  now: number,
+): Step {
   const { container, attached } = seen;
+  const closed = state === 'running' ? closedOf(known, seen) : [];
   return {
     kind: 'report',
     status: {
@@ -207,6 +238,7 @@ function report(seen: Observed, state: TaskState, message: string, err: string, 
       container: container && { containerId: seen.id, pid: container.pid, exitCode: container.exitCode },
       ports: state === 'running' ? (attached?.hostPorts ?? []) : [],
       health: state === 'running' ? seen.health : 'none',
+      ...(closed.length > 0 && { notListening: closed }),
     },
   };
 }

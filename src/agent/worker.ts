@@ -21,11 +21,14 @@ import type { TaskItem } from '../rpc/messages.ts';
 import { TASK_LABEL } from './container-config.ts';
 import { HealthChecks } from './health.ts';
 import type { NetworkLoop } from './network-loop.ts';
+import { Openings, type OpeningsOptions } from './opening.ts';
+import { doorOf } from './opening-plan.ts';
 import { type Context, type Local, TaskSteps, type TaskStepsOptions } from './task-steps.ts';
-import { type Notes, type Observed, planTask, type Step } from './task-plan.ts';
+import { type Notes, type Observed, opened, planTask, type Step } from './task-plan.ts';
 
 export interface WorkerOptions extends Omit<TaskStepsOptions, 'mark'> {
   readonly networkLoop: Pick<NetworkLoop, 'isReadyFor' | 'view'>;
+  readonly listeners: OpeningsOptions['listeners'];
   /** A container of a user's own: neither it nor its sandbox is a task's. */
   readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
@@ -49,10 +52,11 @@ export class Worker {
   readonly #locals = new Map<ContainerId, Local>();
   readonly #steps: TaskSteps;
   readonly #health: HealthChecks;
+  readonly #openings: Openings;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    const { clock, log, runtime, files } = options;
+    const { clock, log, runtime, files, listeners } = options;
     this.#steps = new TaskSteps({ ...options, mark: (id) => this.#loop.mark(id) });
     this.#health = new HealthChecks({
       ...{ runtime, files, clock, log, hash: options.hash },
@@ -62,6 +66,12 @@ export class Worker {
         options.tell?.(containerEvent(container, `health_status: ${status}`));
         this.mark(container.id);
       },
+    });
+    this.#openings = new Openings({
+      listeners,
+      clock,
+      log,
+      changed: (id, closed) => this.#opened(id, closed),
     });
     this.#loop = new Loop<ContainerId>({
       name: 'worker',
@@ -75,6 +85,7 @@ export class Worker {
 
   start(): void {
     this.#health.start();
+    this.#openings.start();
     this.#loop.start();
   }
 
@@ -82,7 +93,7 @@ export class Worker {
   async stop(): Promise<void> {
     const stopped = this.#loop.stop();
     for (const local of this.#locals.values()) local.pull?.abort();
-    await Promise.all([stopped, this.#health.stop()]);
+    await Promise.all([stopped, this.#health.stop(), this.#openings.stop()]);
     await this.#steps.settled();
   }
 
@@ -197,7 +208,7 @@ export class Worker {
       payloads: hasPayloads,
       imagePresent: !wanted || local.image !== undefined,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
-      health: await this.#healthOf(ours, context),
+      ...(await this.#readiness(ours, context)),
       notes: notesOf(local, started),
     };
   }
@@ -210,13 +221,28 @@ export class Worker {
       ...before,
       ...known,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
-      ...(known.container && { health: await this.#healthOf(known.container, context) }),
+      ...(known.container && (await this.#readiness(known.container, context))),
       notes: notesOf(local, await files.isStarted(id)),
     };
   }
 
-  #healthOf(container: ContainerInfo | undefined, { id, item }: Context): Promise<TaskStatus['health']> {
-    return this.#health.look(item && container, id, item && this.#options.reporter.statusOf(item).health);
+  async #readiness(
+    container: ContainerInfo | undefined,
+    { id, item }: Context,
+  ): Promise<Pick<Observed, 'health' | 'notListening'>> {
+    const { reporter, assignments } = this.#options;
+    const known = item && reporter.statusOf(item);
+    const health = await this.#health.look(item && container, id, known?.health);
+    const door = item && container && doorOf(item, container, assignments.networkView()?.networks);
+    return { health, notListening: this.#openings.look(id, door, known) };
+  }
+
+  /** Nothing else of it has changed, so nothing is looked at: a deploy would pay for a look at each of its containers. */
+  #opened(id: ContainerId, closed: readonly number[]): void {
+    const { reporter, clock } = this.#options;
+    const { item } = this.#context(id);
+    const known = item && reporter.statusOf(item);
+    if (known?.state === 'running') reporter.report(item!, opened(known, closed, clock.now()));
   }
 
   #rest({ id, item, local }: Context, until: number | undefined): Requeue | void {

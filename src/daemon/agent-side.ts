@@ -16,6 +16,7 @@ import type { ContainerId } from '../model/ids.ts';
 import type { NodeDescription } from '../model/objects.ts';
 import { KernelNetwork } from '../net/kernel-network.ts';
 import { HostFirewall } from '../net/firewall.ts';
+import { Listeners } from '../net/listeners.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { IcmpProber } from '../net/probe-socket.ts';
 import { NodeWalker } from '../trace/node-walker.ts';
@@ -98,6 +99,7 @@ export class AgentSide {
       runtime: options.runtime,
       network: named,
       firewall,
+      listeners: new Listeners(),
       steering: {
         prober: new IcmpProber(tools.random),
         status,

@@ -25,9 +25,11 @@ export const hasEnded = (task: Task): boolean => isTerminal(task.status.state);
 /** Ended although nobody told it to: by itself, or refused by its node. */
 export const endedByItself = (task: Task): boolean =>
   task.status.state === 'complete' || task.status.state === 'failed' || task.status.state === 'rejected';
-/** Running and, with a health check, healthy. */
-export const isUp = (task: Task): boolean =>
-  task.status.state === 'running' && (task.status.health === 'none' || task.status.health === 'healthy');
+/** Running and, with a health check, healthy; without one, listening where it is published. */
+export const isUp = ({ status }: Pick<Task, 'status'>): boolean =>
+  status.state === 'running' &&
+  (status.health === 'none' || status.health === 'healthy') &&
+  status.notListening === undefined;
 export const isAssigned = (task: Task): boolean => atLeast(task.status.state, 'assigned');
 /** Holds its place on its node: address, resources, ports. */
 export const occupiesNode = (task: Task): boolean => task.nodeId !== undefined && !hasEnded(task);

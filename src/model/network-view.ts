@@ -62,6 +62,8 @@ export interface EndpointItem {
   readonly mac: Mac;
   /** Running, healthy and not draining: new connections of the service may go here. */
   readonly inRotation: boolean;
+  /** Why it is not, where that is why: nothing listens yet on these of its ports. */
+  readonly notListening?: readonly number[];
 }
 
 export interface ServiceItem {

@@ -179,6 +179,11 @@ export interface TaskStatus {
   readonly ports: readonly PortSpec[];
   /** No health check: running is healthy. */
   readonly health: 'none' | 'starting' | 'healthy' | 'unhealthy';
+  /**
+   * It runs without a health check, and nothing listens yet on these TCP ports of it that are published in ingress mode.
+   * Absent when all are listened on, or were waited for long enough; agents of before ADR 15 do not say it.
+   */
+  readonly notListening?: readonly number[];
 }
 
 export interface Task extends Meta {
@@ -198,7 +203,7 @@ export interface Task extends Meta {
   readonly attachments: readonly Attachment[];
   readonly registryAuth: string | undefined;
   readonly jobIteration: number | undefined;
-  /** When it first ran (and was healthy), by its node's clock; written by the dispatcher with that report. */
+  /** When it first was up (manager/task.ts), by its node's clock; written by the dispatcher with that report. */
   readonly startedAt?: string;
   /** What it was given of its node's generic resources; written by the scheduler with the node. */
   readonly genericResources?: readonly GenericResource[];

@@ -16,6 +16,7 @@ import {
 } from '../kit/libc.ts';
 
 export const NETLINK_ROUTE = 0;
+export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 
 export const NLM_F_REQUEST = 0x1;

@@ -69,6 +69,7 @@ const status: z.ZodType<TaskStatus> = z.object({
   container: z.object({ containerId: id<ContainerId>(), pid: z.number(), exitCode: z.number() }).optional(),
   ports: z.array(port),
   health: z.enum(['none', 'starting', 'healthy', 'unhealthy']),
+  notListening: z.array(z.number().int().min(1).max(65535)).max(65535).optional(),
 }) as unknown as z.ZodType<TaskStatus>;
 
 const toManager: z.ZodType<ToManager> = z.discriminatedUnion('type', [

@@ -46,14 +46,20 @@ export function refusalOf(frontend: Frontend, node: WalkedNode): Loss {
   return { code: 'no-backend', text };
 }
 
-function whyNot({ nodeId, inRotation }: EndpointItem, { view, away, managersView }: WalkedNode): string {
+function whyNot(
+  { nodeId, inRotation, notListening }: EndpointItem,
+  { view, away, managersView }: WalkedNode,
+): string {
   const { self } = view;
   const hostname = nodeId === self?.nodeId ? self.hostname : (view.peers.get(nodeId)?.hostname ?? nodeId);
   const since = away.get(nodeId);
   if (!inRotation || managersView === view || since === undefined)
-    return `${hostname}: not in rotation (not healthy yet, or draining)`;
+    return `${hostname}: not in rotation (${notListening ? nothingOn(notListening) : 'not healthy yet, or draining'})`;
   return `${hostname}: ${hostname} steered away ${(since / 1000).toFixed(1)} s ago`;
 }
+
+const nothingOn = (ports: readonly number[]): string =>
+  `nothing listens yet on its port${ports.length > 1 ? 's' : ''} ${ports.join(', ')}`;
 
 /** Without the ids of the task and, where it fills a whole node, of that. */
 export const shortName = (name: string): string => name.replace(/(\.[0-9a-z]{25})+$/, '');

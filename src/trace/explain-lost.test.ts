@@ -160,6 +160,23 @@ test('not chosen: a task that is not in rotation', async () => {
   assert.equal(paths.length, 2);
 });
 
+test('lost: nothing listens yet in the only task', async () => {
+  const { view } = THREE;
+  const only = [...view.endpoints].filter(([, { taskId }]) => taskId === undefined || taskId === 't3');
+  const closed = (notListening: readonly number[]) =>
+    new Map(
+      only.map(([key, e]) => [key, e.taskId === undefined ? e : { ...e, inRotation: false, notListening }]),
+    );
+  for (const [ports, words] of [
+    [[80], 'port 80'],
+    [[80, 443], 'ports 80, 443'],
+  ] as const)
+    assert.equal(
+      await lossOf(new FakeExplained({ view: { ...view, endpoints: closed(ports) }, sandboxes: [] }), A, WEB),
+      `no-backend: no task of service web to go to: t3 on a: not in rotation (nothing listens yet on its ${words})`,
+    );
+});
+
 test('one backend alone, where it is named', async () => {
   const { paths } = await go(three(), A, WEB, parseIpv4('10.255.0.8'));
   assert.deepEqual(

@@ -17,6 +17,9 @@ const NAME = 'steer-b';
 const NODES = ['node1', 'node2', 'node3'] as const;
 const ADDRESSES = ['192.0.2.11', '192.0.2.12', '192.0.2.13'] as const;
 const PORT = 8080;
+/** Of a service whose server begins to listen a while after its container runs, and of one that never does. */
+const LATE = 8082;
+const MUTE = 8083;
 /** Requests a second over all nodes. */
 const RATE = 210;
 const QUICK = ['--update-delay', '0s', '--update-monitor', '500ms', '--stop-grace-period', '5s'];
@@ -27,8 +30,8 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
 
   /** Runs `change` under load, and a moment more. */
-  async function underLoad(change: () => Promise<unknown>): Promise<void> {
-    const load = new HttpLoad(stage.lab, { targets: ADDRESSES.map((a) => [a, PORT] as const), rate: RATE });
+  async function underLoad(change: () => Promise<unknown>, port = PORT): Promise<void> {
+    const load = new HttpLoad(stage.lab, { targets: ADDRESSES.map((a) => [a, port] as const), rate: RATE });
     try {
       await load.begun;
       await delay(500);
@@ -94,6 +97,53 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
   for (const order of ['stop-first', 'start-first'])
     test(`a rolling update, ${order}`, () =>
       underLoad(() => docker('service', 'update', '--update-order', order, '--force', 'web')));
+
+  describe('a server that listens some time after its container runs', () => {
+    const create = (name: string, port: number, command: string, ...more: string[]) => {
+      const spec = ['--detach', '--no-resolve-image', ...QUICK, '--name', name, '-p', `${port}:80`, ...more];
+      return docker('service', 'create', ...spec, '--entrypoint', '/bin/sh', IMAGE, '-c', command);
+    };
+    const lostAt = async (port: number): Promise<string> => {
+      const { paths } = await explained(stage, { client: '192.0.2.200', target: `node1:${port}` });
+      return paths.find(({ loss }) => loss)?.loss?.text ?? '';
+    };
+
+    before(async () => {
+      await create('mute', MUTE, 'exec sleep 1000');
+      await create('late', LATE, 'sleep 1; exec /bin/answer', '--replicas', '2');
+    });
+    after(() => docker('service', 'rm', 'mute', 'late'));
+
+    test('runs at once, and is out of rotation in words', async () => {
+      const reason =
+        /^no task of service mute to go to: mute\.1 on node\d: not in rotation \(nothing listens yet on its port 80\)$/;
+      await until('the reason to be said', async () => {
+        const text = await lostAt(MUTE);
+        return reason.test(text) || text;
+      });
+      assert.equal((await stage.running('mute')).length, 1);
+    });
+
+    for (const order of ['stop-first', 'start-first'])
+      test(`is updated, ${order}`, async () => {
+        for (const address of ADDRESSES)
+          await until('both tasks to answer everywhere', async () => {
+            const answers = await stage.askMany('client', address, LATE, 4);
+            return (answers.size === 2 && !answers.has('')) || JSON.stringify([...answers]);
+          });
+        await underLoad(() => docker('service', 'update', '--update-order', order, '--force', 'late'), LATE);
+      });
+
+    test('what never listens comes into rotation all the same, and was never anything but running', async () => {
+      await until('a way to be there', async () => {
+        const text = await lostAt(MUTE);
+        return text === '' || text;
+      });
+      const [only, ...more] = await stage.tasks('mute');
+      assert.deepEqual([only!.desired, only!.error, more], ['Running', '', []]);
+      assert.match(only!.state, /^Running/);
+    });
+  });
 
   test('scale up and down', () =>
     underLoad(async () => {

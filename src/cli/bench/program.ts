@@ -1,5 +1,5 @@
 /**
- * `bench program`: from the running state of a task, as its node wrote it, to the commit with which the kernel of the
+ * `bench program`: from when a task runs and listens, as its node wrote it, to the commit with which the kernel of the
  * last of five nodes sends connections to it, with few and with thousands of published services. Beside it, over the
  * same range: the first packet of a connection through the mesh, and a node's reading back of its own kernel.
  */
@@ -66,8 +66,8 @@ async function runProgram(stage: BenchStage): Promise<BenchResult> {
     title: 'From a running task to its use on every node',
     method:
       `Five nodes; a service grows by one task ${quick ? QUICK_CHANGES : CHANGES} times while so many services more publish ` +
-      'a port each. From the time of the state "running" to the commit, by the kernel of the last node, with which the ' +
-      'published port leads to the task. First packet: a connection is opened, one after another, from the client through ' +
+      'a port each. From the time of the report that the task runs and its server listens (before, nobody could use it) ' +
+      'to the commit, by the kernel of the last node, with which the published port leads to the task. First packet: a connection is opened, one after another, from the client through ' +
       "node1. Reading back: a node by itself with so many endpoints. All nodes share this machine's cores.",
     figures,
     targets: sizes.slice(1).map((count) => ({

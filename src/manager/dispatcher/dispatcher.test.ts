@@ -255,6 +255,22 @@ test('a node learns its own tasks and the networks that they stand on, and forge
   await c.end();
 });
 
+test('a task on whose published port nothing listens is out of rotation, and all nodes know why', async () => {
+  const c = await cluster();
+  const b = new Agent(c.dispatcher, 'b', '192.0.2.2');
+  await c.clock.advance(50);
+  await c.add(taskObject('t', 'a', ['ingress'], 'starting', 'running'));
+  const why = () => {
+    const item = b.items['endpoint/ingress/t'];
+    return item?.kind === 'endpoint' ? item.value.notListening : undefined;
+  };
+  await c.change('t', () => ({ status: { ...status('running'), notListening: [80] } }));
+  assert.deepEqual([b.inRotation('ingress', 't'), why()], [false, [80]]);
+  await c.change('t', () => ({ status: status('running', 2) }));
+  assert.deepEqual([b.inRotation('ingress', 't'), why()], [true, undefined]);
+  await c.end();
+});
+
 test('a stopping task is told only after every router has applied that it left rotation', async () => {
   const c = await cluster();
   const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b', '192.0.2.2')];
@@ -379,11 +395,16 @@ test('reports are written in batches; they never go back, and are refused for a 
   await c.end();
 });
 
-test('the first report that a task runs is when it started; what comes later does not move that', () => {
+test('a task starts with the first report that it is up, listening where it is published; what comes later does not move that', () => {
   const at = (state: TaskState, second: number, from: Task): Task =>
     accept(from, { nodeId: from.nodeId!, status: status(state, second) })!;
   const ready = at('ready', 1, task('t1', { status: status('assigned', 0) }));
   assert.equal(ready.startedAt, undefined);
+  const closed = { ...status('running', 1), notListening: [80] };
+  const opening = accept(ready, { nodeId: ready.nodeId!, status: closed })!;
+  assert.deepEqual([opening.status.notListening, opening.startedAt], [[80], undefined]);
+  assert.equal(at('running', 2, opening).startedAt, status('running', 2).timestamp);
+  assert.equal(at('running', 2, opening).status.notListening, undefined);
   const running = at('running', 2, ready);
   assert.equal(running.startedAt, status('running', 2).timestamp);
   assert.equal(at('failed', 5, at('running', 3, running)).startedAt, running.startedAt);

@@ -18,6 +18,7 @@ import { atLeast, isTerminal } from '../../model/task-state.ts';
 import type { Item, TaskItem } from '../../rpc/messages.ts';
 import type { View } from '../../store/view.ts';
 import { roleOf } from '../roles/role.ts';
+import { isUp } from '../task.ts';
 
 export type Topic =
   | 'cluster'
@@ -87,11 +88,9 @@ export function nodePlacements(node: Node, { dataPathPort }: Context): Placement
   return [self, peer, ...endpoints];
 }
 
-/** New connections may go to the task: it runs, is healthy where that is asked, and is to go on running. */
+/** New connections may go to the task: it runs, is healthy or listens, and is to go on running. */
 export const inRotation = (task: Pick<Task, 'status' | 'desiredState'>): boolean =>
-  task.status.state === 'running' &&
-  (task.status.health === 'none' || task.status.health === 'healthy') &&
-  (task.desiredState === 'running' || task.desiredState === 'complete');
+  isUp(task) && (task.desiredState === 'running' || task.desiredState === 'complete');
 
 /** The agent may hear of it: it was given to that node, addresses and all. */
 const isAssigned = (task: Task): task is Task & { readonly nodeId: NodeId } =>
@@ -118,6 +117,7 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
       name: task.spec.NetworkAttachmentSpec?.ContainerName ?? containerName(task),
       aliases: stand.aliases,
       inRotation: inRotation(task),
+      ...(task.status.notListening && { notListening: task.status.notListening }),
     }),
   );
   return [own, ...stands];

@@ -13,6 +13,7 @@ import type { Task, TaskStatus } from '../../model/objects.ts';
 import { atLeast, isBefore } from '../../model/task-state.ts';
 import type { Fence, Op, Store } from '../../store/store.ts';
 import type { View } from '../../store/view.ts';
+import { isUp } from '../task.ts';
 
 export interface Report {
   readonly nodeId: NodeId;
@@ -39,7 +40,7 @@ export function accept(task: Task | undefined, { nodeId, status }: Report): Task
   if (status.state === task.status.state && status.timestamp < task.status.timestamp) return undefined;
   const next = { ...status, container: status.container };
   if (JSON.stringify(next) === JSON.stringify(task.status)) return undefined;
-  const starts = next.state === 'running' && task.startedAt === undefined;
+  const starts = task.startedAt === undefined && isUp({ status: next });
   return { ...task, status: next, ...(starts && { startedAt: next.timestamp }) };
 }
 

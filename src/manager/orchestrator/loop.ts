@@ -4,7 +4,7 @@ import type { ServiceMode } from '../../model/spec.ts';
 import { atLeast } from '../../model/task-state.ts';
 import type { Transition, View } from '../../store/view.ts';
 import type { Planner } from '../runner.ts';
-import { type Ids, isAttachment } from '../task.ts';
+import { type Ids, isAttachment, isUp } from '../task.ts';
 import { planServices } from './plan.ts';
 
 export function orchestrate(ids: Ids): Planner {
@@ -44,6 +44,6 @@ const isRelevant = (before: Node | undefined, after: Node | undefined): boolean 
 /** The steps of a task between assigned and running concern its agent alone. */
 function isTurn(before: Task | undefined, after: Task | undefined): boolean {
   if (!before || !after || before.desiredState !== after.desiredState) return true;
-  const { state, health } = after.status;
-  return (state !== before.status.state && atLeast(state, 'running')) || health !== before.status.health;
+  const { state } = after.status;
+  return (state !== before.status.state && atLeast(state, 'running')) || isUp(after) !== isUp(before);
 }

@@ -303,6 +303,22 @@ const CASES: [string, Case, string[]][] = [
     ['start 1 running v2'],
   ],
   [
+    'start-first: nor while nothing listens where it is published',
+    {
+      service: { ...order('start-first'), updateStatus: updating },
+      tasks: [task('a'), fresh('b', { status: status('running', { notListening: [80] }) })],
+    },
+    [],
+  ],
+  [
+    'stop-first: the next slot waits for it too',
+    {
+      service: { ...v2, spec: { ...v2.spec!, ...replicated(2) }, updateStatus: updating },
+      tasks: [fresh('b', { status: status('running', { notListening: [80] }) }), task('c', { slot: 2 })],
+    },
+    [],
+  ],
+  [
     'a paused update does nothing',
     { service: { ...v2, updateStatus: { state: 'paused', message: '' } }, tasks: [task('a')] },
     [],
