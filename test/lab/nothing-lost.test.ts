@@ -109,36 +109,48 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
     };
 
     before(async () => {
-      await create('mute', MUTE, 'exec sleep 1000');
       await create('late', LATE, 'sleep 1; exec /bin/answer', '--replicas', '2');
+      await create('mute', MUTE, 'exec sleep 1000');
     });
     after(() => docker('service', 'rm', 'mute', 'late'));
 
     test('runs at once, and is out of rotation in words', async () => {
       const reason =
         /^no task of service mute to go to: mute\.1 on node\d: not in rotation \(nothing listens yet on its port 80\)$/;
-      await until('the reason to be said', async () => {
-        const text = await lostAt(MUTE);
-        return reason.test(text) || text;
-      });
+      await until(
+        'the reason to be said',
+        async () => {
+          const text = await lostAt(MUTE);
+          return reason.test(text) || text;
+        },
+        { timeoutMs: 30_000 },
+      );
       assert.equal((await stage.running('mute')).length, 1);
     });
 
     for (const order of ['stop-first', 'start-first'])
       test(`is updated, ${order}`, async () => {
         for (const address of ADDRESSES)
-          await until('both tasks to answer everywhere', async () => {
-            const answers = await stage.askMany('client', address, LATE, 4);
-            return (answers.size === 2 && !answers.has('')) || JSON.stringify([...answers]);
-          });
+          await until(
+            'both tasks to answer everywhere',
+            async () => {
+              const answers = await stage.askMany('client', address, LATE, 4);
+              return (answers.size === 2 && !answers.has('')) || JSON.stringify([...answers]);
+            },
+            { timeoutMs: 30_000 },
+          );
         await underLoad(() => docker('service', 'update', '--update-order', order, '--force', 'late'), LATE);
       });
 
     test('what never listens comes into rotation all the same, and was never anything but running', async () => {
-      await until('a way to be there', async () => {
-        const text = await lostAt(MUTE);
-        return text === '' || text;
-      });
+      await until(
+        'a way to be there',
+        async () => {
+          const text = await lostAt(MUTE);
+          return text === '' || text;
+        },
+        { timeoutMs: 30_000 },
+      );
       const [only, ...more] = await stage.tasks('mute');
       assert.deepEqual([only!.desired, only!.error, more], ['Running', '', []]);
       assert.match(only!.state, /^Running/);
