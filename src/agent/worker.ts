@@ -165,9 +165,13 @@ export class Worker {
     if (!signal.aborted) throw new SkeinError('internal', `container ${id} does not settle`);
   }
 
-  #context(id: ContainerId): Context {
+  #itemOf(id: ContainerId): TaskItem | undefined {
     const taskId = this.#taskIds.get(id);
-    const item = taskId === undefined ? undefined : this.#options.assignments.tasks.get(taskId);
+    return taskId === undefined ? undefined : this.#options.assignments.tasks.get(taskId);
+  }
+
+  #context(id: ContainerId): Context {
+    const item = this.#itemOf(id);
     let local = this.#locals.get(id);
     if (!local) this.#locals.set(id, (local = {}));
     local.item = item;
@@ -240,7 +244,7 @@ export class Worker {
   /** Nothing else of it has changed, so nothing is looked at: a deploy would pay for a look at each of its containers. */
   #opened(id: ContainerId, closed: readonly number[]): void {
     const { reporter, clock } = this.#options;
-    const { item } = this.#context(id);
+    const item = this.#itemOf(id);
     const known = item && reporter.statusOf(item);
     if (known?.state === 'running') reporter.report(item!, opened(known, closed, clock.now()));
   }
