@@ -209,13 +209,14 @@ function stopContainer(seen: Observed, now: number): Step {
 export const graceMs = (spec: ContainerSpec): number =>
   spec.StopGracePeriod === undefined ? DEFAULT_GRACE_MS : spec.StopGracePeriod / 1e6;
 
-/** A running task, of whose ports only these are closed any more. */
+/** A running task, of whose ports only these are closed any more. A clock that was set back makes no older report. */
 export function opened(
   { notListening: _, ...known }: TaskStatus,
   closed: readonly number[],
   now: number,
 ): TaskStatus {
-  return { ...known, timestamp: timestamp(now), ...(closed.length > 0 && { notListening: closed }) };
+  const at = timestamp(Math.max(now, Date.parse(known.timestamp)));
+  return { ...known, timestamp: at, ...(closed.length > 0 && { notListening: closed }) };
 }
 
 function report(
