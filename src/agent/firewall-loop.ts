@@ -1,4 +1,4 @@
-/** Looks at the host's firewall when the agent starts and every ten seconds: who loads it anew takes our rules away. */
+/** Looks at the host's firewall when the agent starts and every eight seconds: who loads it anew takes our rules away. */
 import type { Clock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop } from '../kit/loop.ts';

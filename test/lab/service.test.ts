@@ -320,7 +320,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     // The delay keeps the second slot out of it: its turn comes when the first task runs, which is before that fails.
     await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '500ms', IMAGE);
     const before = await stage.running('back');
-    await docker('service', 'update', '--detach', '--args', 'exit=3', 'back');
+    await docker('service', 'update', '--detach', '--update-monitor', '10s', '--args', 'exit=3', 'back');
     await until(
       'the update to pause',
       async () => {

@@ -136,6 +136,13 @@ const CHANGING: readonly (readonly [RegExp, string])[] = [
 /** The CLI makes what a stack consists of in an order of chance. */
 const IN_ANY_ORDER = /(?:^(?:Creating|Updating|Removing) .*\n?)+/gm;
 
+/** A task of a job is called by its slot, or by its node, whose id is of chance and with it which comes first. */
+const TASKS = /^<id>  (\w+)\.\S+  .*(?:\n<id>  \1\.\S+  .*)+/gm;
+const inAnyOrder = (tasks: string): string =>
+  /^<id>  \w+\.\d/m.test(tasks) && /^<id>  \w+\.<id>/m.test(tasks)
+    ? tasks.split('\n').sort().join('\n')
+    : tasks;
+
 function normal(text: string, engine: Engine): string[] {
   let out = text
     .replaceAll(engine.address, '<address>')
@@ -148,8 +155,10 @@ function normal(text: string, engine: Engine): string[] {
   for (const [pattern, word] of CHANGING) out = out.replace(pattern, word);
   out = out.replaceAll(new RegExp(`\\b${engine.hostname}\\b`, 'g'), '<node>');
   // Columns are as wide as what is in them.
-  return out
+  const lines = out.split('\n').map((line) => line.replace(/(\S) {2,}/g, '$1  ').trimEnd());
+  return lines
+    .join('\n')
+    .replace(TASKS, inAnyOrder)
     .split('\n')
-    .map((line) => line.replace(/(\S) {2,}/g, '$1  ').trimEnd())
     .filter((line, i, all) => line !== '' || i < all.length - 1);
 }
