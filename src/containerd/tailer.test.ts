@@ -49,8 +49,10 @@ const EVERYTHING: LogQuery = { ...ALL_OUTPUT, follow: true };
 async function read(path: string, source?: Tailer, tail?: number): Promise<string[]> {
   const query = { ...EVERYTHING, follow: source !== undefined, tail };
   const lines: string[] = [];
-  for await (const line of queryLogs(path, query, () => source, AbortSignal.timeout(10_000)))
+  const signal = AbortSignal.timeout(60_000);
+  for await (const line of queryLogs(path, query, () => source, signal))
     lines.push(Buffer.from(line.data).toString());
+  assert.ok(!signal.aborted, 'the log did not end');
   return lines;
 }
 
@@ -133,7 +135,7 @@ test('a tail spans files, and a follower that keeps up misses nothing over many 
   const all = await read(path);
   assert.deepEqual(await read(path, undefined, 5000), all);
   assert.ok(all.length > 60 && all.length < 100, `${all.length} lines are kept`);
-  const follower = queryLogs(path, { ...EVERYTHING, tail: 1 }, () => tail, AbortSignal.timeout(20_000));
+  const follower = queryLogs(path, { ...EVERYTHING, tail: 1 }, () => tail, AbortSignal.timeout(60_000));
   const seen: string[] = [];
   const seeUntil = async (last: string | undefined) => {
     while (last === undefined || seen.at(-1) !== last) {
