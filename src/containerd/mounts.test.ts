@@ -103,6 +103,16 @@ test('volume: nocopy takes nothing of the image', async (t) => {
   assert.deepEqual((await ready(spec)).fill, []);
 });
 
+test('volume: a driver that is not there makes none', async (t) => {
+  const { volumes, ready } = stage(t);
+  const VolumeOptions = { DriverConfig: { Name: 'nfs' } };
+  await assert.rejects(ready({ Type: 'volume', Source: 'data', Target: '/d', VolumeOptions }), {
+    code: 'unimplemented',
+    message: 'volume driver "nfs" is not there: volumes are local to a node',
+  });
+  assert.deepEqual(await volumes.list(), []);
+});
+
 test('volume: options of the driver are what is mounted on it', async (t) => {
   const { volumes, ran, ready } = stage(t);
   const Options = { type: 'tmpfs', device: 'tmpfs', o: 'size=1m' };
