@@ -102,3 +102,15 @@ test("a timeout in Docker's words and Go's duration", () => {
   assert.equal(exceeded(3_000, 'half'), 'Health check exceeded timeout (3s): half');
   assert.equal(exceeded(90_000, ''), 'Health check exceeded timeout (1m30s)');
 });
+
+test('what is said is what counts', () => {
+  const said = { Interval: S, Timeout: 2 * S, Retries: 4, StartPeriod: 5 * S, StartInterval: 0.6 * S };
+  assert.deepEqual(check(said), {
+    argv: ['true'],
+    intervalMs: 1000,
+    timeoutMs: 2000,
+    startPeriodMs: 5000,
+    startIntervalMs: 600,
+    retries: 4,
+  });
+});
