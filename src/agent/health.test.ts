@@ -60,9 +60,15 @@ test('a container that never gets healthy fails before it ever ran', async (t) =
 
 test('a probe that hangs is killed, and counts as failed', async (t) => {
   const n = await node(t, { Interval: 1 * S, Timeout: 3 * S, Retries: 2 });
-  n.runtime.execProgram = () => {};
+  const inputs: { destroyed: boolean }[] = [];
+  n.runtime.execProgram = ({ stdin }) => void inputs.push(stdin);
   await n.untilState('t1', 'failed');
   assert.equal(probes(n), 2);
+  assert.deepEqual(
+    inputs.map(({ destroyed }) => destroyed),
+    [true, true],
+    'its process has ended',
+  );
 });
 
 test('a restarted agent goes on: same count, no second start, no gap in the rotation', async (t) => {

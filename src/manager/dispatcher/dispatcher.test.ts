@@ -16,7 +16,7 @@ import { MemoryStore } from '../../store/memory.ts';
 import type { Draft, Op } from '../../store/store.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { cluster as clusterObject, task } from '../testing/builders.ts';
-import { subscriptions } from './plan.ts';
+import { inRotation, subscriptions } from './plan.ts';
 import { accept } from './reports.ts';
 import { Topics } from './topics.ts';
 import { Term } from './term.ts';
@@ -232,6 +232,20 @@ for (const [kind, kept, reference, driver] of [
     await c.change('t2', () => ({ status: status('shutdown') }));
     assert.equal(sent(a), undefined);
     await c.end();
+  });
+
+for (const [is, state, health, desiredState] of [
+  [true, 'running', 'none', 'running'],
+  [true, 'running', 'healthy', 'running'],
+  [true, 'running', 'healthy', 'complete'],
+  [false, 'running', 'starting', 'running'],
+  [false, 'running', 'unhealthy', 'running'],
+  [false, 'running', 'healthy', 'shutdown'],
+  [false, 'starting', 'none', 'running'],
+  [false, 'complete', 'none', 'complete'],
+] as const)
+  test(`a task that is ${state}, health ${health}, to be ${desiredState}: ${is ? '' : 'not '}in rotation`, () => {
+    assert.equal(inRotation({ status: { ...status(state), health }, desiredState }), is);
   });
 
 test('a node learns its own tasks and the networks that they stand on, and forgets them', async () => {
