@@ -17,6 +17,9 @@ test('a detached process is started once, adopted afterwards, and stopped for go
     const first = await ensureRunning(spec);
     assert.equal(first.started, true);
     assert.deepEqual(await ensureRunning(spec), { pid: first.pid, started: false });
+    // A newer version would start it with other arguments: the one that runs is the one.
+    const newer = { ...spec, argv: ['sleep', `${2000 + process.pid}`] };
+    assert.deepEqual(await ensureRunning(newer), { pid: first.pid, started: false });
     // The starter died before it wrote the pid file: found by its arguments.
     rmSync(spec.pidFile);
     assert.deepEqual(await ensureRunning(spec), { pid: first.pid, started: false });
