@@ -262,6 +262,12 @@ test('a worker joins by token, is sent on to the leader, and runs what it is giv
   await agent.end();
 });
 
+test('a manager that does not answer is no end: the session comes to the next one that is known', async () => {
+  const agent = await startAgent(['127.0.0.1:1', follower.addr]);
+  await until('a session', () => agent.session.connected);
+  await agent.end();
+});
+
 test('a wrong root is refused before anything is said to it, a wrong token by the manager', async () => {
   const foreign = newJoinToken((await newSwarmRoot(deps)).certificate, randomBytes);
   const attempt = (token: string) => join({ addrs: [leader.addr], token, clock: systemClock });
