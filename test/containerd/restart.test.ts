@@ -152,6 +152,7 @@ test('containerd is killed: containers run on, it is started again, events and e
     }
   }
   assert.equal(exitCode, 5);
+  assert.ok(resyncs >= 2, 'who follows is told to look again');
   assert.notEqual(own.daemon.pid, before);
   assert.equal(await following, counted(1000) + counted(1000));
   await runtime.remove(config.id);

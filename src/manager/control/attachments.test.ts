@@ -67,20 +67,24 @@ test('a stand is a task of no service on that node, with addresses and names, th
   await attachments.detach(NODE, id);
 });
 
-test('a network on which a container of a user stands is not removed, until it has gone', async (t) => {
-  const { c, attachments, attach, settled } = await cluster(t);
-  const id = await settled(attach('open'));
-  await c.run(1000);
-  const open = c.control.network('open').id;
-  await assert.rejects(c.control.removeNetwork('open'), {
-    message: `rpc error: code = FailedPrecondition desc = network ${open} is in use by task ${id}`,
-  });
-  await attachments.detach(NODE, id);
-  const removed = c.control.removeNetwork('open');
-  await c.run(2000);
-  await removed;
-  assert.equal(c.view.get('network', open), undefined);
-});
+test(
+  'a network on which a container of a user stands is not removed, until it has gone',
+  { timeout: 20_000 },
+  async (t) => {
+    const { c, attachments, attach, settled } = await cluster(t);
+    const id = await settled(attach('open'));
+    await c.run(1000);
+    const open = c.control.network('open').id;
+    await assert.rejects(c.control.removeNetwork('open'), {
+      message: `rpc error: code = FailedPrecondition desc = network ${open} is in use by task ${id}`,
+    });
+    await attachments.detach(NODE, id);
+    const removed = c.control.removeNetwork('open');
+    await c.run(2000);
+    await removed;
+    assert.equal(c.view.get('network', open), undefined);
+  },
+);
 
 test('what is not attachable, or not there, is refused in Docker’s words, and leaves nothing', async (t) => {
   const { c, attach, settled } = await cluster(t);

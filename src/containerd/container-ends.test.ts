@@ -1,0 +1,59 @@
+/** Ends of containers that nobody told of: found when the stream of events is open again, dealt with once each. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { silentLog } from '../kit/log.ts';
+import type { ContainerId } from '../model/ids.ts';
+import { ContainerEnds, type ContainerEndsOptions } from './container-ends.ts';
+import type { ContainerEvent, ContainerInfo } from './runtime.ts';
+
+const id = (name: string) => name as ContainerId;
+const info = (name: string, status: ContainerInfo['status'], exitCode = 0) =>
+  ({ id: id(name), status, exitCode, exitedAt: 'then' }) as ContainerInfo;
+
+/** Ends what happens, and waits until all of it is done. */
+async function after(containers: readonly ContainerInfo[], events: readonly ContainerEvent[]) {
+  const done: string[] = [];
+  const open = new Set(containers.map((container) => container.id));
+  const note = (what: string) => async (of: ContainerId) => void done.push(`${what} ${of}`);
+  const ends = new ContainerEnds({
+    list: async () => containers,
+    async *events() {
+      yield* events;
+    },
+    files: {
+      setExit: async (of: ContainerId, { exitCode, exitedAt }: { exitCode: number; exitedAt: string }) =>
+        void done.push(`exit ${of} ${exitCode} ${exitedAt}`),
+    },
+    tasks: { delete: note('delete') },
+    output: {
+      has: () => true,
+      isOpen: async (of: ContainerId) => open.has(of),
+      finish: async (of: ContainerId) => {
+        open.delete(of);
+        done.push(`output ${of}`);
+      },
+    },
+    volumes: { release: note('release') },
+    log: silentLog,
+  } as unknown as ContainerEndsOptions);
+  ends.watch();
+  await ends.close();
+  return done;
+}
+
+test('what ended while nobody listened is found by the look after it; what runs is left alone', async () => {
+  const all = [info('runs', 'running'), info('ended', 'stopped', 3), info('rebooted', 'unknown')];
+  assert.deepEqual((await after(all, [{ type: 'resync' }])).toSorted(), [
+    'delete ended',
+    'exit ended 3 then',
+    'output ended',
+    'output rebooted',
+    'release ended',
+  ]);
+});
+
+test('one that the event and the look both tell of is dealt with once', async () => {
+  const exit: ContainerEvent = { type: 'exit', id: id('ended'), exitCode: 3, time: 'then' };
+  const done = await after([info('ended', 'stopped', 3)], [exit, { type: 'resync' }, { type: 'resync' }]);
+  assert.deepEqual(done, ['exit ended 3 then', 'delete ended', 'output ended', 'release ended']);
+});
