@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { FakeBackends } from './fake-backends.ts';
+import { STARTING } from './http-error.ts';
 import { MAX_BODY } from './request.ts';
 import type { ApiServer } from './server.ts';
 import { type Json, serverUnderTest } from './server-under-test.ts';
@@ -79,6 +80,10 @@ test('cluster requests outside a swarm and on a worker have their two wordings',
   const worker = await call('GET', '/nodes');
   assert.equal(worker.status, 503);
   assert.match(worker.json.message, /Worker nodes can't be used to view or modify cluster state/);
+  backends.membership = 'manager';
+  backends.cluster = () => undefined; // it has no view of the store yet
+  const starting = await call('GET', '/nodes');
+  assert.deepEqual([starting.status, starting.json.message], [503, STARTING]);
 });
 
 test("a second init and a leave without force are 503 in Docker's words", async () => {
