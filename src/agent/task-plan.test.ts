@@ -17,7 +17,13 @@ const accepted = taskItem('t1', { status: newStatus('accepted') });
 
 function next(seen: Partial<Observed>, started: boolean): string {
   const nothing = { container: undefined, sandbox: true, attached: { hostPorts: [] }, files: true };
-  const rest = { payloads: true, imagePresent: true, networksReady: true, health: 'none' } as const;
+  const rest = {
+    payloads: true,
+    imagePresent: true,
+    networksReady: true,
+    health: 'none',
+    notListening: [],
+  } as const;
   const observed = { id: ID, ...nothing, ...rest, ...seen, notes: { ...notes, started } };
   const step = planTask(accepted, accepted.status, observed, NOW);
   return step.kind === 'report' ? `${step.status.state}: ${step.status.err}` : step.kind;

@@ -202,6 +202,14 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
         { timeoutMs: 30_000 },
       );
       await managerAnswers();
+      await until(
+        `${node} to be a member that is told what to run`,
+        async () => {
+          const { Swarm } = await stage.lab.engine(node).get<{ Swarm: { LocalNodeState: string } }>('/info');
+          return Swarm.LocalNodeState === 'active' || Swarm.LocalNodeState;
+        },
+        { timeoutMs: 20_000 },
+      );
       await stage.converged('web', 3);
       await sameContainers(before);
       for (const connection of kept) await connection.lives();
