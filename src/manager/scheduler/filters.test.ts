@@ -135,7 +135,7 @@ const BETTER: [string, 'n1' | 'n2', Task[]][] = [
   ['the first by its id where nothing else tells them apart', 'n1', []],
   ['not where a task of the service runs', 'n2', [on('n1', 'a')]],
   ['not where more runs at all', 'n2', [on('n1', 'a', { serviceId: 'other' as never })]],
-  ['where one only stops', 'n1', [on('n1', 'a', { desiredState: 'shutdown' }), on('n2', 'b')]],
+  ['where one only stops', 'n2', [on('n1', 'a'), on('n2', 'b', { desiredState: 'shutdown' })]],
   ['where four failed', 'n1', failures(4)],
   ['not where five failed', 'n2', failures(5)],
   ['nor where five were rejected', 'n2', failures(5, {}, 60, 'rejected')],
