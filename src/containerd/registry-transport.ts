@@ -221,9 +221,17 @@ export async function collect(body: AsyncIterable<Uint8Array>, limit: number): P
   return chunks;
 }
 
+/** What a name server that says no, or nothing, comes to in words. */
+const LOOKUP: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'no name server answers (temporary failure in name resolution)',
+};
+
 /** fetch hides the reason in the cause. */
 function reason(thrown: unknown): string {
   const cause = (thrown as { cause?: unknown }).cause ?? thrown;
+  const { code = '', hostname } = cause as NodeJS.ErrnoException & { readonly hostname?: string };
+  if (Object.hasOwn(LOOKUP, code)) return `lookup ${hostname ?? 'of its name'}: ${LOOKUP[code]}`;
   return cause instanceof Error
     ? cause.message || (cause as NodeJS.ErrnoException).code || cause.name
     : String(cause);

@@ -10,18 +10,31 @@ export interface Transfer {
 
 const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
 const ATTEMPTS = 6;
+/** A name server or a host that does not answer takes its time to do so at every try. */
+const UNREACHABLE_MS = 10_000;
+const UNREACHABLE = ['EAI_AGAIN', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'];
 
-/** Tries again what is `unavailable`; gives up on the rest, and after ATTEMPTS. */
+/** Tries again what is `unavailable`; gives up on the rest, after ATTEMPTS, and sooner where nobody could be asked. */
 export async function retried<T>({ clock, signal }: Transfer, work: () => Promise<T>): Promise<T> {
+  let first: number | undefined;
   for (let failures = 1; ; failures++) {
     try {
       return await work();
     } catch (error) {
       if (signal.aborted) throw new SkeinError('canceled', 'canceled', { cause: error });
       if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
+      first ??= clock.now();
+      if (isUnreachable(error) && clock.now() - first >= UNREACHABLE_MS) throw error;
       await sleep(clock, backoff(RETRY, failures), signal);
     }
   }
+}
+
+/** By what the operating system said, which stands somewhere below. */
+function isUnreachable(error: unknown): boolean {
+  for (let at: unknown = error; at instanceof Error; at = at.cause)
+    if (UNREACHABLE.includes((at as NodeJS.ErrnoException).code ?? '')) return true;
+  return false;
 }
 
 export async function inParallel<T>(
