@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { removalConflict } from './image-removal.ts';
-import { apiHost, isPlainHttp, parseChallenge } from './registry-auth.ts';
+import { apiHost, isPlainHttp, parseChallenge, Scopes } from './registry-auth.ts';
 
 test('plain HTTP is for loopback and what the settings name', () => {
   for (const host of ['localhost:5000', '127.1.2.3:80', '127.0.0.1', 'localhost', '[::1]:5000'])
@@ -39,4 +39,15 @@ test('an image in use is removed as far as Docker would', () => {
   assert.match(conflict(false, [user(false)])!, /must be forced.*stopped container c{12}$/);
   assert.match(conflict(false, [], { names: ['x/a:1', 'x/b:1'] })!, /referenced in multiple repositories$/);
   assert.equal(conflict(false, [], { names: ['x/a:1', 'x/a@sha256:1'] }), undefined);
+});
+
+test('what tokens are asked for grows, and is never asked for less', () => {
+  const scopes = new Scopes();
+  scopes.add('repository:team/app:pull');
+  scopes.add('repository:team/app:pull,push repository:team/base:pull');
+  scopes.add('repository:team/app:pull');
+  assert.deepEqual(scopes.list(), ['repository:team/app:pull,push', 'repository:team/base:pull']);
+  assert.ok(scopes.has('repository:team/app:push'));
+  assert.ok(!scopes.has('repository:team/app:delete'));
+  assert.ok(!scopes.has('repository:team/app:pull repository:team/other:pull'));
 });

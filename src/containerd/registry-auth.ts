@@ -39,3 +39,33 @@ export const hasPassword = (auth: RegistryAuth | undefined): auth is RegistryAut
 
 export const basicHeader = (auth: RegistryAuth): string =>
   `Basic ${Buffer.from(`${auth.username}:${auth.password ?? ''}`).toString('base64')}`;
+
+/** What tokens are asked for, by resource: `repository:team/app:pull,push`. */
+export class Scopes {
+  readonly #actions = new Map<string, ReadonlySet<string>>();
+
+  /** One or several of them, with a space between. */
+  add(text: string): void {
+    for (const [resource, actions] of parseScopes(text))
+      this.#actions.set(resource, new Set([...(this.#actions.get(resource) ?? []), ...actions]));
+  }
+
+  has(text: string): boolean {
+    return parseScopes(text).every(([resource, actions]) =>
+      actions.every((action) => this.#actions.get(resource)?.has(action)),
+    );
+  }
+
+  list(): readonly string[] {
+    return [...this.#actions].map(([resource, actions]) => `${resource}:${[...actions].join(',')}`);
+  }
+}
+
+const parseScopes = (text: string): [string, string[]][] =>
+  text
+    .split(' ')
+    .filter((scope) => scope !== '')
+    .map((scope) => {
+      const at = scope.lastIndexOf(':');
+      return [scope.slice(0, at), scope.slice(at + 1).split(',')];
+    });

@@ -1,11 +1,23 @@
 /**
  * Requests to one repository of a registry as one user: anonymous, Basic or Bearer, the token kept between requests.
  * What may pass by itself (network, 5xx, 429) is `unavailable`; who asks for content again does so with a backoff.
+ *
+ * INVARIANT: challenges are answered one at a time, and each token is asked for all that any request has wanted so far: one
+ * for less would take from requests at the same time what they have just got.
  */
 import type { Clock } from '../kit/clock.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Reference } from './reference.ts';
-import { apiHost, basicHeader, hasPassword, isPlainHttp, parseChallenge } from './registry-auth.ts';
+import {
+  apiHost,
+  basicHeader,
+  type Challenge,
+  hasPassword,
+  isPlainHttp,
+  parseChallenge,
+  Scopes,
+} from './registry-auth.ts';
 import type { RegistryAuth } from './runtime.ts';
 
 export interface RegistryOptions {
@@ -28,7 +40,11 @@ export interface RegistryAnswer {
 }
 
 /** What a refusal of the registry is in words; 401 too where it says that there is nothing to answer it with. */
-export type Refuse = (status: number, text: string) => SkeinError | undefined;
+export type Refuse = (
+  status: number,
+  text: string,
+  scheme: Challenge['scheme'] | undefined,
+) => SkeinError | undefined;
 
 /** No answer, or no byte of a body, for so long: the connection is dead. */
 const STALL_MS = 30_000;
@@ -41,6 +57,8 @@ export class RegistryTransport {
   readonly #auth: RegistryAuth | undefined;
   readonly #refuse: Refuse;
   readonly #origin: string;
+  readonly #answering = new KeyedLocks<'challenge'>();
+  readonly #scopes = new Scopes();
   #authorization: string | undefined;
 
   constructor(
@@ -73,10 +91,8 @@ export class RegistryTransport {
     const shown = this.#authorization;
     let answer = await this.#send(url, request, signal);
     if (answer.response.status === 401) {
-      // Another request at the same time may have found the answer already.
-      if (this.#authorization === undefined || this.#authorization === shown)
-        this.#authorization = await this.#answer(answer, shown, signal);
-      else answer.drop();
+      const refused = answer;
+      await this.#answering.run('challenge', () => this.#answer(refused, shown, signal));
       answer = await this.#send(url, request, signal);
     }
     if (!accept.includes(answer.response.status)) throw await this.#refusal(answer);
@@ -88,6 +104,7 @@ export class RegistryTransport {
     url: string,
     { method = 'GET', headers = {}, body }: RegistryRequest,
     signal?: AbortSignal,
+    authorization = this.#authorization,
   ): Promise<RegistryAnswer> {
     const stalled = new AbortController();
     let cancel = () => {};
@@ -110,10 +127,10 @@ export class RegistryTransport {
     };
     watch();
     try {
-      const own = new URL(url).origin === new URL(this.#origin).origin ? this.#authorization : undefined;
+      const own = new URL(url).origin === new URL(this.#origin).origin ? authorization : '';
       const response = await this.#options.fetch(url, {
         method,
-        headers: { ...(own !== undefined && { authorization: own }), ...headers },
+        headers: { ...(own && { authorization: own }), ...headers },
         signal: signal ? AbortSignal.any([signal, stalled.signal]) : stalled.signal,
         ...(body !== undefined && sent(body, watched)),
       });
@@ -136,43 +153,53 @@ export class RegistryTransport {
     }
   }
 
-  /** What to send as Authorization after a 401. */
+  /** Finds what to send as Authorization after a 401 to what was shown. */
   async #answer(
     answer: RegistryAnswer,
     shown: string | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<string> {
+  ): Promise<void> {
     const challenge = parseChallenge(answer.response.headers.get('www-authenticate'));
     const auth = this.#auth;
+    const wanted = challenge?.params.scope ?? `repository:${this.#reference.path}:pull`;
+    // Another request may have found the answer in the meantime.
+    const found = this.#authorization !== undefined && this.#authorization !== shown;
+    if (found && (challenge?.scheme !== 'bearer' || this.#scopes.has(wanted))) return answer.drop();
     if (challenge?.scheme === 'basic' && hasPassword(auth) && shown === undefined) {
       answer.drop();
-      return basicHeader(auth);
+      this.#authorization = basicHeader(auth);
+      return;
     }
     if (challenge?.scheme === 'bearer' && challenge.params.realm) {
       answer.drop();
+      this.#scopes.add(wanted);
       const token = await this.#token(challenge.params, signal);
-      if (token) return `Bearer ${token}`;
+      if (token) {
+        this.#authorization = `Bearer ${token}`;
+        return;
+      }
     }
     throw await this.#refusal(answer);
   }
 
   async #token(params: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<string | undefined> {
     const query = new URLSearchParams(params.service ? { service: params.service } : {});
-    const scopes = params.scope ?? `repository:${this.#reference.path}:pull`;
-    for (const scope of scopes.split(' ')) query.append('scope', scope);
-    this.#authorization = undefined;
+    const scopes = this.#scopes.list();
     const identity = this.#auth?.identitytoken;
-    if (identity) {
+    if (!identity) for (const scope of scopes) query.append('scope', scope);
+    else {
+      query.set('scope', scopes.join(' ')); // OAuth has them in one
       query.set('grant_type', 'refresh_token');
       query.set('refresh_token', identity);
       query.set('client_id', 'skein');
     }
     const asked = identity
-      ? await this.#send(params.realm!, { method: 'POST', body: query }, signal)
+      ? await this.#send(params.realm!, { method: 'POST', body: query }, signal, '')
       : await this.#send(
           `${params.realm}?${query.toString()}`,
           { headers: hasPassword(this.#auth) ? { authorization: basicHeader(this.#auth) } : {} },
           signal,
+          '',
         );
     if (!asked.response.ok) throw await this.#refusal(asked);
     const text = Buffer.concat(await collect(asked.body, MAX_TOKEN)).toString();
@@ -190,7 +217,8 @@ export class RegistryTransport {
 
   async #refusal({ response, body }: RegistryAnswer): Promise<SkeinError> {
     const text = Buffer.concat(await collect(body, MAX_REFUSAL).catch(() => [])).toString();
-    const said = this.#refuse(response.status, text);
+    const challenge = parseChallenge(response.headers.get('www-authenticate'));
+    const said = this.#refuse(response.status, text, challenge?.scheme);
     if (said) return said;
     const passing = response.status >= 500 || response.status === 429;
     return new SkeinError(

@@ -1,5 +1,5 @@
 /** The registry's HTTP API (OCI distribution), write side: blobs that it lacks, then the manifest that names them. */
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { Descriptor } from './image-format.ts';
 import type { Reference } from './reference.ts';
 import { type Refuse, type RegistryOptions, RegistryTransport } from './registry-transport.ts';
@@ -23,9 +23,18 @@ export class RegistryUpload {
 
   /**
    * Where to send a blob; undefined: the registry has taken it from `from`, another of its repositories, which is only
-   * an offer that it may decline.
+   * an offer that it may decline, also because this user may not read there.
    */
   async begin(digest: string, from: string | undefined, signal: AbortSignal): Promise<string | undefined> {
+    try {
+      return await this.#begin(digest, from, signal);
+    } catch (error) {
+      if (from === undefined || !isCode(error, 'unauthenticated', 'permission-denied')) throw error;
+      return this.#begin(digest, undefined, signal);
+    }
+  }
+
+  async #begin(digest: string, from: string | undefined, signal: AbortSignal): Promise<string | undefined> {
     const query = from === undefined ? '' : `?${new URLSearchParams({ mount: digest, from }).toString()}`;
     const url = this.#transport.url(`/blobs/uploads/${query}`);
     const { response, drop } = await this.#transport.request(url, { method: 'POST' }, [201, 202], signal);
@@ -68,9 +77,10 @@ function placeOf(response: Response, from: string): string {
 /** What the registry says, as Docker passes it on: `denied: requested access to the resource is denied`. */
 const pushRefusal =
   (auth: RegistryAuth | undefined): Refuse =>
-  (status, text) => {
+  (status, text, scheme) => {
     const anonymous = ![auth?.username, auth?.identitytoken, auth?.registrytoken].some(Boolean);
-    if (status === 401 && anonymous) return new SkeinError('unauthenticated', 'no basic auth credentials');
+    if (status === 401 && anonymous && scheme === 'basic')
+      return new SkeinError('unauthenticated', 'no basic auth credentials');
     const said = firstError(text);
     if (status === 401)
       return new SkeinError('unauthenticated', said ?? 'unauthorized: authentication required');

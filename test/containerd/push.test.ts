@@ -10,6 +10,7 @@ import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
 import { freePort } from '../free-port.ts';
 import { AUTH, digestOf, type Registry, registry } from './registry.ts';
+import { tokenRegistry } from './token-service.ts';
 import {
   collect,
   containerConfig,
@@ -159,6 +160,63 @@ test('refusals, in the words of Docker and of the registry', async () => {
     message: `An image does not exist locally with the tag: 127.0.0.1:${locked.port}/absent`,
   });
   await runtime.images.remove(`${name}:1`, {});
+});
+
+test('a registry of tokens: asked for what is done, for who may, kept; no more than it allows, in its own words', async () => {
+  const both = ['pull', 'push'];
+  const tokens = await tokenRegistry(own.root, {
+    me: { password: 'secret', may: { 'team/': both } },
+    reader: { password: 'reads', may: { 'team/app': ['pull'] } },
+    other: { password: 'writes', may: { 'other/': both } },
+    '': { password: '', may: { 'team/open': ['pull'] } },
+  });
+  const base = `127.0.0.1:${tokens.port}`;
+  try {
+    await pushAs(`${base}/team/app:1`);
+    assert.deepEqual(
+      [...new Set(tokens.given)],
+      [...['me repository:team/app:pull', 'me repository:team/app:pull,push']],
+    );
+    assert.ok(tokens.given.length < 10, `${tokens.given.length} tokens for three blobs and a manifest`);
+    const mounted: PullProgress[] = [];
+    await pushAs(`${base}/team/open:1`, mounted);
+    assert.deepEqual(ends(mounted), ['Mounted from team/app', 'Mounted from team/app']);
+    const other = { username: 'other', password: 'writes' };
+    const sent: PullProgress[] = [];
+    await runtime.images.tag('app:1', `${base}/other/app:1`);
+    const onProgress = (p: PullProgress) => void sent.push(p);
+    await runtime.images.push(`${base}/other/app:1`, { auth: other, onProgress });
+    assert.deepEqual(ends(sent), ['Pushed', 'Pushed'], 'what may not be read there is sent');
+
+    const reader = { username: 'reader', password: 'reads' };
+    await assert.rejects(runtime.images.push(`${base}/team/app:1`, { auth: reader }), {
+      code: 'unauthenticated',
+      message: 'unauthorized: authentication required',
+    });
+    await assert.rejects(runtime.images.push(`${base}/team/app:1`, {}), {
+      code: 'unauthenticated',
+      message: 'unauthorized: authentication required',
+    });
+    const wrong = { ...reader, password: 'guess' };
+    await assert.rejects(runtime.images.push(`${base}/team/app:1`, { auth: wrong }), {
+      code: 'unauthenticated',
+      message: 'unauthorized: incorrect username or password',
+    });
+    for (const name of ['team/app:1', 'team/open:1', 'other/app:1'])
+      await runtime.images.remove(`${base}/${name}`, {});
+    const denied = {
+      code: 'unauthenticated',
+      message: `pull access denied for ${base}/team/app, repository does not exist or may require 'docker login'`,
+    };
+    for (const auth of [undefined, other, wrong])
+      await assert.rejects(runtime.images.pull(`${base}/team/app:1`, { ...(auth && { auth }) }), denied);
+    const pulled = await runtime.images.pull(`${base}/team/app:1`, { auth: reader });
+    assert.equal(pulled.id, digestOf(image.config));
+    assert.equal((await runtime.images.pull(`${base}/team/open:1`, {})).id, pulled.id, 'anybody may');
+    for (const name of ['team/app:1', 'team/open:1']) await runtime.images.remove(`${base}/${name}`, {});
+  } finally {
+    tokens.close();
+  }
 });
 
 test('an archive of several images is an OCI layout and a docker archive, has each blob once, and loads', async () => {

@@ -19,7 +19,7 @@ export const AUTH: RegistryAuth = { username: 'me', password: 'secret' };
 export const digestOf = (bytes: Uint8Array): string =>
   `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 
-/** With `auth`, for AUTH alone. */
+/** With `htpasswd` for AUTH alone; with anything else, that is what its file says of `auth`. */
 export async function registry(root: string, name: string, auth: string): Promise<Registry> {
   const folder = join(root, name);
   mkdirSync(folder, { recursive: true });
@@ -30,7 +30,9 @@ export async function registry(root: string, name: string, auth: string): Promis
     'log: { level: error }',
     `storage: { filesystem: { rootdirectory: ${folder}/data } }`,
     `http: { addr: "127.0.0.1:${port}" }`,
-    ...(auth ? [`auth: { htpasswd: { realm: test, path: ${folder}/htpasswd } }`] : []),
+    ...(auth
+      ? [`auth: ${auth === 'htpasswd' ? `{ htpasswd: { realm: test, path: ${folder}/htpasswd } }` : auth}`]
+      : []),
   ];
   writeFileSync(join(folder, 'config.yml'), `${config.join('\n')}\n`);
   const process = spawn('docker-registry', ['serve', join(folder, 'config.yml')], { stdio: 'ignore' });
