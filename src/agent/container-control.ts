@@ -235,7 +235,7 @@ export class ContainerControl {
   }
 
   async #imageSignal(info: ContainerInfo): Promise<string | undefined> {
-    const signal = (await this.#runtime.images.get(info.image))?.config['StopSignal'];
+    const signal = (await this.#runtime.images.get(info.imageId))?.config['StopSignal'];
     return typeof signal === 'string' ? signal : undefined;
   }
 }

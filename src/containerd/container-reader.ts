@@ -37,10 +37,8 @@ export class ContainerReader {
   }
 
   async imageUsers(): Promise<ImageUser[]> {
-    const imageIds = new Map((await this.#records()).map(({ id, image }) => [id, image]));
-    return (await this.list()).map(({ id, status }) => ({
-      containerId: id,
-      imageId: imageIds.get(id) ?? '',
+    return (await this.list()).map(({ id, imageId, status }) => ({
+      ...{ containerId: id, imageId },
       running: status === 'running' || status === 'paused',
     }));
   }
@@ -64,6 +62,7 @@ export class ContainerReader {
       id: config.id,
       name: config.name,
       image: config.image,
+      imageId: container.image,
       labels: config.labels,
       createdAt: isoTime(container.createdAt),
       ...(startedAt !== undefined && { startedAt }),

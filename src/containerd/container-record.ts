@@ -67,6 +67,7 @@ export const newContainer = (
 ): ContainerInfo => ({
   ...{ id: config.id, name: config.name, image: config.image, labels: config.labels, config, mounts },
   ...{
+    imageId: container?.image ?? '',
     createdAt: isoTime(container?.createdAt),
     status: 'created',
     pid: 0,

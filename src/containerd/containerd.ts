@@ -393,7 +393,7 @@ export class Containerd implements ContainerRuntime {
     await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
     await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
     try {
-      const image = await this.images.local(config.image);
+      const image = await this.images.local(info.imageId);
       await this.#createTask(config, await this.#readyMounts(id, this.#planMounts(config, image)));
       await this.#output.stop(id); // of the life before; two would record everything twice
       await this.#output.start(config);

@@ -1,7 +1,7 @@
 /** The images of FakeRuntime: `add` puts one here, `offer` puts one into the registry that `pull` asks. */
 import { SkeinError } from '../model/errors.ts';
 import { sha256 } from './image-format.ts';
-import { removalConflict } from './image-removal.ts';
+import { isHeld, removalConflict } from './image-removal.ts';
 import { loadedNames, savedArchive } from './fake-archive.ts';
 import { nothingToPush } from './push.ts';
 import { familiarName, familiarRepository, fullName, parseReference, repositoryOf } from './reference.ts';
@@ -193,17 +193,18 @@ export class FakeImages implements ImageStore {
       imageId: user.imageId,
       running: user.running(),
     }));
-    const conflict = removalConflict({
+    const asked = {
       ...{ reference, imageId, names, byName: name !== undefined, force: options.force ?? false },
       users: users.filter((user) => user.imageId === imageId),
-    });
+    };
+    const conflict = removalConflict(asked);
     if (conflict !== undefined) throw new SkeinError('failed-precondition', conflict);
     const doomed = name === undefined || names.every((n) => n === name || n.includes('@')) ? names : [name];
     for (const each of doomed) {
       this.#names.delete(each);
       this.#ofTasks.delete(each);
     }
-    const gone = doomed.length === names.length;
+    const gone = doomed.length === names.length && !isHeld(asked);
     if (gone) this.#images.delete(imageId);
     return {
       id: imageId,

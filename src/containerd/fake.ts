@@ -159,8 +159,8 @@ export class FakeRuntime implements ContainerRuntime {
 
   async create(config: ContainerConfig): Promise<ContainerInfo> {
     await this.#enter('create', config.id);
-    if (!(await this.images.get(config.image)))
-      throw new SkeinError('not-found', `No such image: ${config.image}`);
+    const found = await this.images.get(config.image);
+    if (!found) throw new SkeinError('not-found', `No such image: ${config.image}`);
     if (this.#entries.has(config.id))
       throw new SkeinError('already-exists', `container ${config.id} exists already`);
     const { id, name, image, labels } = config;
@@ -169,7 +169,7 @@ export class FakeRuntime implements ContainerRuntime {
     for (const mount of plan) this.volumes.ready(mount);
     const mounts = plan.map(({ point }) => point);
     const info: ContainerInfo = {
-      ...{ id, name, image, labels, createdAt, config, mounts },
+      ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
       ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { removalConflict, type RemovalRequest } from './image-removal.ts';
+import { isHeld, removalConflict, type RemovalRequest } from './image-removal.ts';
 
 const ID = `sha256:${'a'.repeat(64)}`;
 const running = { containerId: 'b'.repeat(64), imageId: ID, running: true };
@@ -23,6 +23,8 @@ test('by a name: the last one of a used image wants force, another is only taken
   const digest = `docker.io/library/web@sha256:${'d'.repeat(64)}`;
   assert.equal(ask({ users: [running], names: [...one, digest] }), words, 'its own digest is no other name');
   assert.equal(ask({}), undefined);
+  assert.equal(isHeld({ byName: true, users: [stopped, running] }), true, 'it goes on without a name');
+  assert.equal(isHeld({ byName: true, users: [stopped] }), false, 'as Docker, which lets it go');
 });
 
 test('by its id: a running container keeps it whatever is said, the rest gives way to force', () => {

@@ -10,7 +10,7 @@ export interface RemovalRequest {
   readonly imageId: string;
   /** The reference is a name of the image, not (part of) its id. */
   readonly byName: boolean;
-  /** All names of the image, digest names too. */
+  /** All names of the image that persons know, digest names too. */
   readonly names: readonly string[];
   readonly users: readonly ImageUser[];
   readonly force: boolean;
@@ -25,6 +25,10 @@ function isSingleReference(names: readonly string[]): boolean {
   const tags = names.filter((name) => !name.includes('@'));
   return tags.length <= 1 && new Set(names.map(repository)).size <= 1;
 }
+
+/** By its last name, with force: the name goes, and what runs keeps the image, without a name. */
+export const isHeld = ({ byName, users }: Pick<RemovalRequest, 'byName' | 'users'>): boolean =>
+  byName && users.some(({ running }) => running);
 
 export function removalConflict(request: RemovalRequest): string | undefined {
   const { reference, imageId, byName, names, users, force } = request;

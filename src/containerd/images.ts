@@ -3,21 +3,13 @@ import type { Clock } from '../kit/clock.ts';
 import type { CallOptions } from '../kit/grpc.ts';
 import { KeyedLocks } from '../kit/keyed-locks.ts';
 import { SkeinError } from '../model/errors.ts';
-import { type ContainerdApi, unless } from './api.ts';
-import type { Image } from './gen/images_pb.js';
-import {
-  chainIds,
-  diffIds,
-  isIndex,
-  ociArchitecture,
-  parseConfig,
-  parseIndex,
-  parseManifest,
-} from './image-format.ts';
+import type { ContainerdApi } from './api.ts';
+import { isIndex, ociArchitecture, parseConfig, parseIndex, parseManifest } from './image-format.ts';
 import { importLayer } from './image-import.ts';
 import { installImage, nameImage } from './image-install.ts';
 import { loadArchive } from './image-load.ts';
-import { type ImageUser, removalConflict } from './image-removal.ts';
+import { ImageNames } from './image-names.ts';
+import type { ImageUser } from './image-removal.ts';
 import { chosenToSave, saveArchive } from './image-save.ts';
 import { isNameless, type LocalImage, LocalImages } from './local-images.ts';
 import { mediaType, pullContent } from './pull.ts';
@@ -56,6 +48,7 @@ export class Images implements ImageStore {
   readonly #options: ImagesOptions;
   readonly #api: ContainerdApi;
   readonly #local: LocalImages;
+  readonly #names: ImageNames;
   readonly #pulls = new SharedRuns<PullProgress, ImageInfo>();
   readonly #blobs = new KeyedLocks<string>();
   readonly architecture = ociArchitecture(process.arch);
@@ -64,6 +57,7 @@ export class Images implements ImageStore {
     this.#options = options;
     this.#api = options.api;
     this.#local = new LocalImages(options.api, this.architecture);
+    this.#names = new ImageNames({ api: options.api, local: this.#local, users: options.users });
   }
 
   list(): Promise<readonly ImageInfo[]> {
@@ -109,6 +103,7 @@ export class Images implements ImageStore {
         const references = names.map((name) => parseReference(name));
         const keep = references.length > 0 ? references.map(fullName) : [manifest.config.digest];
         const arrival = { target, manifest, names: keep, forTask: false };
+        await this.#names.leave(references, target.digest);
         await installImage(this.#api, arrival, { call: options, unique: this.#options.unique });
         loaded.push(...(references.length > 0 ? references.map(familiarName) : [manifest.config.digest]));
       }
@@ -124,7 +119,9 @@ export class Images implements ImageStore {
       const context = { api: this.#api, call, unique, architecture: this.architecture, created };
       const { target, manifest } = await importLayer(context, archive, options);
       const id = manifest.config.digest;
-      const names = [options.name === undefined ? id : fullName(parseReference(options.name))];
+      const name = options.name === undefined ? undefined : parseReference(options.name);
+      if (name) await this.#names.leave([name], target.digest);
+      const names = [name ? fullName(name) : id];
       await installImage(this.#api, { target, manifest, names, forTask: false }, { call, unique });
       return id;
     });
@@ -171,33 +168,13 @@ export class Images implements ImageStore {
       throw new SkeinError('invalid-argument', 'refusing to create a tag with a digest reference');
     const found = await this.#local.find(source);
     if (!found) throw new SkeinError('not-found', `No such image: ${source}`);
-    const records = await this.#local.recordsOf(found.id);
-    await nameImage(this.#api, fullName(reference), records[0]!.target!);
+    const [record] = await this.#local.recordsOf(found.id);
+    await this.#names.leave([reference], record!.target!.digest);
+    await nameImage(this.#api, fullName(reference), record!.target!);
   }
 
-  async remove(reference: string, options: { force?: boolean }): Promise<RemovedImage> {
-    const found = await this.#local.find(reference);
-    if (!found) throw new SkeinError('not-found', `No such image: ${reference}`);
-    const records = await this.#local.recordsOf(found.id);
-    const one = await this.#local.named(reference);
-    const conflict = removalConflict({
-      reference,
-      imageId: found.id,
-      byName: one !== undefined,
-      names: records.map((record) => record.name),
-      users: (await this.#options.users()).filter((user) => user.imageId === found.id),
-      force: options.force ?? false,
-    });
-    if (conflict !== undefined) throw new SkeinError('failed-precondition', conflict);
-    const doomed = one ? withDigests(one.name, records) : records;
-    for (const { name } of doomed) await unless('not-found', this.#api.images.delete({ name, sync: true }));
-    const untagged = doomed.map(({ name }) => name).filter((name) => !isNameless(name));
-    const gone = doomed.length === records.length;
-    return {
-      id: found.id,
-      untagged: untagged.map((name) => familiarName(parseReference(name))),
-      deleted: gone ? [found.id, ...chainIds(diffIds(found.config)).reverse()] : [],
-    };
+  remove(reference: string, options: { force?: boolean }): Promise<RemovedImage> {
+    return this.#names.remove(reference, options.force ?? false);
   }
 
   async inUse(): Promise<ReadonlySet<string>> {
@@ -261,6 +238,7 @@ export class Images implements ImageStore {
       const { target, manifest, child } = await pullContent(context, reference);
       const digestName = fullName({ ...reference, digest: target.digest });
       const arrival = { target, manifest, child, names: [fullName(reference), digestName], forTask };
+      await this.#names.leave([reference], target.digest);
       await installImage(this.#api, arrival, { call, unique: this.#options.unique, progress });
       progress({ id: '', status: `Digest: ${target.digest}` });
       const status = before === target.digest ? 'Image is up to date for' : 'Downloaded newer image for';
@@ -272,17 +250,4 @@ export class Images implements ImageStore {
   #leased<T>(what: string, work: (call: CallOptions) => Promise<T>): Promise<T> {
     return this.#api.leased(`skein-${what}-${this.#options.unique()}`, this.#options.clock.now(), work);
   }
-}
-
-/** A tag, and the digest names of its repository when it is the repository's last tag of this image. */
-function withDigests(name: string, records: readonly Image[]): readonly Image[] {
-  const repository = repositoryOf(parseReference(name));
-  const siblings = records.filter(
-    (record) =>
-      record.name !== name &&
-      !isNameless(record.name) &&
-      repositoryOf(parseReference(record.name)) === repository,
-  );
-  const self = records.filter((record) => record.name === name);
-  return siblings.every((record) => record.name.includes('@')) ? [...self, ...siblings] : self;
 }

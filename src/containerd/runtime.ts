@@ -58,6 +58,8 @@ export interface ContainerInfo {
   readonly id: ContainerId;
   readonly name: string;
   readonly image: string;
+  /** Of the image that this name stood for when it was made. */
+  readonly imageId: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAt: string;
   /** Of the last start, where it is restartable and was started. */

@@ -14,7 +14,7 @@ export const nameLabels = (forTask: boolean): Record<string, string> =>
 /** What of a name that is there changes when it is given again. */
 export const renamedFields = (forTask: boolean): string[] => (forTask ? ['target'] : ['target', 'labels']);
 
-const isOfTasks = ({ labels }: Image): boolean => OF_TASKS in labels;
+export const isOfTasks = ({ labels }: Image): boolean => OF_TASKS in labels;
 
 /** One name of an image that is here whole. */
 export interface NamedImage {

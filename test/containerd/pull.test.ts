@@ -9,7 +9,7 @@ import type { Containerd } from '../../src/containerd/containerd.ts';
 import type { PullProgress } from '../../src/containerd/runtime.ts';
 import { freePort } from '../free-port.ts';
 import { AUTH, digestOf, type Registry, registry } from './registry.ts';
-import { containerConfig, type Scratch, scratch, type TestImage, testImage } from './scratch.ts';
+import { containerConfig, type Scratch, scratch, stream, type TestImage, testImage } from './scratch.ts';
 
 let own: Scratch;
 let runtime: Containerd;
@@ -311,6 +311,45 @@ test('an image that only tasks brought is known as such until a person asks for 
   await runtime.images.pull(name, { forTask: true });
   assert.deepEqual(await runtime.images.ofTasks(), [], 'a task makes nothing its own that was there');
   await removeAll();
+});
+
+test('the last name of an image that runs goes by force; it stays without one until it is removed by its id', async () => {
+  const name = `127.0.0.1:${open.port}/team/app:1`;
+  const { id } = await runtime.images.pull(name, { forTask: true });
+  const config = containerConfig(own.netns, { Command: ['sleep', '60'] }, { image: name });
+  await runtime.create(config);
+  await runtime.start(config.id);
+  const short = id.slice(7, 19);
+  await assert.rejects(runtime.images.remove(name, {}), /\(must force\) - container \w+ is using/);
+  await assert.rejects(runtime.images.remove(id, { force: true }), {
+    code: 'failed-precondition',
+    message: `conflict: unable to delete ${short} (cannot be forced) - image is being used by running container ${config.id.slice(0, 12)}`,
+  });
+  const untagged = await runtime.images.remove(name, { force: true });
+  assert.deepEqual([untagged.untagged.length, untagged.untagged[0], untagged.deleted], [2, name, []]);
+  const [kept] = await runtime.images.list();
+  assert.deepEqual([kept?.id, kept?.tags, kept?.digests], [id, [], []]);
+  assert.deepEqual(await runtime.images.ofTasks(), [{ id, names: [id], size: kept?.size, inUse: true }]);
+  assert.equal((await runtime.get(config.id))?.imageId, id);
+  assert.deepEqual(await runtime.images.inUse(), new Set([id]));
+  await runtime.images.tag(id, 'again:1');
+  assert.deepEqual((await runtime.images.remove('again:1', { force: true })).deleted, []);
+  await runtime.remove(config.id);
+  assert.equal((await runtime.images.remove(id, {})).deleted[0], id);
+  assert.deepEqual(await runtime.images.list(), []);
+});
+
+test('an image whose last name is given to another stays without a name', async () => {
+  const [first, second] = [await testImage('first'), await testImage('second')];
+  for (const content of [first, second]) await runtime.images.load(stream(await content.layout('moved:1')));
+  const ids = [first, second].map(({ config }) => digestOf(config));
+  const tagsOf = async () =>
+    (await runtime.images.list()).map(({ id, tags }) => `${ids.indexOf(id)} ${tags.join()}`);
+  assert.deepEqual((await tagsOf()).sort(), ['0 ', '1 moved:1']);
+  await runtime.images.tag(ids[0]!, 'moved:1');
+  assert.deepEqual((await tagsOf()).sort(), ['0 moved:1', '1 ']);
+  assert.deepEqual((await runtime.images.remove('moved:1', {})).deleted[0], ids[0]);
+  await runtime.images.remove(ids[1]!, {});
 });
 
 test('nobody there is unavailable, and a canceled pull ends', async () => {

@@ -5,7 +5,7 @@ import type { PortSpec } from '../../model/spec.ts';
 import type { HealthReport } from '../backend.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 import { humanDuration } from './duration.ts';
-import { runConfig, unixSeconds } from './image.ts';
+import { isNamed, runConfig, unixSeconds } from './image.ts';
 import { NO_TIME } from './meta.ts';
 
 export interface ContainerNetwork {
@@ -75,8 +75,9 @@ export function containerSummary(
   return {
     Id: container.id,
     Names: [`/${container.name}`],
-    Image: container.image,
-    ImageID: image?.id ?? container.image,
+    // A name that stands for another image by now, or for none, is not this one's.
+    Image: image && isNamed(image, container.image) ? container.image : container.imageId,
+    ImageID: container.imageId,
     Command: argv(container, image).map(quoted).join(' '),
     Created: unixSeconds(container.createdAt),
     Ports: portList(image, ports),
@@ -189,7 +190,7 @@ export function containerJson(
     Path: path,
     Args: args,
     State: stateJson(container, health),
-    Image: image?.id ?? container.image,
+    Image: container.imageId,
     ResolvConfPath: container.config.files['/etc/resolv.conf'] ?? '',
     HostnamePath: container.config.files['/etc/hostname'] ?? '',
     HostsPath: container.config.files['/etc/hosts'] ?? '',

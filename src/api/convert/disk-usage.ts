@@ -1,6 +1,6 @@
 /** `docker system df`: what images, containers and volumes take on this node's disk. Pure. */
 import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
-import { familiarTag, imageSummary } from './image.ts';
+import { imageSummary } from './image.ts';
 
 /** A layer lies on those below it: the same contents on other layers is another layer. */
 const chainOf = ({ layers }: ImageInfo): readonly string[] =>
@@ -30,10 +30,7 @@ export function imageUsage(images: readonly ImageInfo[], containers: readonly Co
     Images: images.map((image) => ({
       ...imageSummary(image),
       SharedSize: shared(image),
-      Containers: containers.filter(({ image: name }) => isNamed(image, name)).length,
+      Containers: containers.filter(({ imageId }) => imageId === image.id).length,
     })),
   };
 }
-
-export const isNamed = ({ id, tags, digests }: ImageInfo, name: string): boolean =>
-  name === id || digests.includes(name) || tags.map(familiarTag).includes(familiarTag(name.split('@')[0]!));

@@ -27,6 +27,17 @@ export const familiarTag = (tag: string): string => {
   return `${familiar}:${name ?? 'latest'}`;
 };
 
+/** Whether the image has this name, or is called so by its id or the beginning of it. */
+export function isNamed({ id, tags, digests }: ImageInfo, name: string): boolean {
+  const [tag = '', digest] = name.split('@');
+  return (
+    name === id ||
+    (/^[0-9a-f]+$/.test(name) && id.startsWith(`sha256:${name}`)) ||
+    tags.map(familiarTag).includes(familiarTag(tag)) ||
+    (digest !== undefined && digests.some((one) => one.endsWith(`@${digest}`)))
+  );
+}
+
 export const createdAt = (image: ImageInfo): number => unixSeconds(image.created) * 1000;
 
 const familiarDigest = (reference: string): string => {

@@ -7,35 +7,16 @@ import {
   sizeJson,
   TASK_LABEL,
 } from '../convert/container.ts';
-import { familiarTag } from '../convert/image.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
 import { logQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
-import type { ContainerInfo, ImageInfo, LogLine } from '../../containerd/runtime.ts';
+import type { ContainerInfo, LogLine } from '../../containerd/runtime.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { TaskId } from '../../model/ids.ts';
 import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { accepts, bounds, containerFilters } from './container-filters.ts';
-
-/** One look at the images for a whole list. */
-function imageIndex(images: readonly ImageInfo[]): (reference: string) => ImageInfo | undefined {
-  const byName = new Map<string, ImageInfo>();
-  for (const image of images)
-    for (const name of [image.id, ...image.tags, ...image.tags.map(familiarTag), ...image.digests])
-      byName.set(name, image);
-  return (reference) => {
-    const digest = reference.split('@')[1];
-    const bare = reference.split('@')[0]!;
-    return (
-      byName.get(reference) ??
-      byName.get(bare) ??
-      byName.get(familiarTag(bare)) ??
-      (digest ? images.find((image) => image.digests.some((d) => d.endsWith(digest))) : undefined)
-    );
-  };
-}
 
 const isUp = ({ status }: ContainerInfo): boolean => status === 'running' || status === 'paused';
 
@@ -66,7 +47,7 @@ async function list(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const filters = containerFilters(request.text('filters'));
   const { before, since } = await bounds(engine, filters);
-  const image = imageIndex(await engine.images.list());
+  const images = new Map((await engine.images.list()).map((image) => [image.id, image]));
   const limit = Number(request.text('limit')) || 0;
   const all = request.flag('all') || limit > 0 || filters.has('status');
   const chosen = [...(await engine.containers())]
@@ -79,7 +60,7 @@ async function list(request: ApiRequest): Promise<Answer> {
   for (const container of chosen) {
     if (limit > 0 && lines.length === limit) break;
     const state = {
-      image: image(container.image),
+      image: images.get(container.imageId),
       health: await engine.health(container),
       networks: await networksOf(request, container),
       ports: portsOf?.get(container.id) ?? [],
@@ -96,7 +77,7 @@ async function list(request: ApiRequest): Promise<Answer> {
 async function inspect(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
-  const image = await engine.images.get(container.image);
+  const image = await engine.images.get(container.imageId);
   const networks = await networksOf(request, container);
   const health = await engine.health(container);
   const ports = (await engine.ports?.())?.get(container.id) ?? [];

@@ -1,6 +1,6 @@
 import { type Answer, json, text } from '../answer.ts';
 import { infoJson, versionJson } from '../convert/info.ts';
-import { imageUsage, isNamed } from '../convert/disk-usage.ts';
+import { imageUsage } from '../convert/disk-usage.ts';
 import { containerSummary, sizeJson } from '../convert/container.ts';
 import type { EngineBackend } from '../backend.ts';
 import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
@@ -62,7 +62,7 @@ const containerUsage = (
 ): Promise<readonly object[]> =>
   Promise.all(
     containers.map(async (container) => {
-      const image = images.find((one) => isNamed(one, container.image));
+      const image = images.find(({ id }) => id === container.imageId);
       const size = sizeJson(await backends.engine.written(container.id), image);
       return { ...containerSummary(container, { ...NOTHING_MORE, image }, clock.now()), ...size };
     }),
