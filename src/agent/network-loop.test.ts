@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { VirtualClock } from '../kit/clock.ts';
+import { silentLog } from '../kit/log.ts';
+import type { NetworkView } from '../model/network-view.ts';
+import { FakeNetwork } from '../net/fake-network.ts';
+import { NetworkLoop } from './network-loop.ts';
+
+const view = (revision: number): NetworkView => ({
+  ...{ revision, self: undefined, peers: new Map(), networks: new Map(), endpoints: new Map() },
+  services: new Map(),
+});
+
+test('the kernel is read back when it has been left alone for a second, not between changes', async () => {
+  const clock = new VirtualClock();
+  const began = clock.now();
+  const audits: number[] = [];
+  const applied: number[] = [];
+  const network = Object.assign(new FakeNetwork(), {
+    audit: async () => {
+      audits.push(clock.now() - began);
+      return { steps: {}, total: 0 };
+    },
+  });
+  let latest = view(0);
+  const loop = new NetworkLoop({
+    ...{ network, clock, log: silentLog, view: () => latest, onNetworks: () => {} },
+    applied: (revision) => applied.push(revision),
+  });
+  loop.start();
+  for (let change = 1; change <= 5; change++) {
+    await clock.advance(400);
+    latest = view(change);
+    loop.mark();
+  }
+  await clock.advance(999);
+  assert.deepEqual([applied, audits], [[0, 1, 2, 3, 4, 5], []]);
+  await clock.advance(2);
+  assert.deepEqual(audits, [3000]);
+  await loop.stop();
+});
