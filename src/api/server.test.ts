@@ -349,6 +349,29 @@ test('service logs are framed, with the attributes the CLI reads', async () => {
   );
 });
 
+test('every word of a log query reaches the managers; what is none is refused', async () => {
+  const { call, backends } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const asked: object[] = [];
+  backends.control.logs = async function* (request) {
+    asked.push({ ...request, tasks: request.tasks.length });
+    yield* [];
+  };
+  const ask = (query: string) => call('GET', `/services/web/logs?${query}`);
+  const query = { follow: false, tail: undefined, since: undefined, until: undefined, stdout: true };
+  await ask('stdout=1');
+  await ask('stderr=1&follow=1&tail=7&since=1795444687&until=1795444688.25');
+  assert.deepEqual(asked, [
+    { ...query, stderr: false, tasks: 3 },
+    {
+      ...{ follow: true, tail: 7, stdout: false, stderr: true, tasks: 3 },
+      ...{ since: '2026-11-23T14:38:07.000000000Z', until: '2026-11-23T14:38:08.250000000Z' },
+    },
+  ]);
+  const odd = await ask('stdout=1&tail=-1');
+  assert.deepEqual([odd.status, odd.json.message], [400, 'tail value must be a positive integer or "all"']);
+});
+
 test('containers: list, inspect and logs, raw where there is a terminal', async () => {
   const { call, backends } = await start('manager');
   const template = {
