@@ -14,6 +14,7 @@ import type { Usage } from '../containerd/usage.ts';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import type { ContainerLimits } from '../model/spec.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
 import type { Standalone } from './standalone.ts';
@@ -76,11 +77,7 @@ export class ContainerControl {
   }
 
   async kill(info: ContainerInfo, signal: string): Promise<void> {
-    if (!isUp(info))
-      throw new SkeinError(
-        'failed-precondition',
-        `cannot kill container: ${info.id}: container ${info.id} is not running`,
-      );
+    if (!isUp(info)) throw new SkeinError('failed-precondition', `container ${info.id} is not running`);
     await this.#runtime.kill(info.id, signal);
   }
 
@@ -177,7 +174,7 @@ export class ContainerControl {
       );
   }
 
-  async update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void> {
+  async update(id: ContainerId, limits: ContainerLimits): Promise<void> {
     await this.#runtime.update(id, { limits });
     this.announce(id, 'update');
   }

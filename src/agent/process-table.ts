@@ -12,13 +12,29 @@ const TITLES = ['UID', 'PID', 'PPID', 'C', 'STIME', 'TTY', 'TIME', 'CMD'];
 /** Those that are gone by the time they are looked at are left out. `now` in ms. */
 export async function processTable(pids: readonly number[], now: number): Promise<ProcessTable> {
   const uptime = Number((await readFile('/proc/uptime', 'utf8')).split(' ')[0]);
+  const bootAt = now - uptime * 1000;
+  const users = userNames(await readFile('/etc/passwd', 'utf8').catch(() => ''));
   const rows = await Promise.all(
-    [...pids].sort((a, b) => a - b).map((pid) => row(pid, now - uptime * 1000, now).catch(() => undefined)),
+    [...pids].sort((a, b) => a - b).map((pid) => row(pid, bootAt, now, users).catch(() => undefined)),
   );
   return { Titles: TITLES, Processes: rows.filter((entry) => entry !== undefined) };
 }
 
-async function row(pid: number, bootAt: number, now: number): Promise<string[]> {
+/** As ps does: by the names of this node, whatever the container calls them. */
+const userNames = (passwd: string): ReadonlyMap<string, string> =>
+  new Map(
+    passwd.split('\n').map((line) => {
+      const [name = '', , uid = ''] = line.split(':');
+      return [uid, name];
+    }),
+  );
+
+async function row(
+  pid: number,
+  bootAt: number,
+  now: number,
+  users: ReadonlyMap<string, string>,
+): Promise<string[]> {
   const [stat, status, cmdline] = await Promise.all(
     ['stat', 'status', 'cmdline'].map((name) => readFile(`/proc/${pid}/${name}`, 'utf8')),
   );
@@ -28,8 +44,9 @@ async function row(pid: number, bootAt: number, now: number): Promise<string[]> 
   const cpu = (Number(field[11]) + Number(field[12])) / USER_HZ;
   const started = bootAt + (Number(field[19]) / USER_HZ) * 1000;
   const share = Math.min(99, Math.floor((cpu * 100_000) / Math.max(1, now - started)));
+  const uid = /^Uid:\s+(\d+)/m.exec(status!)?.[1] ?? '';
   return [
-    /^Uid:\s+(\d+)/m.exec(status!)?.[1] ?? '',
+    users.get(uid) ?? uid,
     String(pid),
     field[1] ?? '',
     String(share),

@@ -4,6 +4,7 @@ import type { TerminalSize } from '../containerd/process.ts';
 import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
 import type { Usage } from '../containerd/usage.ts';
 import type { ContainerId } from '../model/ids.ts';
+import type { ContainerLimits } from '../model/spec.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 
 export interface RemoveOptions {
@@ -39,7 +40,7 @@ export interface ContainerControl {
   connect(container: ContainerInfo, wanted: WantedStand): Promise<void>;
   /** Forced, it does not wait for a manager to hear of it. */
   disconnect(container: ContainerInfo, network: string, force: boolean): Promise<void>;
-  update(id: ContainerId, limits: NonNullable<StandaloneSpec['limits']>): Promise<void>;
+  update(id: ContainerId, limits: ContainerLimits): Promise<void>;
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(container: ContainerInfo): Promise<void>;
   resume(container: ContainerInfo): Promise<void>;

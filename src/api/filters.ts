@@ -57,18 +57,26 @@ export function matches(wanted: string, ...texts: readonly string[]): boolean {
   });
 }
 
-/** `words`: filters that take none but these values. */
+/** A filter that takes none but these values, and what is said to another. */
+export interface FilterWords {
+  readonly known: readonly string[];
+  readonly refusal: (given: string) => string;
+}
+
 export function parseFilters(
   query: string,
   allowed: readonly string[],
-  words: Readonly<Record<string, readonly string[]>> = {},
+  words: Readonly<Record<string, readonly string[] | FilterWords>> = {},
 ): Filters {
   const values = new Map<string, readonly string[]>();
   for (const [key, given] of Object.entries(query === '' ? {} : parseObject(query))) {
     if (!allowed.includes(key)) throw invalid(`invalid filter '${key}'`);
     const list = valuesOf(key, given);
-    const unknown = words[key] && list.find((value) => !words[key]!.includes(value));
-    if (unknown !== undefined) throw invalid(`Invalid ${key} filter: '${unknown}'`);
+    const of = words[key];
+    const known = of && ('known' in of ? of.known : of);
+    const unknown = known && list.find((value) => !known.includes(value));
+    if (unknown !== undefined)
+      throw invalid('refusal' in of! ? of.refusal(unknown) : `Invalid ${key} filter: '${unknown}'`);
     values.set(key, list);
   }
   return new Filters(values);

@@ -19,12 +19,12 @@ export interface FormattedLine {
   readonly stream: 'stdout' | 'stderr';
   readonly time: string;
   readonly data: Uint8Array;
-  /** `details=1`: `key=value,key=value`, keys in order; empty: none. */
-  readonly details: string;
+  /** `details=1`: `key=value,key=value`, keys in order, a space behind them also where there are none. */
+  readonly details: string | undefined;
 }
 
 export function renderLine(line: FormattedLine, format: LogFormat): Uint8Array {
-  const prefix = `${format.timestamps ? `${line.time} ` : ''}${line.details ? `${line.details} ` : ''}`;
+  const prefix = `${format.timestamps ? `${line.time} ` : ''}${line.details === undefined ? '' : `${line.details} `}`;
   const payload = prefix === '' ? line.data : Buffer.concat([Buffer.from(prefix), line.data]);
   return format.tty ? payload : frame(line.stream, payload);
 }

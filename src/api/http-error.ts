@@ -46,6 +46,7 @@ export function httpError(thrown: unknown): HttpError {
 
 export const invalid = (message: string): SkeinError => new SkeinError('invalid-argument', message);
 export const notFound = (message: string): SkeinError => new SkeinError('not-found', message);
+export const conflict = (message: string): SkeinError => new SkeinError('failed-precondition', message);
 export const refused = (message: string): SkeinError => new SkeinError('unimplemented', message);
 
 export const NOT_IN_SWARM =

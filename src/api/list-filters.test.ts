@@ -98,7 +98,7 @@ describe('filters of lists', () => {
     [{ label: ['role=db', 'n=2'] }, []],
     [{ status: ['exited'] }, ['third']],
     [{ status: ['created', 'exited'] }, ['second', 'third']],
-    [{ status: ['gone'] }, "Invalid status filter: 'gone'"],
+    [{ status: ['gone'] }, "invalid filter 'status=gone'"],
     [{ exited: ['3'] }, ['third']],
     [{ exited: ['0'] }, []],
     [{ exited: ['x'] }, "invalid filter 'exited=[x]'"],
@@ -116,10 +116,10 @@ describe('filters of lists', () => {
     [{ publish: ['8080/udp'] }, []],
     [{ publish: ['http'] }, "invalid filter 'publish=[http]'"],
     [{ expose: ['80'] }, ['first']],
-    [{ expose: ['9000/udp'] }, ['second']],
+    [{ expose: ['9000/udp'] }, []], // that of second, which does not run
     [{ health: ['unhealthy'] }, ['first']],
     [{ health: ['none'], 'is-task': ['false'] }, ['second', 'third']],
-    [{ health: ['ill'] }, "Invalid health filter: 'ill'"],
+    [{ health: ['ill'] }, 'unrecognized filter value for health: ill'],
     [{ 'is-task': ['maybe'] }, "invalid filter 'is-task=[maybe]'"],
   ]);
 

@@ -42,6 +42,7 @@ export function logTime(name: string, value: string): string | undefined {
     return `${date}.${(unix[2] ?? '').padEnd(9, '0')}Z`;
   }
   const ms = /^\d{4}-\d\d-\d\dT/.test(value) ? Date.parse(value) : Number.NaN;
-  if (Number.isNaN(ms)) throw invalid(`invalid value for "${name}": ${value}`);
+  if (Number.isNaN(ms))
+    throw invalid(`invalid value for "${name}": failed to parse value as time or duration: "${value}"`);
   return new Date(ms).toISOString();
 }

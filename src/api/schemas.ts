@@ -371,6 +371,10 @@ export const containerCreateBody = z.object({
   Shell: opt(texts),
   Volumes: opt(z.record(text, z.unknown())),
   Healthcheck: opt(health),
+  ExposedPorts: opt(z.record(text, z.unknown())),
+  AttachStdin: opt(z.boolean()),
+  AttachStdout: opt(z.boolean()),
+  AttachStderr: opt(z.boolean()),
   HostConfig: opt(z.record(text, z.unknown())),
   NetworkingConfig: opt(
     z.object({
@@ -381,6 +385,14 @@ export const containerCreateBody = z.object({
 
 /** A HostConfig, of which the converter reads what is served and refuses what else says anything. */
 export const containerUpdateBody = z.record(text, z.unknown());
+
+/** Of `docker run`; the words for a type that there is not are others than for a service. */
+const containerMount = mount.extend({
+  Type: word(
+    ['bind', 'volume', 'tmpfs'],
+    (given) => `invalid mount config for type "${given}": mount type unknown`,
+  ).default('volume'),
+});
 
 /** What is served of a HostConfig; the converter refuses what else says anything. */
 export const hostConfig = z.object({
@@ -397,7 +409,8 @@ export const hostConfig = z.object({
   LogConfig: opt(z.object({ Type: opt(text), Config: opt(textMap) })),
   Memory: int.default(0),
   MemorySwap: int.default(0),
-  Mounts: opt(z.array(mount)),
+  Isolation: opt(text),
+  Mounts: opt(z.array(containerMount)),
   NanoCpus: opt(int),
   NetworkMode: opt(text),
   OomScoreAdj: opt(int),
@@ -407,7 +420,7 @@ export const hostConfig = z.object({
   ),
   PublishAllPorts: opt(z.boolean()),
   ReadonlyRootfs: opt(z.boolean()),
-  RestartPolicy: opt(z.object({ Name: opt(text) })),
+  RestartPolicy: opt(z.object({ Name: opt(text), MaximumRetryCount: opt(int) })),
   ShmSize: opt(int),
   Sysctls: opt(textMap),
   Tmpfs: opt(textMap),

@@ -9,7 +9,7 @@ import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 import { extract, type Header } from 'tar-stream';
 import { loadLibc } from '../kit/libc.ts';
-import { inFolder } from '../kit/rooted.ts';
+import { inFolder, makeFolders } from '../kit/rooted.ts';
 import { SkeinError } from '../model/errors.ts';
 
 /** An entry as tar-stream gives it: its header, and its content as a stream. */
@@ -69,19 +69,12 @@ async function unpackEntry(entry: Entry, options: UnpackOptions): Promise<void> 
   const path = posix.join('/', options.folder, posix.join('/', entry.header.name));
   const name = posix.basename(path);
   if (name === '' || path === posix.join('/', options.folder, '/')) return; // the folder itself stays as it is
-  await makeFolders(options.root, posix.dirname(path));
+  await makeFolders(options.root, posix.dirname(path)); // those on the way that the archive does not name
   const made = await inFolder(options.root, posix.dirname(path), async (folder) => {
     await unpackInto(`${folder}/${name}`, entry, options);
     return true;
   });
   if (!made) throw new SkeinError('invalid-argument', `${posix.dirname(path)} is not a directory`);
-}
-
-/** The folders on the way that the archive does not name. */
-async function makeFolders(root: number, path: string): Promise<void> {
-  if (path === '/' || (await inFolder(root, path, async () => true))) return;
-  await makeFolders(root, posix.dirname(path));
-  await inFolder(root, posix.dirname(path), (folder) => mkdir(`${folder}/${posix.basename(path)}`, 0o755));
 }
 
 async function unpackInto(at: string, entry: Entry, options: UnpackOptions): Promise<void> {

@@ -54,7 +54,7 @@ export class Archives implements ContainerArchives {
   ): Promise<void> {
     const info = await this.#info(id);
     await this.#with(info, async ({ root }) => {
-      const found = await statIn(root, `${path}/`, info);
+      const found = (await statFolder(root, path)) ?? (await statIn(root, path, info));
       if ((found.mode & constants.S_IFMT) !== constants.S_IFDIR)
         throw new SkeinError('invalid-argument', 'extraction point is not a directory');
       const owner = asUser ? await userOf(root, info) : undefined;
@@ -120,7 +120,10 @@ const elementOf = (path: string): string => posix.basename(posix.join('/', path)
 
 async function statIn(root: number, path: string, { name }: ContainerInfo): Promise<PathStat> {
   const found = /(^|\/)\.?$/.test(path) ? await statFolder(root, path) : await statElement(root, path);
-  if (!found) throw new SkeinError('not-found', `Could not find the file ${path} in container ${name}`);
+  if (!found) {
+    const named = path.replace(/(.)\/$/, '$1');
+    throw new SkeinError('not-found', `Could not find the file ${named} in container ${name}`);
+  }
   return {
     name: archiveName(path) || '/',
     size: found.size,

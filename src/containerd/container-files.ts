@@ -10,8 +10,14 @@ import type { StreamName } from './log-record.ts';
 import type { ContainerId } from '../model/ids.ts';
 
 const exitSchema = z.object({ exitCode: z.number().int(), exitedAt: z.string() });
-const startedSchema = z.object({ startedAt: z.string() });
+const startSchema = z.object({
+  /** Absent: it never ran. */
+  startedAt: z.string().optional(),
+  /** Its last start came to nothing. */
+  failure: z.object({ error: z.string(), exitCode: z.number().int() }).optional(),
+});
 export type Exit = z.infer<typeof exitSchema>;
+export type Start = z.infer<typeof startSchema>;
 
 const ID = /^[0-9a-f]{64}$/;
 
@@ -56,9 +62,19 @@ export class ContainerFiles {
     this.#exits.delete(id);
   }
 
-  /** When it was last started; undefined: never. */
-  async started(id: ContainerId): Promise<string | undefined> {
-    return startedSchema.safeParse(await this.#read(id, 'started.json')).data?.startedAt;
+  /** It did not come to run: what was said of it before holds again, but for the reason and the exit code of this. */
+  async setNotStarted(
+    id: ContainerId,
+    before: { readonly start: Start; readonly exit: Exit | undefined },
+    failure: NonNullable<Start['failure']>,
+  ): Promise<void> {
+    if (before.exit) await this.setExit(id, { ...before.exit, exitCode: failure.exitCode });
+    await this.#write(id, 'started.json', { startedAt: before.start.startedAt, failure });
+  }
+
+  /** Of its last start, or of none. */
+  async lastStart(id: ContainerId): Promise<Start> {
+    return startSchema.safeParse(await this.#read(id, 'started.json')).data ?? {};
   }
 
   async list(): Promise<ContainerId[]> {

@@ -1,7 +1,7 @@
 /** What containers there are and how they are: containerd's records, its tasks, and what the folders say of their ends. */
 import type { ContainerId } from '../model/ids.ts';
 import { type ContainerdApi, unless } from './api.ts';
-import type { ContainerFiles } from './container-files.ts';
+import type { ContainerFiles, Start } from './container-files.ts';
 import { exitOf, isoTime, lostExit, readRecord, statusOf } from './container-record.ts';
 import type { Container } from './gen/containers_pb.js';
 import type { Process } from './gen/task-types_pb.js';
@@ -54,7 +54,7 @@ export class ContainerReader {
     const known = readRecord(container);
     if (!known) return undefined; // not ours
     const { config, mounts } = known;
-    const startedAt = config.restartable ? await this.#files.started(config.id) : undefined;
+    const { startedAt, failure }: Start = config.restartable ? await this.#files.lastStart(config.id) : {};
     const exit = (await this.#files.exit(config.id)) ?? exitOf(task) ?? lostExit(task, startedAt);
     const created = config.restartable && !task;
     const status = exit ? 'stopped' : created ? 'created' : statusOf(task);
@@ -68,7 +68,8 @@ export class ContainerReader {
       ...(startedAt !== undefined && { startedAt }),
       status,
       pid: status === 'running' || status === 'paused' ? task!.pid : 0,
-      exitCode: exit?.exitCode ?? 0,
+      exitCode: exit?.exitCode ?? failure?.exitCode ?? 0,
+      startError: failure?.error ?? '',
       exitedAt: exit?.exitedAt,
       config,
       mounts,

@@ -72,6 +72,7 @@ export const newContainer = (
     status: 'created',
     pid: 0,
     exitCode: 0,
+    startError: '',
     exitedAt: undefined,
   },
 });
@@ -138,4 +139,17 @@ export function ociError(thrown: unknown, context: string): SkeinError {
   return detail === undefined
     ? error
     : new SkeinError(error.code, `${context}: ${detail}`, { cause: thrown });
+}
+
+const EXIT_CODES: readonly (readonly [words: RegExp, exitCode: number])[] = [
+  [/executable file not found|no such file or directory/, 127],
+  [/permission denied|is a directory/, 126],
+];
+/** Docker's, of what failed before any program was looked for. */
+const NOT_RUN = 128;
+
+/** A start that came to nothing, with the exit code that a shell gives it. */
+export function startFailure({ message }: SkeinError): { readonly error: string; readonly exitCode: number } {
+  const exitCode = EXIT_CODES.find(([words]) => words.test(message))?.[1] ?? NOT_RUN;
+  return { error: message, exitCode };
 }

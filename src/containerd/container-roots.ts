@@ -6,10 +6,21 @@
  * - A snapshot is mounted once at a time: a start waits until nobody works in it (`idle`).
  * - What is mounted aside goes when the work ends; what a killed skeind left is unmounted at the next start.
  */
-import { closeSync, constants, existsSync, mkdirSync, openSync, readdirSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  statSync,
+} from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import { loadLibc, MNT_DETACH, MS_BIND, MS_RDONLY, MS_REMOUNT } from '../kit/libc.ts';
-import { O_PATH, openIn } from '../kit/rooted.ts';
+import { inFolder, makeFolders, O_PATH, openIn } from '../kit/rooted.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { type ContainerdApi, SNAPSHOTTER } from './api.ts';
 import type { ContainerTasks } from './container-tasks.ts';
@@ -92,21 +103,21 @@ export class ContainerRoots {
         resolve();
       }
     };
+    let open: OpenRoot | undefined;
+    const close = async () => {
+      await open?.close();
+      await leave();
+    };
     try {
       mkdirSync(path, { recursive: true, mode: 0o700 });
       for (const mount of await this.#snapshot(id)) mountSnapshot(mount, path);
+      open = opened(path);
+      for (const mount of mounts) await makePlace(open.root, mount);
       if (config.spec.ReadOnly) loadLibc().mount('none', path, MS_BIND | MS_REMOUNT | MS_RDONLY);
-      const { root, close } = opened(path);
-      for (const mount of mounts) await this.#mountIn(root, mount, holder);
-      return {
-        root,
-        close: async () => {
-          await close();
-          await leave();
-        },
-      };
+      for (const mount of mounts) await this.#mountIn(open.root, mount, holder);
+      return { root: open.root, close };
     } catch (error) {
-      await leave();
+      await close();
       throw error;
     }
   }
@@ -118,7 +129,7 @@ export class ContainerRoots {
     if (source === '' || !existsSync(source)) return;
     const at = (use: (place: string) => void) => {
       const fd = openIn(root, target, O_PATH);
-      if (fd === undefined) return; // never started: its place has not been made yet
+      if (fd === undefined) return; // a link of the image leads nowhere
       try {
         use(`/proc/self/fd/${fd}`);
       } finally {
@@ -128,6 +139,18 @@ export class ContainerRoots {
     at((place) => loadLibc().mount(source, place, MS_BIND));
     if (readOnly) at((place) => loadLibc().mount('none', place, MS_BIND | MS_REMOUNT | MS_RDONLY));
   }
+}
+
+/** Where it is mounted: of a container that was never started nothing has made it yet, and runc would make it so. */
+async function makePlace(root: number, { source, target }: MountPoint): Promise<void> {
+  if (source === '' || !statSync(source, { throwIfNoEntry: false })?.isFile())
+    return makeFolders(root, posix.normalize(target));
+  const path = posix.normalize(target);
+  await makeFolders(root, posix.dirname(path));
+  await inFolder(root, posix.dirname(path), async (folder) => {
+    const place = `${folder}/${posix.basename(path)}`;
+    if (!lstatSync(place, { throwIfNoEntry: false })) await writeFile(place, '', { flag: 'wx' });
+  });
 }
 
 function opened(path: string): OpenRoot {

@@ -36,6 +36,7 @@ import {
   readRecord,
   record,
   resourcesAny,
+  startFailure,
   streamsOf,
 } from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
@@ -391,6 +392,7 @@ export class Containerd implements ContainerRuntime {
     if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
     const { config } = info;
     await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
+    const before = { start: await this.#files.lastStart(id), exit: await this.#files.exit(id) };
     await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
     try {
       const image = await this.images.local(info.imageId);
@@ -399,8 +401,9 @@ export class Containerd implements ContainerRuntime {
       await this.#output.start(config);
     } catch (error) {
       await this.volumes.release(id);
-      await this.#files.setExit(id, { exitCode: 128, exitedAt: timestamp(this.#options.clock.now()) });
-      throw ociError(error, 'failed to create task for container');
+      const words = ociError(error, 'failed to create task for container');
+      await this.#files.setNotStarted(id, before, startFailure(words));
+      throw words;
     }
     return { status: Status.CREATED, pid: 0 };
   }

@@ -170,7 +170,7 @@ export class FakeRuntime implements ContainerRuntime {
     const mounts = plan.map(({ point }) => point);
     const info: ContainerInfo = {
       ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
-      ...{ status: 'created', pid: 0, exitCode: 0, exitedAt: undefined },
+      ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined },
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));

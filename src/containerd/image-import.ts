@@ -1,5 +1,6 @@
 /** `docker import`: a root file system in an archive becomes the one layer of an image, with a configuration of its own. */
 import type { CallOptions } from '../kit/grpc.ts';
+import { SkeinError } from '../model/errors.ts';
 import type { ContainerdApi } from './api.ts';
 import { writeBlob } from './blobs.ts';
 import { type Descriptor, type Manifest, MEDIA } from './image-format.ts';
@@ -37,6 +38,18 @@ export async function importLayer(
     layers: [layer],
   };
   return { target: await store(MEDIA.ociManifest, document(manifest)), manifest };
+}
+
+/** containerd's words for what it cannot unpack, without the paths that it worked in. */
+export async function importing<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const { message } = SkeinError.from(error);
+    const why = /^containerd: Diff\.Apply: .*: ([^:]+)$/s.exec(message)?.[1];
+    if (why === undefined) throw error;
+    throw new SkeinError('invalid-argument', `invalid archive: ${why}`, { cause: error });
+  }
 }
 
 async function* document(content: object): AsyncIterable<Uint8Array> {

@@ -5,7 +5,7 @@ import { KeyedLocks } from '../kit/keyed-locks.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerdApi } from './api.ts';
 import { isIndex, ociArchitecture, parseConfig, parseIndex, parseManifest } from './image-format.ts';
-import { importLayer } from './image-import.ts';
+import { importing, importLayer } from './image-import.ts';
 import { installImage, nameImage } from './image-install.ts';
 import { loadArchive } from './image-load.ts';
 import { ImageNames } from './image-names.ts';
@@ -122,7 +122,7 @@ export class Images implements ImageStore {
       const name = options.name === undefined ? undefined : parseReference(options.name);
       if (name) await this.#names.leave([name], target.digest);
       const names = [name ? fullName(name) : id];
-      await installImage(this.#api, { target, manifest, names, forTask: false }, { call, unique });
+      await importing(installImage(this.#api, { target, manifest, names, forTask: false }, { call, unique }));
       return id;
     });
   }

@@ -13,7 +13,7 @@ import type { MountSpec } from '../model/spec.ts';
 import { sha256 } from './image-format.ts';
 import type { OciMount } from './oci-defaults.ts';
 import type { MountPoint } from './runtime.ts';
-import { ANONYMOUS_LABEL, isVolumeName } from './volume-plan.ts';
+import { ANONYMOUS_LABEL, checkVolumeName } from './volume-plan.ts';
 import type { LocalVolumes } from './volumes.ts';
 
 export interface PlannedMount {
@@ -57,21 +57,22 @@ function mountPoint(id: ContainerId, spec: MountSpec, volumePath: (name: string)
   const { Type, Source = '', Target, ReadOnly = false } = spec;
   if (!Target.startsWith('/'))
     throw invalid(Type, `invalid mount path: '${Target}' mount path must be absolute`);
+  if (Target === '/') throw invalid(Type, "invalid specification: destination can't be '/'");
   const point = { type: Type, target: Target, readOnly: ReadOnly };
-  if (Type === 'tmpfs') return { ...point, source: '', propagation: '' };
+  if (Type === 'tmpfs') {
+    if (Source !== '') throw invalid(Type, 'field Source must not be specified');
+    return { ...point, source: '', propagation: '' };
+  }
   const propagation = spec.BindOptions?.Propagation || 'rprivate';
   if (!PROPAGATION.includes(propagation)) throw invalid(Type, `invalid propagation: ${propagation}`);
   if (Type === 'bind') {
+    if (Source === '') throw invalid('bind', 'field Source must not be empty');
     if (!Source.startsWith('/'))
       throw invalid('bind', `invalid mount path: '${Source}' mount path must be absolute`);
     return { ...point, source: Source, propagation };
   }
   const name = Source || sha256(`${id} ${Target}`).slice('sha256:'.length);
-  if (!isVolumeName(name))
-    throw invalid(
-      'volume',
-      `"${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed`,
-    );
+  checkVolumeName(name);
   return { ...point, name, source: volumePath(name), propagation: '', ...(!Source && { anonymous: true }) };
 }
 
@@ -133,19 +134,26 @@ function bindMount(spec: MountSpec, source: string): OciMount {
 }
 
 function tmpfs(spec: MountSpec): OciMount {
-  const { SizeBytes, Mode } = spec.TmpfsOptions ?? {};
+  const { SizeBytes, Mode, Options = [] } = spec.TmpfsOptions ?? {};
+  const asked = Options.map((option) => option.join('='));
+  const defaults = ['noexec', 'nosuid', 'nodev', 'rprivate', spec.ReadOnly ? 'ro' : 'rw'];
   return {
     destination: spec.Target,
     type: 'tmpfs',
     source: 'tmpfs',
     options: [
-      'noexec,nosuid,nodev,rprivate',
-      spec.ReadOnly ? 'ro' : 'rw',
+      ...defaults.filter((word) => !asked.includes(OPPOSITE[word] ?? '')),
+      ...asked.filter((word) => !defaults.includes(word)),
       ...(SizeBytes ? [`size=${SizeBytes}`] : []),
       ...(Mode === undefined ? [] : [`mode=${Mode.toString(8)}`]),
-    ].flatMap((option) => option.split(',')),
+    ],
   };
 }
+
+/** What takes back a default when it is asked for. */
+const OPPOSITE: Readonly<Record<string, string>> = {
+  ...{ noexec: 'exec', nosuid: 'suid', nodev: 'dev', rw: 'ro', ro: 'rw' },
+};
 
 /** The volume, or the part of it that was asked for; a link in it that leads out of it leads nowhere. */
 async function volumeFolder({ VolumeOptions }: MountSpec, volume: string): Promise<string> {

@@ -111,13 +111,23 @@ function argsOf(spec: ContainerSpec, image: ImageRunConfig, host: HostLimits): s
 }
 
 /** Later entries win; a name without `=` takes the variable away. */
+/** What was asked for, then what only the image says. */
+export function mergedEnv(
+  asked: readonly string[] | undefined,
+  image: readonly string[] | undefined,
+): readonly string[] {
+  const nameOf = (entry: string) => entry.split('=')[0];
+  const names = new Set(asked?.map(nameOf));
+  return [...(asked ?? []), ...(image ?? []).filter((entry) => !names.has(nameOf(entry)))];
+}
+
 export function envOf(config: ContainerConfig, image: ImageRunConfig): string[] {
   const env = new Map<string, string>([
     ['PATH', PATH],
     ['HOSTNAME', config.hostname],
   ]);
   if (config.spec.TTY) env.set('TERM', 'xterm');
-  for (const entry of [...(image.Env ?? []), ...(config.spec.Env ?? [])]) {
+  for (const entry of mergedEnv(config.spec.Env, image.Env ?? undefined)) {
     const equals = entry.indexOf('=');
     if (equals < 0) env.delete(entry);
     else env.set(entry.slice(0, equals), entry.slice(equals + 1));
@@ -181,11 +191,12 @@ function namespacesOf(config: ContainerConfig, host: HostLimits): object[] {
 
 export function resourcesOf({ limits }: Pick<ContainerConfig, 'limits'>, host: HostLimits): object {
   const memory = limits?.MemoryBytes ?? 0;
+  const swap = limits?.MemoryAndSwap ?? memory * 2;
   const cpus = limits?.NanoCPUs ?? 0;
   const pids = limits?.Pids ?? 0;
   return {
     devices: DEVICE_RULES,
-    ...(memory > 0 && { memory: { limit: memory, ...(host.swapAccounting && { swap: memory * 2 }) } }),
+    ...(memory > 0 && { memory: { limit: memory, ...(host.swapAccounting && { swap }) } }),
     ...(cpus > 0 && {
       cpu: { period: CPU_PERIOD, quota: Math.max(1000, Math.round((cpus * CPU_PERIOD) / 1e9)) },
     }),

@@ -7,7 +7,7 @@
  */
 import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
-import type { ContainerSpec, Labels, LogDriverSpec, MountSpec, ResourceSpec } from '../model/spec.ts';
+import type { ContainerLimits, ContainerSpec, Labels, LogDriverSpec, MountSpec } from '../model/spec.ts';
 import type { ContainerArchives } from './archive.ts';
 import type { ImageStore } from './image-store.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
@@ -21,7 +21,7 @@ export interface ContainerConfig {
   /** Local image reference or digest; must be present (see ImageStore). */
   readonly image: string;
   readonly spec: ContainerSpec;
-  readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  readonly limits: ContainerLimits | undefined;
   /** What becomes of its output; see model/log-driver.ts. */
   readonly logging?: LogDriverSpec;
   readonly hostname: string;
@@ -67,8 +67,10 @@ export interface ContainerInfo {
   readonly status: 'created' | 'running' | 'paused' | 'stopped' | 'unknown';
   /** 0 unless running. */
   readonly pid: number;
-  /** Meaningful when stopped. 137 for SIGKILL, and so on. */
+  /** Meaningful when stopped, 137 for SIGKILL and so on; of `created` when its last start failed. */
   readonly exitCode: number;
+  /** Why its last start failed; empty when it did not. */
+  readonly startError: string;
   readonly exitedAt: string | undefined;
   /** The config it was created from. */
   readonly config: ContainerConfig;
@@ -147,7 +149,7 @@ export const ALL_OUTPUT: LogQuery = {
 /** What may be changed of a container that exists. What is not named stays. */
 export interface ContainerChange {
   readonly name?: string;
-  readonly limits?: NonNullable<ContainerConfig['limits']>;
+  readonly limits?: ContainerLimits;
   readonly notes?: unknown;
 }
 

@@ -19,7 +19,7 @@ export const isVolumeName = (name: string): boolean => name.length > 1 && NAME.t
 const invalid = (name: string, why: string): SkeinError =>
   new SkeinError('invalid-argument', `create ${name}: ${why}`);
 
-export function checkVolume({ name, options }: VolumeSpec): void {
+export function checkVolumeName(name: string): void {
   if (name.length === 1)
     throw invalid(name, 'volume name is too short, names should be at least two alphanumeric characters');
   if (!NAME.test(name))
@@ -27,6 +27,10 @@ export function checkVolume({ name, options }: VolumeSpec): void {
       name,
       `"${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
     );
+}
+
+export function checkVolume({ name, options }: VolumeSpec): void {
+  checkVolumeName(name);
   const given = Object.keys(options ?? {});
   for (const key of given) if (!OPTIONS.includes(key)) throw invalid(name, `invalid option: "${key}"`);
   if (given.includes('size')) throw invalid(name, 'quota size requested but no quota support');

@@ -6,6 +6,8 @@
  * (`/proc/self/fd/N/NAME`), and never follows a link there by a path of his own.
  */
 import { closeSync, constants } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { posix } from 'node:path';
 import { SkeinError } from '../model/errors.ts';
 import { errnoName, loadKoffi } from './libc.ts';
 
@@ -59,4 +61,11 @@ export async function inFolder<T>(
   } finally {
     closeSync(fd);
   }
+}
+
+/** The folder at the path and those that lead there, as far as they are missing. */
+export async function makeFolders(root: number, path: string): Promise<void> {
+  if (path === '/' || (await inFolder(root, path, async () => true))) return;
+  await makeFolders(root, posix.dirname(path));
+  await inFolder(root, posix.dirname(path), (folder) => mkdir(`${folder}/${posix.basename(path)}`, 0o755));
 }

@@ -122,6 +122,13 @@ export interface ResourceSpec {
   MemoryBytes?: number;
 }
 
+/** Of one container, on its node. */
+export interface ContainerLimits extends ResourceSpec {
+  Pids?: number;
+  /** Memory and swap together; -1: no bound. Absent: twice the memory, as in Docker. */
+  MemoryAndSwap?: number;
+}
+
 export interface RestartPolicy {
   Condition?: 'none' | 'on-failure' | 'any';
   Delay?: number;

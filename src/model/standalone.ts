@@ -1,6 +1,6 @@
 /** A container of a user's own (`docker run`): no service's task, made on one node by hand, started and ended by hand. */
 import type { Ipv4 } from './ids.ts';
-import type { ContainerSpec, Labels, LogDriverSpec, PortSpec, ResourceSpec } from './spec.ts';
+import type { ContainerLimits, ContainerSpec, Labels, LogDriverSpec, PortSpec } from './spec.ts';
 
 /** Where it stands: on overlay networks as a task does, on the node's gateway bridge, or nowhere. */
 export interface StandaloneNetwork {
@@ -21,7 +21,7 @@ export interface StandaloneSpec {
   /** Empty: one is made up. */
   readonly name: string;
   readonly container: ContainerSpec;
-  readonly limits: (ResourceSpec & { readonly Pids?: number }) | undefined;
+  readonly limits: ContainerLimits | undefined;
   readonly logging?: LogDriverSpec;
   readonly hostname: string;
   readonly labels: Labels;
@@ -32,4 +32,16 @@ export interface StandaloneSpec {
   readonly autoRemove: boolean;
   /** The first client that attaches its input and ends it ends the container's. */
   readonly stdinOnce: boolean;
+  /** Absent: made by an older Skein. */
+  readonly asked?: AskedContainer;
+}
+
+/** What changes nothing here, and is shown again to who inspects the container. */
+export interface AskedContainer {
+  /** As the client sent it. */
+  readonly hostConfig: Readonly<Record<string, unknown>>;
+  /** Ports beside those that the image exposes, as `80/tcp`. */
+  readonly exposed: readonly string[];
+  /** Standard input, output and error. */
+  readonly attached: readonly boolean[];
 }

@@ -86,7 +86,7 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       await network.attach(sandbox(4, '10.255.0.10', host(8000)));
       await assert.rejects(network.attach(sandbox(5, '10.255.0.11', host(8000))), {
         code: 'already-exists',
-        message: /tcp\/8000/,
+        message: /0\.0\.0\.0:8000 .* already allocated \(tcp/,
       });
       await network.detach(containerId(4));
       await network.attach(sandbox(5, '10.255.0.11', host(8000)));

@@ -90,7 +90,11 @@ function hostPorts(spec: SandboxSpec, { view, others, before }: SandboxContext):
     const published = port.PublishedPort || earlier?.PublishedPort || freePort(port, holders);
     const key = portKey({ protocol: port.Protocol, port: published });
     const holder = holders.get(key);
-    if (holder) throw new SkeinError('already-exists', `host port ${key} is already bound by ${holder}`);
+    if (holder)
+      throw new SkeinError(
+        'already-exists',
+        `Bind for 0.0.0.0:${published} failed: port is already allocated (${port.Protocol}, by ${holder})`,
+      );
     holders.set(key, 'this container');
     return { ...port, PublishedPort: published };
   });

@@ -282,7 +282,8 @@ test('docker volume: made, found, inspected, in use, removed, pruned', { skip },
   assert.deepEqual(await names(), ['v1', 'v2'], 'those that have a name stay');
   await run('run', '-d', '--name', 'user', '-v', '/two', 'app:1');
   await run('rm', '-f', '-v', 'user');
-  assert.match(await run('volume', 'prune', '-f', '-a'), /v1\nv2\n\nTotal reclaimed space: 3MB$/);
+  // v2 has options, and may be of another disk or machine.
+  assert.match(await run('volume', 'prune', '-f', '-a'), /v1\n\nTotal reclaimed space: 3MB$/);
   assert.match(await run('volume', 'rm', 'v1'), /get v1: no such volume/);
   assert.equal(await run('volume', 'rm', '-f', 'v1'), 'v1');
   for (const [words, ...args] of [
@@ -424,7 +425,7 @@ test('what docker run asks for and is not served is refused by name', { skip }, 
     [/does not serve HostConfig\.PidMode/, '--pid', 'host'],
     [/does not serve --network host/, '--network', 'host'],
     [/skein has no IPv6 on networks/, '--network', 'n', '--ip6', '2001:db8::9'],
-    [/user specified IP address is supported only/, '--ip', '10.0.0.9'],
+    [/user specified IP address is supported on user defined networks only/, '--ip', '10.0.0.9'],
     [/does not restart containers that were started by hand \(--restart always\)/, '--restart', 'always'],
     [/log driver "syslog" is not served/, '--log-driver', 'syslog'],
     [/compress cannot be true when max-file is less than 2/, '--log-opt', 'compress=true'],
@@ -432,7 +433,7 @@ test('what docker run asks for and is not served is refused by name', { skip }, 
     [/invalid size: 'big'/, '--log-opt', 'max-size=big'],
     [/health checks for services only/, '--health-cmd', 'true'],
     [/has no volume driver nfs/, '--volume-driver', 'nfs'],
-    [/mount option exec of -v/, '-v', 'v:/v:exec'],
+    [/invalid mode: exec/, '-v', 'vol:/v:exec'],
     [/does not serve --publish-all/, '-P'],
     [/leave 127\.0\.0\.1 out/, '-p', '127.0.0.1:80:80'],
   ];

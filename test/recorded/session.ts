@@ -1,6 +1,6 @@
 /**
- * A recorded session of the docker CLI: what was typed and what came back. swarm.txt is one, of a real Docker Swarm. A
- * line of it is one of:
+ * Recorded sessions of the docker CLI with a real Docker Swarm: what was typed and what came back, swarm.txt and others. A
+ * line of one is one of:
  *
  *     $ service ls              a command of the stock CLI (`< file`: with that file of this folder on its input)
  *     GET /services             a request; its answer is told as the set of its fields and their types
@@ -12,7 +12,8 @@
  * and anything else is the output of the step above: standard output, then standard error behind `! `, then the exit
  * code where it is not 0. Whatever differs from one run to the next stands there as a <word>.
  */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineClient } from '../../src/lab/client.ts';
@@ -23,6 +24,15 @@ import { fieldsOf } from './fields.ts';
 export const HERE = dirname(fileURLToPath(import.meta.url));
 /** Both are spoken to in the version that the recorded Docker knows. */
 export const API_VERSION = '1.41';
+
+/** In the order in which they are played, by one engine. */
+export const SESSIONS = ['swarm.txt', 'containers.txt', 'images.txt'];
+
+/** For what the commands write. */
+export function makeScratch(): { readonly path: string; readonly remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), 'skein-recorded-'));
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+}
 
 export interface Step {
   /** The line as it stands in the file. */
@@ -59,6 +69,8 @@ export interface Engine {
   readonly address: string;
   readonly hostname: string;
   readonly version: string;
+  /** An empty folder for what the commands write. */
+  readonly scratch: string;
 }
 
 /** Runs one step; the lines that came back, as they are written into a session. */
@@ -66,7 +78,8 @@ export async function play(step: Step, engine: Engine): Promise<string[]> {
   const line = step.line
     .replaceAll('<address>', engine.address)
     .replaceAll('<node>', engine.hostname)
-    .replaceAll('<here>', HERE);
+    .replaceAll('<here>', HERE)
+    .replaceAll('<scratch>', engine.scratch);
   if (line.startsWith('GET ')) return normal(await get(line.slice(4), engine), engine);
   const [, command = '', pattern] = /^[$?] (.*?)(?: => (.*))?$/.exec(line)!;
   const [words, input] = parse(command);
@@ -119,22 +132,39 @@ const CHANGING: readonly (readonly [RegExp, string])[] = [
   [/\b[0-9a-z]{25}\b/g, '<id>'],
   [/\b[0-9a-f]{64}\b/g, '<long id>'],
   [/^[0-9a-z]{12}(?=\s)/gm, '<id>'],
+  [/\b[0-9a-f]{12}\b/g, '<id>'],
+  [/\b[0-9a-f]{14}(?=…)/g, '<id>'],
+  [/\/tmp\/skein-bench-docker-\w+\/data/g, '<data>'],
   [/(\.)[0-9a-z]{12}(?=@)/g, '$1<id>'],
   [/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 utc| \+0000 UTC)/g, '<time>'],
-  [/([Ll]ess than a second|[Aa]bout a minute|\d+ (seconds?|minutes?)) ago/g, '<ago>'],
+  [/([Ll]ess than a second|[Aa]bout a minute|\d+ (second|minute|hour|day|week|month|year)s?) ago/g, '<ago>'],
+  [/Up ([Ll]ess than a second|[Aa]bout a minute|\d+ (seconds?|minutes?))/g, 'Up <time>'],
   [/"Index": \d+/g, '"Index": <n>'],
   [/^( (CPUs|Memory):\t\t?)\d.*/gm, '$1<n>'],
   [/(Raft|Swarm|Engine) Version:(\s+)\S+/g, '$1 Version:$2<version>'],
   [/(vxlanid_list": )"\d+"/g, '$1"<n>"'],
   [/^ (Log|Network):(\t+).*/gm, ' $1:$2<plugins>'],
-  // Newer Docker writes it small.
-  [/Invalid filter '/g, "invalid filter '"],
+  [/"Pid":[1-9]\d*/g, '"Pid":<pid>'],
+  [/^(\w+) +\d+ +\d+ +\d+ +\d\d:\d\d +\? +\d\d:\d\d:\d\d /gm, '$1 <process> '],
+  // Of an image: it depends on what Debian has installed.
+  [/\b\d+\.\d+MB\b/g, '<size>'],
+  [/time \(\d+\)/g, 'time (<n>)'],
+  // The runtime's own words, behind where newer containerd and Docker say what they were at.
+  [/(failed to create task for container: )?(failed to create shim task: )/g, '$2'],
+  // Newer Docker writes these small.
+  [/\bInvalid (?=filter '|signal:)/g, 'invalid '],
+  [/\bCannot (?=kill container)/g, 'cannot '],
+  [/\bContainer (?=(<long id>|\S+) is (already|not|paused))/g, 'container '],
+  // Docker publishes on the addresses of IPv6 too.
+  [/, \[::\]:\d+->\d+\/\w+/g, ''],
+  [/,{"HostIp":"::","HostPort":"\d+"}/g, ''],
+  [/^(\S+ -> )?\[::\]:\d+\n?/gm, ''],
   // Younger than the recorded API.
   [/^ +"EnableIPv4": true,\n/gm, ''],
 ];
 
-/** The CLI makes what a stack consists of in an order of chance. */
-const IN_ANY_ORDER = /(?:^(?:Creating|Updating|Removing) .*\n?)+/gm;
+/** The CLI makes what a stack consists of in an order of chance; changes of files come as the layers do. */
+const IN_ANY_ORDER = /(?:^(?:Creating|Updating|Removing|[ACD] \/).*\n?)+/gm;
 
 /** A task of a job is called by its slot, or by its node, whose id is of chance and with it which comes first. */
 const TASKS = /^<id>  (\w+)\.\S+  .*(?:\n<id>  \1\.\S+  .*)+/gm;
@@ -147,6 +177,7 @@ function normal(text: string, engine: Engine): string[] {
   let out = text
     .replaceAll(engine.address, '<address>')
     .replaceAll(HERE, '<here>')
+    .replaceAll(engine.scratch, '<scratch>')
     .replaceAll(new RegExp(`(?<![\\w.])${engine.version.replace('+', '\\+')}(?![\\w.])`, 'g'), '<version>')
     .replace(
       IN_ANY_ORDER,

@@ -1,10 +1,13 @@
 /** Container in Docker's JSON: the line of a list, and inspected. */
 import { createHash } from 'node:crypto';
+import { mergedEnv } from '../../containerd/oci-spec.ts';
 import type { ContainerInfo, ImageInfo, MountPoint } from '../../containerd/runtime.ts';
 import type { PortSpec } from '../../model/spec.ts';
+import { exposedPorts, portList, portMap } from './container-ports.ts';
 import type { HealthReport } from '../backend.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 import { humanDuration } from './duration.ts';
+import { hostConfigJson, networkMode } from './host-config.ts';
 import { isNamed, runConfig, unixSeconds } from './image.ts';
 import { NO_TIME } from './meta.ts';
 
@@ -36,6 +39,9 @@ const quoted = (arg: string): string =>
   /[\s'"\\$;|&]/.test(arg) ? `'${arg.replaceAll("'", "'\\''")}'` : arg;
 
 const startOf = (container: ContainerInfo): string => container.startedAt ?? container.createdAt;
+export const isUp = ({ status }: Pick<ContainerInfo, 'status'>): boolean =>
+  status === 'running' || status === 'paused';
+
 const ownSpec = ({ config }: ContainerInfo) => config.notes as StandaloneSpec | undefined;
 
 /** Docker's `(healthy)`, `(health: starting)` behind the time. */
@@ -80,13 +86,13 @@ export function containerSummary(
     ImageID: container.imageId,
     Command: argv(container, image).map(quoted).join(' '),
     Created: unixSeconds(container.createdAt),
-    Ports: portList(image, ports),
+    Ports: portList(openPorts(container, image), ports),
     Labels: container.labels,
     State: stateOf(container),
     Status: statusText(container, health, now),
     HostConfig: { NetworkMode: networkMode(ownSpec(container)) },
     NetworkSettings: { Networks: networksJson(networks) },
-    Mounts: container.mounts.map(mountJson),
+    Mounts: mountsJson(container),
   };
 }
 
@@ -96,43 +102,20 @@ export const sizeJson = (written: number, image: ImageInfo | undefined): object 
   SizeRootFs: written + (image?.size ?? 0),
 });
 
-const ANY_ADDRESS = '0.0.0.0';
+/** What its image, and what was asked for, expose; it is listed only while the container runs, as in Docker. */
+export const exposedBy = (container: ContainerInfo, image: ImageInfo | undefined): readonly string[] => [
+  ...Object.keys(runConfig(image).ExposedPorts ?? {}),
+  ...(ownSpec(container)?.asked?.exposed ?? []),
+];
 
-/** What the image exposes and what is published, as `80/tcp`. */
-export const exposedPorts = (image: ImageInfo | undefined, ports: readonly PortSpec[]): readonly string[] =>
-  [
-    ...new Set([
-      ...Object.keys(runConfig(image).ExposedPorts ?? {}).map((port) =>
-        port.includes('/') ? port : `${port}/tcp`,
-      ),
-      ...ports.map(({ TargetPort, Protocol }) => `${TargetPort}/${Protocol}`),
-    ]),
-  ].sort((x, y) => parseInt(x) - parseInt(y));
+const openPorts = (container: ContainerInfo, image: ImageInfo | undefined): readonly string[] =>
+  isUp(container) ? exposedBy(container, image) : [];
 
-const publishedAt = (exposed: string, ports: readonly PortSpec[]): readonly PortSpec[] =>
-  ports.filter(({ TargetPort, Protocol }) => `${TargetPort}/${Protocol}` === exposed);
-
-const portList = (image: ImageInfo | undefined, ports: readonly PortSpec[]): object[] =>
-  exposedPorts(image, ports).flatMap((exposed): object[] => {
-    const [number, Type] = exposed.split('/');
-    const port = { PrivatePort: Number(number), Type };
-    const published = publishedAt(exposed, ports);
-    return published.length === 0
-      ? [port]
-      : published.map(({ PublishedPort }) => ({ IP: ANY_ADDRESS, PublicPort: PublishedPort, ...port }));
-  });
-
-const portMap = (image: ImageInfo | undefined, ports: readonly PortSpec[]): Record<string, object | null> =>
-  Object.fromEntries(
-    exposedPorts(image, ports).map((exposed) => {
-      const published = publishedAt(exposed, ports);
-      const bound = published.map(({ PublishedPort }) => ({
-        HostIp: ANY_ADDRESS,
-        HostPort: String(PublishedPort ?? ''),
-      }));
-      return [exposed, bound.length > 0 ? bound : null];
-    }),
-  );
+/** Without what `--tmpfs` made: Docker shows that in HostConfig alone. */
+function mountsJson(container: ContainerInfo): object[] {
+  const tmpfs = Object.keys(ownSpec(container)?.asked?.hostConfig['Tmpfs'] ?? {});
+  return container.mounts.filter(({ target }) => !tmpfs.includes(target)).map(mountJson);
+}
 
 const mountJson = ({ type, name, source, target, readOnly, propagation }: MountPoint): object => ({
   Type: type,
@@ -179,6 +162,14 @@ const networksJson = (networks: readonly ContainerNetwork[]): Record<string, obj
     }),
   );
 
+/** What Docker says here of its default bridge network, which there is none of. */
+const NO_BRIDGE = {
+  ...{ Bridge: '', HairpinMode: false, LinkLocalIPv6Address: '', LinkLocalIPv6PrefixLen: 0 },
+  ...{ SecondaryIPAddresses: null, SecondaryIPv6Addresses: null, EndpointID: '', Gateway: '' },
+  ...{ GlobalIPv6Address: '', GlobalIPv6PrefixLen: 0, IPAddress: '', IPPrefixLen: 0, IPv6Gateway: '' },
+  MacAddress: '',
+};
+
 export function containerJson(
   container: ContainerInfo,
   { image, networks, health, ports }: ContainerState,
@@ -203,14 +194,15 @@ export function containerJson(
     ProcessLabel: '',
     AppArmorProfile: '',
     ExecIDs: null,
-    HostConfig: hostConfig(container),
+    HostConfig: hostConfigJson(container),
     GraphDriver: { Data: null, Name: 'overlayfs' },
-    Mounts: container.mounts.map(mountJson),
+    Mounts: mountsJson(container),
     Config: configJson(container, image),
     NetworkSettings: {
+      ...NO_BRIDGE,
       SandboxID: '',
       SandboxKey: container.config.netnsPath,
-      Ports: portMap(image, ports),
+      Ports: portMap(openPorts(container, image), ports),
       Networks: networksJson(networks),
     },
   };
@@ -218,76 +210,37 @@ export function containerJson(
 
 const stateJson = (container: ContainerInfo, health: HealthReport | undefined): object => ({
   Status: stateOf(container),
-  Running: container.status === 'running' || container.status === 'paused',
+  Running: isUp(container),
   Paused: container.status === 'paused',
   Restarting: false,
   OOMKilled: false,
   Dead: container.status === 'unknown',
   Pid: container.pid,
-  ExitCode: container.status === 'stopped' ? container.exitCode : 0,
-  Error: '',
+  ExitCode: isUp(container) ? 0 : container.exitCode,
+  Error: container.startError,
   StartedAt: container.status === 'created' ? NO_TIME : startOf(container),
   FinishedAt: container.exitedAt ?? NO_TIME,
   ...(health && { Health: health }),
 });
 
-function hostConfig(container: ContainerInfo): object {
-  const { spec, limits } = container.config;
-  const own = ownSpec(container);
-  return {
-    Binds: null,
-    LogConfig: {
-      Type: container.config.logging?.Name || 'json-file',
-      Config: container.config.logging?.Options ?? {},
-    },
-    NetworkMode: networkMode(own),
-    PortBindings: portBindings(own?.ports ?? []),
-    RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
-    AutoRemove: own?.autoRemove ?? false,
-    CapAdd: spec.CapabilityAdd ?? null,
-    CapDrop: spec.CapabilityDrop ?? null,
-    Dns: spec.DNSConfig?.Nameservers ?? null,
-    ExtraHosts: null,
-    Privileged: false,
-    ReadonlyRootfs: spec.ReadOnly ?? false,
-    Sysctls: spec.Sysctls ?? {},
-    NanoCpus: limits?.NanoCPUs ?? 0,
-    Memory: limits?.MemoryBytes ?? 0,
-    PidsLimit: limits?.Pids ?? null,
-    Init: spec.Init ?? null,
-    Isolation: spec.Isolation ?? 'default',
-  };
-}
-
-function networkMode(own: StandaloneSpec | undefined): string {
-  if (!own) return 'default';
-  return own.network.mode === 'overlay' ? (own.network.networks[0]?.target ?? 'default') : own.network.mode;
-}
-
-const portBindings = (ports: readonly PortSpec[]): object =>
-  Object.fromEntries(
-    Object.entries(Object.groupBy(ports, (p) => `${p.TargetPort}/${p.Protocol}`)).map(([key, of]) => [
-      key,
-      of!.map((p) => ({ HostIp: '', HostPort: p.PublishedPort ? String(p.PublishedPort) : '' })),
-    ]),
-  );
-
 function configJson(container: ContainerInfo, image: ImageInfo | undefined): object {
   const { config, image: name, labels } = container;
   const { spec } = config;
   const base = runConfig(image);
+  const own = ownSpec(container);
+  const [AttachStdin = false, AttachStdout = false, AttachStderr = false] = own?.asked?.attached ?? [];
   return {
     Hostname: config.hostname,
     Domainname: '',
     User: spec.User ?? base.User ?? '',
-    AttachStdin: false,
-    AttachStdout: false,
-    AttachStderr: false,
-    ExposedPorts: base.ExposedPorts ?? {},
+    ...{ AttachStdin, AttachStdout, AttachStderr },
+    ExposedPorts: Object.fromEntries(
+      exposedPorts(exposedBy(container, image), own?.ports ?? []).map((port) => [port, {}]),
+    ),
     Tty: spec.TTY ?? false,
     OpenStdin: spec.OpenStdin ?? false,
-    StdinOnce: ownSpec(container)?.stdinOnce ?? false,
-    Env: [...(spec.Env ?? []), ...(base.Env ?? [])],
+    StdinOnce: own?.stdinOnce ?? false,
+    Env: mergedEnv(spec.Env, base.Env ?? undefined),
     Cmd: spec.Args ?? base.Cmd ?? null,
     Image: name,
     Volumes: null,
@@ -296,6 +249,7 @@ function configJson(container: ContainerInfo, image: ImageInfo | undefined): obj
     OnBuild: null,
     ...(spec.Healthcheck && { Healthcheck: spec.Healthcheck }),
     ...(spec.StopSignal && { StopSignal: spec.StopSignal }),
+    ...(own && spec.StopGracePeriod !== undefined && { StopTimeout: spec.StopGracePeriod / 1e9 }),
     Labels: labels,
   };
 }

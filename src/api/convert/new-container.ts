@@ -5,10 +5,12 @@
 import type { z } from 'zod';
 import { parseIpv4 } from '../../kit/cidr.ts';
 import { logPolicy } from '../../model/log-driver.ts';
-import type { LogDriverSpec, MountSpec, PortSpec } from '../../model/spec.ts';
+import type { ContainerLimits, LogDriverSpec, PortSpec } from '../../model/spec.ts';
 import type { StandaloneNetwork, StandaloneSpec, WantedStand } from '../../model/standalone.ts';
 import { invalid, refused } from '../http-error.ts';
 import { type containerCreateBody, type endpointSettings, hostConfig } from '../schemas.ts';
+import { checkLimits, checkSettings } from './check-container.ts';
+import { mountsOf } from './new-mounts.ts';
 
 type Body = z.infer<typeof containerCreateBody>;
 type Host = z.infer<typeof hostConfig>;
@@ -20,15 +22,15 @@ const SILENT: Readonly<Record<string, readonly unknown[]>> = {
   CgroupnsMode: ['private'],
   ConsoleSize: ['any'],
   IpcMode: ['private'],
-  Isolation: ['default'],
   MemorySwappiness: [-1],
   MaskedPaths: ['any'],
   ReadonlyPaths: ['any'],
 };
 
-export function checkName(name: string): void {
+/** `shown`: as a person is told of it. */
+export function checkName(name: string, shown = name): void {
   if (!NAME.test(name))
-    throw invalid(`Invalid container name (${name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
+    throw invalid(`Invalid container name (${shown}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed`);
 }
 
 const CHANGEABLE = ['Memory', 'MemorySwap', 'NanoCpus', 'PidsLimit'];
@@ -37,25 +39,32 @@ const CHANGEABLE = ['Memory', 'MemorySwap', 'NanoCpus', 'PidsLimit'];
 export function changedLimits(
   raw: Readonly<Record<string, unknown>>,
   host: Host,
-): NonNullable<StandaloneSpec['limits']> {
+  processors: number,
+): ContainerLimits {
+  checkLimits(host, processors, false);
   refuseUnknown(raw, CHANGEABLE);
   refuseHost(host);
-  const { Memory, NanoCpus, PidsLimit } = host;
-  return {
-    ...(Memory && { MemoryBytes: Memory }),
-    ...(NanoCpus && { NanoCPUs: NanoCpus }),
-    ...(PidsLimit && { Pids: PidsLimit }),
-  };
+  return limitsOf(host);
 }
+
+const limitsOf = ({ Memory, MemorySwap, NanoCpus, PidsLimit }: Host): ContainerLimits => ({
+  ...(Memory && { MemoryBytes: Memory }),
+  ...(MemorySwap && { MemoryAndSwap: MemorySwap }),
+  ...(NanoCpus && { NanoCPUs: NanoCpus }),
+  ...(PidsLimit && PidsLimit > 0 && { Pids: PidsLimit }),
+});
 
 export function newContainer(
   name: string,
   body: Body,
   raw: Readonly<Record<string, unknown>>,
   host: Host,
+  processors: number,
 ): StandaloneSpec {
   if (name !== '') checkName(name);
   if (!body.Image) throw invalid('no image specified');
+  checkSettings(body, host);
+  checkLimits(host, processors, true);
   refuseUnknown(raw, Object.keys(hostConfig.shape));
   refuseBody(body);
   refuseHost(host);
@@ -89,11 +98,7 @@ export function newContainer(
       ...(host.Ulimits && { Ulimits: host.Ulimits }),
       ...(host.OomScoreAdj && { OomScoreAdj: host.OomScoreAdj }),
     },
-    limits: {
-      ...(host.Memory && { MemoryBytes: host.Memory }),
-      ...(host.NanoCpus && { NanoCPUs: host.NanoCpus }),
-      ...(host.PidsLimit && host.PidsLimit > 0 && { Pids: host.PidsLimit }),
-    },
+    limits: limitsOf(host),
     ...(host.LogConfig && { logging: loggingOf(host.LogConfig) }),
     hostname: body.Hostname ?? '',
     labels: body.Labels ?? {},
@@ -101,6 +106,11 @@ export function newContainer(
     ports: portsOf(host),
     autoRemove: host.AutoRemove ?? false,
     stdinOnce: body.StdinOnce ?? false,
+    asked: {
+      hostConfig: raw,
+      exposed: Object.keys(body.ExposedPorts ?? {}),
+      attached: [body.AttachStdin, body.AttachStdout, body.AttachStderr].map((on) => on ?? false),
+    },
   };
 }
 
@@ -144,8 +154,6 @@ function refuseHost(host: Host): void {
     );
   if (host.ShmSize && host.ShmSize !== 64 * 1024 * 1024)
     throw refused('skein does not serve --shm-size; mount a tmpfs on /dev/shm');
-  if (host.MemorySwap && host.MemorySwap !== host.Memory * 2 && host.MemorySwap !== -1)
-    throw refused('skein does not serve --memory-swap');
 }
 
 function loggingOf({ Type, Config }: NonNullable<Host['LogConfig']>): LogDriverSpec {
@@ -165,9 +173,7 @@ function networkOf({ NetworkingConfig }: Body, { NetworkMode }: Host): Standalon
   const targets = [...first, ...others];
   for (const [name, endpoint] of Object.entries(endpoints)) {
     if (['default', 'bridge'].includes(name) && endpoint?.IPAMConfig?.IPv4Address)
-      throw invalid(
-        'user specified IP address is supported only when connecting to networks with user configured subnets',
-      );
+      throw invalid('user specified IP address is supported on user defined networks only');
   }
   if (targets.length === 0) return { mode: 'bridge', networks: [] };
   return { mode: 'overlay', networks: targets.map((target) => wantedStand(target, endpoints[target])) };
@@ -211,43 +217,4 @@ function hostEntry(entry: string): string {
   const at = entry.indexOf(':');
   if (at < 1) throw invalid(`bad format for add-host: "${entry}"`);
   return `${entry.slice(at + 1)} ${entry.slice(0, at)}`;
-}
-
-function mountsOf({ Volumes }: Body, { Binds, Mounts, Tmpfs, VolumeDriver }: Host): MountSpec[] {
-  if (VolumeDriver && VolumeDriver !== 'local')
-    throw refused(`skein has no volume driver ${VolumeDriver}: volumes are local to a node`);
-  return [
-    ...Object.keys(Volumes ?? {}).map((Target): MountSpec => ({ Type: 'volume', Target })),
-    ...(Binds ?? []).map(bindEntry),
-    ...(Mounts ?? []),
-    ...Object.entries(Tmpfs ?? {}).map(([Target, options]): MountSpec => {
-      const size = /(?:^|,)size=(\d+)(?:,|$)/.exec(options)?.[1];
-      if (options !== '' && options.replace(/(?:^|,)size=\d+(?=,|$)/, '') !== '')
-        throw refused(`skein serves only size= of --tmpfs: ${Target}:${options}`);
-      return { Type: 'tmpfs', Target, ...(size && { TmpfsOptions: { SizeBytes: Number(size) } }) };
-    }),
-  ];
-}
-
-const PROPAGATION = ['private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave'];
-/** Docker ignores these too: labels where there is no SELinux, consistency where there is no virtual machine. */
-const WITHOUT_EFFECT = ['z', 'Z', 'consistent', 'cached', 'delegated'];
-
-/** `SOURCE:TARGET[:OPTIONS]`; a source without a slash is a volume, a folder that is not there is made. */
-function bindEntry(bind: string): MountSpec {
-  const [source = '', target = '', options = ''] = bind.split(':');
-  const words = options.split(',').filter((word) => word !== '');
-  if (!source || !target.startsWith('/')) throw invalid(`invalid volume specification: '${bind}'`);
-  const volume = !source.startsWith('/');
-  const known = ['ro', 'rw', ...WITHOUT_EFFECT, ...(volume ? ['nocopy'] : PROPAGATION)];
-  const odd = words.find((word) => !known.includes(word));
-  if (odd !== undefined) throw refused(`skein does not serve the mount option ${odd} of -v ${bind}`);
-  const common = { Source: source, Target: target, ReadOnly: words.includes('ro') };
-  if (volume) {
-    const NoCopy = words.includes('nocopy');
-    return { Type: 'volume', ...common, ...(NoCopy && { VolumeOptions: { NoCopy } }) };
-  }
-  const Propagation = words.find((word) => PROPAGATION.includes(word));
-  const BindOptions = { CreateMountpoint: true, ...(Propagation && { Propagation }) };
-  return { Type: 'bind', ...common, BindOptions };
 }

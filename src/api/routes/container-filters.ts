@@ -1,10 +1,12 @@
 /** The filters of `docker ps`, and which containers satisfy them. */
 import type { EngineBackend } from '../backend.ts';
-import { type ContainerState, exposedPorts, stateOf, TASK_LABEL } from '../convert/container.ts';
+import { type ContainerState, exposedBy, isUp, stateOf, TASK_LABEL } from '../convert/container.ts';
+import { exposedPorts } from '../convert/container-ports.ts';
 import { familiarTag } from '../convert/image.ts';
 import { type Filters, matches, parseFilters } from '../filters.ts';
 import { invalid } from '../http-error.ts';
 import type { ContainerInfo, ImageInfo } from '../../containerd/runtime.ts';
+import type { PortSpec } from '../../model/spec.ts';
 
 const FILTERS = [
   'id',
@@ -24,8 +26,14 @@ const FILTERS = [
   'isolation',
 ];
 const WORDS = {
-  status: ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'],
-  health: ['none', 'starting', 'healthy', 'unhealthy'],
+  status: {
+    known: ['created', 'running', 'paused', 'restarting', 'removing', 'exited', 'dead'],
+    refusal: (given: string) => `invalid filter 'status=${given}'`,
+  },
+  health: {
+    known: ['none', 'starting', 'healthy', 'unhealthy'],
+    refusal: (given: string) => `unrecognized filter value for health: ${given}`,
+  },
 };
 
 /** What is no value of its filter is refused, whether or not there are containers. */
@@ -56,11 +64,9 @@ export function accepts(
     filters.any('publish', (wanted) =>
       ports.some((p) => isPort('publish', wanted, p.PublishedPort ?? 0, p.Protocol)),
     ) &&
-    filters.any('expose', (wanted) =>
-      exposedPorts(image, ports).some((port) => {
-        const [number, protocol = 'tcp'] = port.split('/');
-        return isPort('expose', wanted, Number(number), protocol);
-      }),
+    filters.any(
+      'expose',
+      (wanted) => isUp(container) && exposes(wanted, exposedBy(container, image), ports),
     ) &&
     filters.any('isolation', (kind) => kind === 'default') &&
     (isTask === undefined || isTask === TASK_LABEL in container.labels)
@@ -79,6 +85,12 @@ function isPort(filter: string, wanted: string, port: number, of: string): boole
   const { first, last, protocol } = portRange(filter, wanted);
   return protocol === of && first <= port && port <= last;
 }
+
+const exposes = (wanted: string, exposed: readonly string[], ports: readonly PortSpec[]): boolean =>
+  exposedPorts(exposed, ports).some((port) => {
+    const [number, protocol = 'tcp'] = port.split('/');
+    return isPort('expose', wanted, Number(number), protocol);
+  });
 
 function exitCode(text: string): number {
   if (!/^\d{1,3}$/.test(text)) throw invalid(`invalid filter 'exited=[${text}]'`);

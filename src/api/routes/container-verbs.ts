@@ -6,7 +6,8 @@ import { invalid, refused } from '../http-error.ts';
 import { PRUNE_FILTERS, pruneFilter } from '../prune-filter.ts';
 import { parseBody } from '../normalize.ts';
 import { pruneEvent } from '../events.ts';
-import { isCode } from '../../model/errors.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
+import type { EngineBackend } from '../backend.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
 import { containerCreateBody, containerUpdateBody, hostConfig } from '../schemas.ts';
@@ -22,9 +23,14 @@ async function create(request: ApiRequest): Promise<Answer> {
   const body = await request.json(containerCreateBody);
   const raw = body.HostConfig ?? {};
   const host = parseBody(hostConfig, JSON.stringify(raw));
-  const spec = newContainer(request.text('name').replace(/^\//, ''), body, raw, host);
-  return json({ Id: await request.backends.engine.control.create(spec), Warnings: [] }, 201);
+  const { engine } = request.backends;
+  const name = request.text('name').replace(/^\//, '');
+  const spec = newContainer(name, body, raw, host, await processors(engine));
+  return json({ Id: await engine.control.create(spec), Warnings: [] }, 201);
 }
+
+const processors = async (engine: EngineBackend): Promise<number> =>
+  Math.floor((await engine.info()).description.resources.nanoCpus / 1e9);
 
 /** A verb of one container; what it returns decides between "done" and "was so already". */
 const verb =
@@ -100,9 +106,30 @@ async function top(request: ApiRequest): Promise<Answer> {
 async function rename(container: ContainerInfo, request: ApiRequest): Promise<void> {
   const name = request.text('name').replace(/^\//, '');
   if (name === '') throw invalid('Neither old nor new names may be empty');
-  checkName(name);
   if (name === container.name) throw invalid('Renaming a container with the same name as its current name');
-  await request.backends.engine.control.rename(container, name);
+  await saying('Error when allocating new name', async () => {
+    checkName(name, `/${name}`);
+    await request.backends.engine.control.rename(container, name);
+  });
+}
+
+/** What fails in it is told with these words before it. */
+async function saying<T>(words: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const { code, message } = SkeinError.from(error);
+    throw new SkeinError(code, `${words}: ${message}`, { cause: error });
+  }
+}
+
+async function kill(request: ApiRequest): Promise<Answer> {
+  const { engine } = request.backends;
+  const ref = request.param('id');
+  await saying(`cannot kill container: ${ref}`, async () =>
+    engine.control.kill(await engine.container(ref), request.text('signal') || 'SIGKILL'),
+  );
+  return empty();
 }
 
 async function update(request: ApiRequest): Promise<Answer> {
@@ -110,7 +137,7 @@ async function update(request: ApiRequest): Promise<Answer> {
   const container = await engine.container(request.param('id'));
   const raw = await request.json(containerUpdateBody);
   const host = parseBody(hostConfig, JSON.stringify(raw));
-  await engine.control.update(container.id, changedLimits(raw, host));
+  await engine.control.update(container.id, changedLimits(raw, host, await processors(engine)));
   return json({ Warnings: null });
 }
 
@@ -170,13 +197,7 @@ export const containerVerbRoutes: readonly Route[] = [
     handler: update,
     note: 'Memory, processors and pids; what else is asked for is refused by name.',
   },
-  {
-    method: 'POST',
-    path: '/containers/{id}/kill',
-    handler: verb((c, request) =>
-      request.backends.engine.control.kill(c, request.text('signal') || 'SIGKILL'),
-    ),
-  },
+  { method: 'POST', path: '/containers/{id}/kill', handler: kill },
   { method: 'DELETE', path: '/containers/{id}', handler: verb(remove) },
   { method: 'POST', path: '/containers/{id}/wait', handler: wait },
   {

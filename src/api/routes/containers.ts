@@ -3,11 +3,13 @@ import {
   type ContainerNetwork,
   containerJson,
   containerSummary,
+  isUp,
   networksToCome,
   sizeJson,
   TASK_LABEL,
 } from '../convert/container.ts';
 import { type FormattedLine, renderDetails } from '../frames.ts';
+import { invalid } from '../http-error.ts';
 import { logQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import type { ContainerInfo, LogLine } from '../../containerd/runtime.ts';
@@ -17,8 +19,6 @@ import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts'
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { accepts, bounds, containerFilters } from './container-filters.ts';
-
-const isUp = ({ status }: ContainerInfo): boolean => status === 'running' || status === 'paused';
 
 async function networksOf(
   request: ApiRequest,
@@ -48,7 +48,7 @@ async function list(request: ApiRequest): Promise<Answer> {
   const filters = containerFilters(request.text('filters'));
   const { before, since } = await bounds(engine, filters);
   const images = new Map((await engine.images.list()).map((image) => [image.id, image]));
-  const limit = Number(request.text('limit')) || 0;
+  const limit = limitOf(request);
   const all = request.flag('all') || limit > 0 || filters.has('status');
   const chosen = [...(await engine.containers())]
     .filter((c) => all || isUp(c))
@@ -74,6 +74,13 @@ async function list(request: ApiRequest): Promise<Answer> {
   return json(lines);
 }
 
+/** `-n`; -1, which the CLI sends unasked, is none. */
+function limitOf(request: ApiRequest): number {
+  const text = request.text('limit');
+  if (!/^(-?\d{1,9})?$/.test(text)) throw invalid(`invalid limit: "${text}"`);
+  return Math.max(0, Number(text));
+}
+
 async function inspect(request: ApiRequest): Promise<Answer> {
   const { engine } = request.backends;
   const container = await engine.container(request.param('id'));
@@ -96,7 +103,7 @@ async function logs(request: ApiRequest): Promise<Answer> {
   const { logging, labels, spec } = container.config;
   const details = request.flag('details')
     ? renderDetails(logAttributes({ id, name, image, logging, labels, env: spec.Env ?? [] }))
-    : '';
+    : undefined;
   if (logPolicy(logging).kind === 'none') throw new SkeinError('unimplemented', UNREADABLE);
   const tty = spec.TTY ?? false;
   const lines = plain(engine.logs(container.id, query, request.signal), details);
@@ -105,7 +112,7 @@ async function logs(request: ApiRequest): Promise<Answer> {
 
 async function* plain(
   lines: AsyncIterable<LogLine>,
-  details: string,
+  details: string | undefined,
 ): AsyncGenerator<FormattedLine, void, undefined> {
   for await (const line of lines) yield { ...line, details };
 }

@@ -3,7 +3,7 @@ import { type Answer, empty, json } from '../answer.ts';
 import { converseWith } from '../conversation.ts';
 import type { ExecInstance } from '../exec-instances.ts';
 import { frame } from '../frames.ts';
-import { httpError, invalid } from '../http-error.ts';
+import { conflict, httpError, invalid } from '../http-error.ts';
 import { MULTIPLEXED, RAW_STREAM } from '../log-stream.ts';
 import type { TerminalSize } from '../../containerd/process.ts';
 import type { ApiRequest } from '../request.ts';
@@ -16,7 +16,8 @@ async function create(request: ApiRequest): Promise<Answer> {
   const container = await engine.container(request.param('id'));
   if (body.Cmd.length === 0) throw invalid('No exec command specified');
   if (container.status === 'paused')
-    throw invalid(`container ${container.id} is paused, unpause the container before exec`);
+    throw conflict(`container ${request.param('id')} is paused, unpause the container before exec`);
+  if (container.status !== 'running') throw conflict(`container ${container.id} is not running`);
   const id = execs.create(
     container,
     {

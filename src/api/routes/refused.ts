@@ -2,13 +2,17 @@
 import { json } from '../answer.ts';
 import { pruneEvent } from '../events.ts';
 import { notFound } from '../http-error.ts';
-import type { Route } from '../router.ts';
+import type { Handler, Route } from '../router.ts';
 
 const BUILD = 'images are not built here; build elsewhere and docker load or pull them';
 const PLUGINS = 'there are no plugins';
 
 const refuse = (method: Route['method'], words: string, ...paths: string[]): Route[] =>
   paths.map((path) => ({ method, path, handler: words }));
+
+const noPlugin: Handler = (request) => {
+  throw notFound(`plugin "${request.param('name')}" not found`);
+};
 
 export const refusedRoutes: readonly Route[] = [
   ...refuse('POST', 'images are not made from containers', '/commit'),
@@ -25,13 +29,8 @@ export const refusedRoutes: readonly Route[] = [
   },
   { method: 'GET', path: '/plugins', handler: () => json([]), note: 'Always empty: there are no plugins.' },
   ...refuse('GET', PLUGINS, '/plugins/privileges'),
-  {
-    method: 'GET',
-    path: '/plugins/{name*}/json',
-    handler: (request) => {
-      throw notFound(`plugin "${request.param('name')}" not found`);
-    },
-  },
+  { method: 'GET', path: '/plugins/{name*}/json', handler: noPlugin },
+  { method: 'DELETE', path: '/plugins/{name*}', handler: noPlugin },
   ...refuse(
     'POST',
     PLUGINS,
@@ -43,5 +42,4 @@ export const refusedRoutes: readonly Route[] = [
     '/plugins/{name*}/push',
     '/plugins/{name*}/set',
   ),
-  ...refuse('DELETE', PLUGINS, '/plugins/{name*}'),
 ];

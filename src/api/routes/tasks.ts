@@ -102,14 +102,14 @@ export function taskLogs(
   const details = request.flag('details');
   const records = cluster.logs({ ...query, tasks: [...known.keys()] }, request.signal);
   const lines = format(records, (id) =>
-    details ? attributes(known.get(id) ?? cluster.view.get('task', id)) : '',
+    details ? attributes(known.get(id) ?? cluster.view.get('task', id)) : undefined,
   );
   return logAnswer(lines, { tty, timestamps: request.flag('timestamps') });
 }
 
 async function* format(
   records: AsyncIterable<LogRecord>,
-  details: (id: Task['id']) => string,
+  details: (id: Task['id']) => string | undefined,
 ): AsyncGenerator<FormattedLine, void, undefined> {
   for await (const { taskId, stream, time, data } of records)
     yield { stream, time, data: Buffer.from(data, 'base64'), details: details(taskId) };

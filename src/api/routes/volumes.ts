@@ -66,10 +66,14 @@ async function remove(request: ApiRequest): Promise<Answer> {
   return empty(204);
 }
 
-/** From API 1.42 on only those that nobody named, unless all are asked for. */
-function prunable({ labels }: VolumeInfo, filters: Filters, version: string): boolean {
+/**
+ * From API 1.42 on only those that nobody named, unless all are asked for; never one with options, which may be of
+ * another disk or machine.
+ */
+function prunable({ labels, options }: VolumeInfo, filters: Filters, version: string): boolean {
   const all = compareVersions(version, '1.42') < 0 || filters.flag('all') === true;
   return (
+    options === null &&
     (all || ANONYMOUS_LABEL in (labels ?? {})) &&
     filters.labels('label', labels) &&
     !(filters.has('label!') && filters.labels('label!', labels))

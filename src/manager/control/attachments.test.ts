@@ -95,7 +95,7 @@ test('what is not attachable, or not there, is refused in Docker’s words, and 
   });
   await assert.rejects(settled(attach('nosuch')), {
     code: 'not-found',
-    message: 'network nosuch not found',
+    message: 'Could not attach to network nosuch: rpc error: code = NotFound desc = network nosuch not found',
   });
   assert.equal(c.view.all('task').size, 0);
 });

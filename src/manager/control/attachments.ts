@@ -97,7 +97,10 @@ export class Attachments {
     try {
       network = findNetwork(this.#options.view, target);
     } catch {
-      throw new SkeinError('not-found', `network ${target} not found`);
+      throw new SkeinError(
+        'not-found',
+        `Could not attach to network ${target}: rpc error: code = NotFound desc = network ${target} not found`,
+      );
     }
     const { Attachable, Ingress, Name } = network.spec;
     if (!Attachable || Ingress)
