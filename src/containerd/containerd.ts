@@ -44,6 +44,7 @@ import { ContainerTasks, CREATE_TIMEOUT_MS, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
 import { Execs } from './execs.ts';
 import { openWriter } from './fifo.ts';
+import { folderSize } from './folder-size.ts';
 import { type Process, Status } from './gen/task-types_pb.js';
 import { readHostLimits } from './host.ts';
 import { readRootUsers, readUsers } from './image-users.ts';
@@ -324,8 +325,8 @@ export class Containerd implements ContainerRuntime {
   }
 
   async written(id: ContainerId): Promise<number> {
-    const at = { snapshotter: SNAPSHOTTER, key: id };
-    return Number((await unless('not-found', this.#api.snapshots.usage(at)))?.size ?? 0n);
+    const layers = await unless('not-found', this.#roots.layers(id));
+    return layers ? folderSize(layers.upper) : 0;
   }
 
   async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {

@@ -9,7 +9,7 @@
  * One volume more costs one small file read in each list.
  */
 import { lookup } from 'node:dns/promises';
-import { lstat, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type Clock, timestamp } from '../kit/clock.ts';
@@ -19,6 +19,7 @@ import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import { folderSize } from './folder-size.ts';
 import type { ContainerInfo, MountPoint, VolumeInfo, VolumeSpec, VolumeStore } from './runtime.ts';
 import {
   checkVolume,
@@ -222,20 +223,4 @@ async function readJson(path: string): Promise<unknown> {
   } catch {
     return undefined; // of a volume that something else made
   }
-}
-
-/** Bytes of the files in it, each once however many names it has. Links are not followed. */
-async function folderSize(root: string): Promise<number> {
-  const seen = new Set<string>();
-  const waiting = [root];
-  let size = 0;
-  for (let path = waiting.pop(); path !== undefined; path = waiting.pop()) {
-    const found = await lstat(path).catch(() => undefined); // gone in the meantime
-    const key = `${found?.dev}:${found?.ino}`;
-    if (!found || seen.has(key)) continue;
-    seen.add(key);
-    if (!found.isDirectory()) size += found.size;
-    else for (const name of await readdir(path).catch(() => [] as string[])) waiting.push(join(path, name));
-  }
-  return size;
 }

@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
@@ -375,6 +378,66 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     assert.match(live, /^update .*"replicas\.new":"2","replicas\.old":"1"/m);
     const words = /`since` time \(.*\) cannot be after `until` time \(.*\)/;
     assert.match((await on('node1', 'events', '--since', '1h', '--until', '2h')).stderr, words);
+  });
+
+  test('docker system prune: what nothing needs goes, tasks keep all that is theirs, an image without a name too', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'skein-prune-'));
+    const node = (...args: string[]) => ok('node2', ...args);
+    try {
+      await ok(
+        'node1',
+        ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'kept', '--network', 'closed2'],
+        ...['--constraint', 'node.hostname==node2', '--mount', 'source=kept-data,target=/data', IMAGE],
+      );
+      await stage.converged('kept', 1);
+      const task = (await node('ps', '-q', '--no-trunc', '--filter', 'name=kept')).trim();
+      const image = (await node('inspect', '-f', '{{.Image}}', task)).trim();
+      await node('exec', task, 'sh', '-c', 'echo safe > /data/f');
+      const wrote = 'head -c 1000000 /dev/zero > /f';
+      await node('run', '--name', 'ended', '-v', '/own', '--entrypoint', 'sh', IMAGE, '-c', wrote);
+      assert.match(
+        await node('ps', '-as', '--filter', 'name=ended', '--format', '{{.Size}}'),
+        /^1MB \(virtual/,
+      );
+      await node('export', '-o', join(folder, 'root.tar'), 'ended');
+      for (const message of ['one', 'two'])
+        await node('import', '-m', message, join(folder, 'root.tar'), 'spare:1');
+
+      const refused = await on('node2', 'rmi', '-f', image);
+      assert.match(
+        refused.stderr,
+        /conflict: unable to delete \w{12} \(cannot be forced\) - image is being used by running/,
+      );
+      assert.match((await on('node2', 'rmi', IMAGE)).stderr, /\(must force\) - container \w{12} is using/);
+      assert.equal(await node('rmi', '-f', IMAGE), `Untagged: ${IMAGE}\n`);
+      const images = async () =>
+        (await node('images', '--format', '{{.Repository}} {{.Tag}}')).trim().split('\n').sort();
+      assert.deepEqual(await images(), ['<none> <none>', '<none> <none>', 'spare 1']);
+      const shown = await node('ps', '--no-trunc', '--filter', 'name=kept', '--format', '{{.Image}}');
+      assert.equal(shown.trim(), image, 'by its id, for want of a name');
+
+      const prune = (...flags: string[]) => node('system', 'prune', '-f', ...flags);
+      for (const filter of ['label=of=nobody', 'until=24h'])
+        assert.equal(await prune('--filter', filter), 'Total reclaimed space: 0B\n', filter);
+      const first = await prune();
+      assert.match(first, /^Deleted Containers:\n[0-9a-f]{64}\n\nDeleted Images:\ndeleted: sha256:\w+\n/);
+      assert.match(first, /\nTotal reclaimed space: [1-9]\S*MB\n$/);
+      assert.deepEqual(await images(), ['<none> <none>', 'spare 1']);
+      const second = await prune('--all', '--volumes');
+      assert.match(
+        second,
+        /^Deleted Volumes:\n[0-9a-f]{64}\n\nDeleted Images:\nuntagged: spare:1\ndeleted: /,
+      );
+      assert.deepEqual(await images(), ['<none> <none>']);
+      assert.equal((await node('exec', task, 'cat', '/data/f')).trim(), 'safe');
+      assert.equal((await stage.running('kept')).length, 1);
+      await ok('node1', 'service', 'rm', 'kept');
+      const free = async () => (await on('node2', 'volume', 'rm', 'kept-data')).code === 0 || 'in use';
+      await until('the volume is free', free, { timeoutMs: 15_000 });
+    } finally {
+      await rm(folder, { recursive: true });
+      await stage.loadImage();
+    }
   });
 
   test('a task’s container that is stopped or removed is replaced by its service', async () => {
