@@ -87,7 +87,7 @@ export class FakeNode {
   network = new FakeNetwork();
   /** Whether the server in the containers listens on this port now. */
   listens = (_port: number): boolean => true;
-  readonly #dataRoot: string;
+  readonly dataRoot: string;
   /** As the manager keeps them: with the highest state that was reported. */
   readonly tasks = new Map<string, TaskItem>();
   readonly reports: { readonly id: string; readonly state: string; readonly err: string }[] = [];
@@ -103,7 +103,7 @@ export class FakeNode {
   #life = { calls: Infinity };
 
   private constructor(dataRoot: string) {
-    this.#dataRoot = dataRoot;
+    this.dataRoot = dataRoot;
   }
 
   static async make(): Promise<FakeNode> {
@@ -129,9 +129,9 @@ export class FakeNode {
           if (this.#agent === agent && life.calls > 0) this.applied.push(revision);
         },
       },
-      dataRoot: this.#dataRoot,
+      dataRoot: this.dataRoot,
       // A folder in place of the tmpfs: nothing is mounted.
-      payloads: new PayloadStore(this.#dataRoot, async () => ({ code: 0, stdout: '', stderr: '' })),
+      payloads: new PayloadStore(this.dataRoot, async () => ({ code: 0, stdout: '', stderr: '' })),
       isStandalone: (id) => this.standalone.has(id),
       hostname: 'n1',
       hash: sha256,
@@ -156,7 +156,7 @@ export class FakeNode {
 
   async close(): Promise<void> {
     await this.stop();
-    await rm(this.#dataRoot, { recursive: true, force: true });
+    await rm(this.dataRoot, { recursive: true, force: true });
   }
 
   /** What is wanted now; `undefined` takes the task away. */

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { HealthSpec } from '../model/spec.ts';
 import { FakeNode, IMAGE, idOf, taskItem } from './fake-node.ts';
+import { MAX_OUTPUT } from './health-plan.ts';
+import { TaskFiles } from './task-files.ts';
 
 const S = 1e9;
 
@@ -56,6 +58,21 @@ test('a container that never gets healthy fails before it ever ran', async (t) =
   await n.untilState('t1', 'failed');
   assert.ok(!n.states('t1').includes('running'));
   assert.equal(n.tasks.get('t1')!.status.err, 'task: non-zero exit (143): dockerexec: unhealthy container');
+});
+
+test('of what a probe says, so much is kept as Docker keeps, and is said to be cut', async (t) => {
+  const n = await node(t, { Interval: 1 * S });
+  const says = ['x'.repeat(MAX_OUTPUT), 'y'.repeat(MAX_OUTPUT + 1)];
+  n.runtime.execProgram = async ({ print, exit }) => {
+    await print('stdout', says.shift() ?? '');
+    exit(0);
+  };
+  await n.until('two probes', () => probes(n) > 2);
+  const { log } = (await new TaskFiles(n.dataRoot).readHealth(idOf('t1')))!;
+  assert.deepEqual(
+    log.slice(0, 2).map(({ output }) => output),
+    ['x'.repeat(MAX_OUTPUT), `${'y'.repeat(MAX_OUTPUT - 3)}...`],
+  );
 });
 
 test('a probe that hangs is killed, and counts as failed', async (t) => {

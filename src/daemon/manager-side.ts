@@ -14,7 +14,7 @@ import { WalkBroker } from '../manager/explain/broker.ts';
 import { LogBroker } from '../manager/logs/broker.ts';
 import { Manager } from '../manager/manager.ts';
 import { keepRoles } from '../manager/roles/loop.ts';
-import { roleOf } from '../manager/roles/role.ts';
+import { memberRole, roleOf } from '../manager/roles/role.ts';
 import { Tracer, untilLeaderChanges } from '../manager/trace/tracer.ts';
 import { sleep } from '../kit/clock.ts';
 import type { NodeId } from '../model/ids.ts';
@@ -116,10 +116,7 @@ export class ManagerSide {
     });
     this.#server = new RpcServer({
       ...{ credentials, clusterId, clock, log, handlers },
-      roleOf: (id) => {
-        const node = view.get('node', id);
-        return node && roleOf(node);
-      },
+      roleOf: (id) => memberRole(id, view, store),
     });
   }
 

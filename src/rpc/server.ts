@@ -56,7 +56,7 @@ export interface RpcServerOptions {
   readonly clusterId: ClusterId;
   readonly handlers: Handlers;
   /** What the node is in the cluster by now, whatever its certificate says; undefined: it belongs to it no more. */
-  roleOf(nodeId: NodeId): NodeRole | undefined;
+  roleOf(nodeId: NodeId): NodeRole | undefined | Promise<NodeRole | undefined>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -145,7 +145,7 @@ export class RpcServer {
       | undefined;
     if (!method || !handler) throw new SkeinError('unimplemented', `this node does not serve ${name}`);
     const socket = stream.session!.socket as TLSSocket;
-    const peer = this.#authorize(socket, method.who);
+    const peer = await this.#authorize(socket, method.who);
     const lines = frames(stream as AsyncIterable<Buffer>);
     const first = await lines.next();
     if (first.done) throw new SkeinError('invalid-argument', 'the call has no parameters');
@@ -161,10 +161,10 @@ export class RpcServer {
     } else await write(stream, encodeFrame((await answer) ?? {}), signal);
   }
 
-  #authorize(socket: TLSSocket, who: Caller): PeerIdentity | undefined {
+  async #authorize(socket: TLSSocket, who: Caller): Promise<PeerIdentity | undefined> {
     const { clock, clusterId, roleOf } = this.#options;
     const found = identityOf(socket, clock);
-    const role = found && found.clusterId === clusterId ? roleOf(found.nodeId) : undefined;
+    const role = found && found.clusterId === clusterId ? await roleOf(found.nodeId) : undefined;
     const peer = role && found;
     if (who === 'anyone') return peer;
     if (!found) throw new SkeinError('unauthenticated', 'a valid node certificate is needed for this call');

@@ -56,3 +56,19 @@ test('the table shows median, range and ratio', () => {
   assert.equal(show(123456.7), '123,457');
   assert.equal(show(1.2345), '1.23');
 });
+
+test('of two that contain a third, only what each costs more is compared', () => {
+  const of = (contender: string, us: number) => figure(contender, [us], true);
+  assert.equal(ratio(of('mesh', 44), of('HAProxy', 100), of('bare', 40)), 15);
+  assert.equal(ratio(of('mesh', 39), of('HAProxy', 100), of('bare', 40)), Infinity);
+  const [judgement] = judge({
+    ...result([44], [40], true),
+    figures: [of('mesh', 44), of('bare', 40), of('HAProxy', 50)],
+    targets: [{ quantity: /requests/, of: 'mesh', against: 'HAProxy', beyond: 'bare', atLeast: 3 }],
+    limits: [],
+  });
+  assert.deepEqual(judgement, {
+    text: 'requests, beyond the bare: mesh is 2.50 x HAProxy (target 3)',
+    holds: false,
+  });
+});

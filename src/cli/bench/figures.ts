@@ -17,6 +17,8 @@ export interface Target {
   readonly quantity: RegExp;
   readonly of: string;
   readonly against: string;
+  /** Only what each costs more than this contender is compared: both contain it. */
+  readonly beyond?: string;
   readonly atLeast: number;
 }
 
@@ -51,9 +53,10 @@ export const quantile = (values: readonly number[], q: number): number => {
   return sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)] ?? Number.NaN;
 };
 
-/** How much better `of` is than `against`: above 1 is better, for latencies too. */
-export function ratio(of: Figure, against: Figure): number {
-  const [a, b] = [median(of.values), median(against.values)];
+/** How much better `of` is than `against`, each without `beyond`: above 1 is better, for latencies too. */
+export function ratio(of: Figure, against: Figure, beyond?: Figure): number {
+  const less = beyond ? median(beyond.values) : 0;
+  const [a, b] = [of, against].map(({ values }) => Math.max(0, median(values) - less)) as [number, number];
   return of.lower ? b / a : a / b;
 }
 
@@ -72,9 +75,11 @@ export function judge(result: BenchResult): readonly Judgement[] {
       const find = (contender: string) =>
         result.figures.find((f) => f.quantity === quantity && f.contender === contender);
       const [of, against] = [find(target.of), find(target.against)];
+      const beyond = target.beyond === undefined ? undefined : find(target.beyond);
       if (!of || !against) return [];
-      const value = ratio(of, against);
-      const text = `${quantity}: ${target.of} is ${value.toFixed(2)} x ${target.against} (target ${target.atLeast})`;
+      const value = ratio(of, against, beyond);
+      const what = beyond ? `${quantity}, beyond the ${beyond.contender}` : quantity;
+      const text = `${what}: ${target.of} is ${value.toFixed(2)} x ${target.against} (target ${target.atLeast})`;
       return [{ text, holds: value >= target.atLeast }];
     });
   });

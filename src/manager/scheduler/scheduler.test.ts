@@ -60,6 +60,12 @@ test('preferences spread over label values level by level', () => {
   assert.deepEqual(outcome(nodes, many(4, { Placement })), { n1: 2, n2: 1, n3: 1 });
 });
 
+test('nodes without the label are one value among the others, not each its own', () => {
+  const Placement = { Preferences: [{ Spread: { SpreadDescriptor: 'node.labels.zone' } }] };
+  const nodes = [labelled('n1', 'a'), node('n2'), node('n3')];
+  assert.deepEqual(outcome(nodes, many(6, { Placement })), { n1: 3, n2: 2, n3: 1 });
+});
+
 test('preferences of several levels: even over zones first, then over the racks of each, then over nodes', () => {
   const Placement = {
     Preferences: ['node.labels.zone', 'node.labels.rack'].map((SpreadDescriptor) => ({
