@@ -2,7 +2,8 @@
 import type { Protocol } from '../model/spec.ts';
 import { attr, attributes, eachAttribute, type NetlinkSocket, readIp, readText, text } from './netlink.ts';
 import { head, NFPROTO_IPV4, protocolNumber, SUBSYSTEM_NFTABLES } from './nfnetlink.ts';
-import { slotsMaps, TABLE, vipSlotsMaps } from './nft-names.ts';
+import { CHAINS, COUNTS, slotsMaps, TABLE, vipSlotsMaps } from './nft-names.ts';
+import type { Frontend } from './state.ts';
 
 const GETCHAIN = 4;
 const GETRULE = 7;
@@ -100,28 +101,28 @@ export function dumpVipSlots(socket: NetlinkSocket): Map<string, string> {
 
 /** What names a frontend at the beginning of a key, and how long that is. */
 const NAMES = {
-  published: {
+  port: {
     bytes: 8,
     read: (key: Buffer) => `${protocolName.get(key[0]!) ?? key[0]}/${key.readUInt16BE(4)}`,
   },
-  vips: { bytes: 4, read: (key: Buffer) => `vip/${readIp(key.subarray(0, 4))}` },
-} as const;
+  vip: { bytes: 4, read: (key: Buffer) => `vip/${readIp(key.subarray(0, 4))}` },
+} satisfies Record<Frontend['kind'], object>;
 
 /** `frontend/modulus` -> chain */
-export function dumpRoundRobins(socket: NetlinkSocket, map: keyof typeof NAMES): Map<string, string> {
+export function dumpRoundRobins(socket: NetlinkSocket, kind: Frontend['kind']): Map<string, string> {
   const chains = new Map<string, string>();
-  const { bytes, read } = NAMES[map];
-  for (const [key, data] of elementsOf(socket, map)) {
+  const { bytes, read } = NAMES[kind];
+  for (const [key, data] of elementsOf(socket, CHAINS[kind])) {
     const chain = attributes(data).get(2);
     chains.set(`${read(key)}/${key.readUInt32LE(bytes)}`, chain ? readText(chain) : '');
   }
   return chains;
 }
 
-/** `frontend` -> how many backends; `map` says which kind of frontends. */
-export function dumpCounts(socket: NetlinkSocket, map: keyof typeof NAMES): Map<string, string> {
+/** `frontend` -> how many backends */
+export function dumpCounts(socket: NetlinkSocket, kind: Frontend['kind']): Map<string, string> {
   const counts = new Map<string, string>();
-  for (const [key, data] of elementsOf(socket, 'counts'))
-    counts.set(NAMES[map].read(key), String(data.readUInt32LE()));
+  for (const [key, data] of elementsOf(socket, COUNTS))
+    counts.set(NAMES[kind].read(key), String(data.readUInt32LE()));
   return counts;
 }

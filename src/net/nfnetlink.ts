@@ -9,7 +9,7 @@
  */
 import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
-import { CLIENT_KEPT, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
+import { CHAINS, CLIENT_KEPT, COUNTS, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
 import type { RoundRobin } from './state.ts';
 import { attr, ENOENT, ipBytes, type Message, NLM_F_CREATE, text, u16be, u32, u32be, u8 } from './netlink.ts';
 
@@ -167,7 +167,6 @@ export interface SlotTarget {
 
 const mapOf = (name: FrontendName): string =>
   name.kind === 'port' ? slotsMap(name.protocol, name.port) : vipSlotsMap(name.address);
-const chainsMap = (name: FrontendName): string => (name.kind === 'port' ? 'published' : 'vips');
 
 const padded = (bytes: Buffer): Buffer => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)]);
 
@@ -235,7 +234,7 @@ export const deleteSlots = (slots: readonly Numbered[]): Message[] =>
 export const addPublished = (chains: readonly (Numbered & { readonly chain: string })[]): Message[] =>
   byMap(
     chains,
-    ({ name }) => chainsMap(name),
+    ({ name }) => CHAINS[name.kind],
     NEWSETELEM,
     (roundRobin) => publishedElement(roundRobin, roundRobin.chain),
   );
@@ -243,7 +242,7 @@ export const addPublished = (chains: readonly (Numbered & { readonly chain: stri
 export const deletePublished = (roundRobins: readonly Numbered[]): Message[] =>
   byMap(
     roundRobins,
-    ({ name }) => chainsMap(name),
+    ({ name }) => CHAINS[name.kind],
     DELSETELEM,
     (roundRobin) => publishedElement(roundRobin),
   );
@@ -253,14 +252,14 @@ export const addCounts = (
 ): Message[] =>
   elementMessages(
     NEWSETELEM,
-    'counts',
+    COUNTS,
     counts.map(({ name, count }) => countElement(name, count)),
   );
 
 export const deleteCounts = (names: readonly FrontendName[]): Message[] =>
   elementMessages(
     DELSETELEM,
-    'counts',
+    COUNTS,
     names.map((name) => countElement(name)),
   );
 

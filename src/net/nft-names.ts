@@ -30,6 +30,12 @@ export const vipSlotsMaps: readonly string[] = Array.from({ length: VIP_MAPS }, 
 export const CLIENT_KEPT = 0x5300_0000;
 export const CLIENT_KEPT_MASK = 0xff00_0000;
 
+/** (frontend) -> how many backends it has */
+export const COUNTS = 'counts';
+
+/** (frontend . how many) -> the chain of its round robin over so many */
+export const CHAINS: Readonly<Record<Frontend['kind'], string>> = { port: 'published', vip: 'vips' };
+
 /** The chain that every connection to a frontend passes. */
 export const BALANCE = 'balance';
 

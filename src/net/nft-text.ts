@@ -2,6 +2,8 @@
 import { ipToInt } from '../kit/cidr.ts';
 import {
   BALANCE,
+  CHAINS,
+  COUNTS,
   chainOf,
   roundRobinsOf,
   CLIENT_KEPT,
@@ -44,10 +46,10 @@ function matchText(match: Match): string {
   }
 }
 
-/** What names a frontend in a packet, its type in a map, and the map of its chains. */
+/** What names a frontend in a packet, and its type in a map. */
 const KEYS = {
-  port: { text: 'meta l4proto . th dport', type: 'inet_proto . inet_service', chains: 'published' },
-  vip: { text: 'ip daddr', type: 'ipv4_addr', chains: 'vips' },
+  port: { text: 'meta l4proto . th dport', type: 'inet_proto . inet_service' },
+  vip: { text: 'ip daddr', type: 'ipv4_addr' },
 } as const;
 
 const hex = (value: number): string => `0x${value.toString(16).padStart(8, '0')}`;
@@ -59,9 +61,9 @@ function verdictText(verdict: Verdict): string {
     case 'dnat':
       return `dnat to ${verdict.to}:${verdict.port}`;
     case 'frontend':
-      return `meta priority set ${KEYS[verdict.of].text} map @counts goto ${BALANCE}`;
+      return `meta priority set ${KEYS[verdict.of].text} map @${COUNTS} goto ${BALANCE}`;
     case 'round-robin':
-      return `${KEYS[verdict.of].text} . meta priority vmap @${KEYS[verdict.of].chains}`;
+      return `${KEYS[verdict.of].text} . meta priority vmap @${CHAINS[verdict.of]}`;
     case 'refuse':
       return verdict.by === 'reset' ? 'reject with tcp reset' : 'reject with icmp port-unreachable';
     case 'remember-entrance':
@@ -175,20 +177,20 @@ function frontendsText<F extends Frontend>(
   keyOf: (frontend: F) => string,
 ): string[] {
   const all = frontends.flatMap((f) => roundRobinsOf(f).map((roundRobin) => ({ f, roundRobin })));
-  const { type, chains } = KEYS[kind];
+  const { type } = KEYS[kind];
   return [
     ...all.flatMap(({ f, roundRobin }) =>
       chainText(chainOf(f, roundRobin.modulus), [roundRobinRule(f, roundRobin)]),
     ),
     ...mapText(
-      chains,
+      CHAINS[kind],
       `type ${type} . classid : verdict`,
       all.map(
         ({ f, roundRobin: { modulus } }) => `${keyOf(f)} . ${classid(modulus)} : goto ${chainOf(f, modulus)}`,
       ),
     ),
     ...mapText(
-      'counts',
+      COUNTS,
       `type ${type} : classid`,
       frontends.map((f) => `${keyOf(f)} : ${classid(f.backends.length)}`),
     ),

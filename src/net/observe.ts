@@ -157,13 +157,13 @@ function readNft(socket: NetlinkSocket, place: Place): NftState {
 }
 
 function readElements(socket: NetlinkSocket, place: Place): Pick<NftState, 'published' | 'counts' | 'slots'> {
-  const map = place === 'root' ? 'published' : 'vips';
+  const kind = place === 'root' ? 'port' : 'vip';
   return {
     // First: an older version has maps of the other names, with other keys.
-    counts: dumpCounts(socket, map),
-    published: dumpRoundRobins(socket, map),
+    counts: dumpCounts(socket, kind),
+    published: dumpRoundRobins(socket, kind),
     slots:
-      place === 'root'
+      kind === 'port'
         ? new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]))
         : dumpVipSlots(socket),
   };

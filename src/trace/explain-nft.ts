@@ -68,16 +68,32 @@ function runChain(
   passing: Passing,
   around: Surroundings,
 ): Loss | undefined {
-  for (const rule of chain.rules) {
-    if (!rule.matches.every((match) => matches(match, passing, around))) continue;
-    const outcome = apply(table, rule, passing, around);
-    if (outcome === 'next') continue;
+  for (const { rule, outcome } of effects(table, chain, passing, around)) {
     const said = `${around.where}, ${chain.name}: ${rule.name}`;
     if (outcome.kind === 'lost') return outcome.loss ?? dropped(around.where, chain, rule);
     around.decide(outcome.text === '' ? said : `${said}: ${outcome.text}`);
     if (outcome.kind === 'done') return undefined;
   }
   return undefined;
+}
+
+interface Effect {
+  readonly rule: Rule;
+  readonly outcome: Exclude<Outcome, 'next'>;
+}
+
+/** What the rules of a chain do to a packet, one by one, for as long as the caller lets it go on. */
+function* effects(
+  table: NftTable,
+  chain: FixedChain,
+  passing: Passing,
+  around: Surroundings,
+): Generator<Effect> {
+  for (const rule of chain.rules) {
+    if (!rule.matches.every((match) => matches(match, passing, around))) continue;
+    const outcome = apply(table, rule, passing, around);
+    if (outcome !== 'next') yield { rule, outcome };
+  }
 }
 
 const dropped = (where: string, chain: BaseChain, rule: Rule): Loss => ({
@@ -135,9 +151,9 @@ function apply(table: NftTable, { verdict }: Rule, passing: Passing, around: Sur
     case 'dnat':
       return translateDestination(passing, verdict.to, verdict.port);
     case 'frontend':
-      return frontendOf(table, verdict.of, packet)
-        ? firstEffect(table.balance, table, passing, around)
-        : 'next';
+      if (!frontendOf(table, verdict.of, packet)) return 'next';
+      for (const { outcome } of effects(table, table.balance, passing, around)) return outcome;
+      return 'next';
     case 'round-robin':
       return nextBackend(frontendOf(table, verdict.of, packet)!, passing, around);
     case 'refuse':
@@ -155,16 +171,6 @@ function apply(table: NftTable, { verdict }: Rule, passing: Passing, around: Sur
       passing.mark = connection.mark;
       return { kind: 'goes', text: `mark ${hex(connection.mark)}` };
   }
-}
-
-/** What a chain does to a packet that went to it. */
-function firstEffect(chain: FixedChain, table: NftTable, passing: Passing, around: Surroundings): Outcome {
-  for (const rule of chain.rules) {
-    if (!rule.matches.every((match) => matches(match, passing, around))) continue;
-    const outcome = apply(table, rule, passing, around);
-    if (outcome !== 'next') return outcome;
-  }
-  return 'next';
 }
 
 const frontendOf = (
