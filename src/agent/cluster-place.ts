@@ -141,6 +141,7 @@ export class ClusterPlace implements NetworkPlace {
   /** A stand is up as soon as it is here; it has ended when its container has, or it is nobody's. */
   #report(): void {
     const { attachments } = this.#options.assignments;
+    this.#reporter.forgetOthers(attachments);
     for (const id of this.#given) if (!attachments.has(id)) this.#given.delete(id);
     for (const item of attachments.values()) {
       const { state } = this.#reporter.statusOf(item);

@@ -40,4 +40,9 @@ export class Reporter {
   forget(id: TaskId): void {
     this.#latest.delete(id);
   }
+
+  /** All that are not among these. */
+  forgetOthers(known: ReadonlyMap<TaskId, unknown>): void {
+    for (const id of this.#latest.keys()) if (!known.has(id)) this.#latest.delete(id);
+  }
 }

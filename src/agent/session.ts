@@ -244,9 +244,9 @@ export class Session {
   }
 
   #forgetGone(): void {
-    const { tasks } = this.#options.assignments;
+    const { tasks, attachments } = this.#options.assignments;
     for (const [id, { state }] of this.#statuses)
-      if (!tasks.has(id) && isTerminal(state)) this.#statuses.delete(id);
+      if (!tasks.has(id) && !attachments.has(id) && isTerminal(state)) this.#statuses.delete(id);
   }
 
   async #publishLogs(request: LogRequest, client: RpcClient, live: AbortSignal): Promise<void> {

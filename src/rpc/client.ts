@@ -83,11 +83,6 @@ export class RpcClient {
     }
   }
 
-  /** Address of this end, as the peer sees it where no address is translated on the way. */
-  get localAddress(): string {
-    return this.#session.socket.localAddress ?? '';
-  }
-
   async call<N extends OneName>(
     name: N,
     params: ParamsOf<N>,
@@ -178,10 +173,13 @@ async function send(
     stream.end(encodeFrame(params));
     return;
   }
+  const gone = new AbortController();
+  stream.once('close', () => gone.abort());
   stream.write(encodeFrame(params));
   for await (const value of input) {
-    if (stream.destroyed || stream.closed) return;
-    if (!stream.write(encodeFrame(value))) await Promise.race([once(stream, 'drain'), once(stream, 'close')]);
+    if (gone.signal.aborted || stream.closed) return;
+    if (!stream.write(encodeFrame(value)))
+      await once(stream, 'drain', { signal: gone.signal }).catch(() => undefined);
   }
   if (!stream.destroyed) stream.end();
 }

@@ -6,7 +6,7 @@
  * One node more costs a manager one connection and one stream; nothing is kept for a peer that is gone.
  *
  * This file: frames. A frame is one JSON value and a newline; the last frame of an answer starts with `!` and is
- * the outcome of the call. Frames are bounded, so no peer can fill the memory.
+ * the outcome of the call. Frames are bounded, a stranger's more than a member's, so no peer can fill the memory.
  */
 import { z } from 'zod';
 import { type ErrorCode, SkeinError } from '../model/errors.ts';

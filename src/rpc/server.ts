@@ -19,7 +19,7 @@ import { isCode, SkeinError } from '../model/errors.ts';
 import type { ClusterId, NodeId } from '../model/ids.ts';
 import type { NodeRole } from '../model/spec.ts';
 import type { Encoded } from './frame.ts';
-import { encodeFrame, encodeOutcome, frames, parseFrame } from './frame.ts';
+import { encodeFrame, encodeOutcome, frames, MAX_FRAME, parseFrame } from './frame.ts';
 import {
   type Caller,
   type InputOf,
@@ -63,6 +63,8 @@ export interface RpcServerOptions {
 
 /** Connection window: one slow stream must not hold up the others of its connection. */
 const WINDOW = 4 * 1024 * 1024;
+/** Of a caller that has shown no certificate: a request for one is far smaller, and a stranger may open many streams. */
+const STRANGERS_FRAME = 64 * 1024;
 
 export class RpcServer {
   readonly #options: RpcServerOptions;
@@ -146,7 +148,9 @@ export class RpcServer {
     if (!method || !handler) throw new SkeinError('unimplemented', `this node does not serve ${name}`);
     const socket = stream.session!.socket as TLSSocket;
     const peer = await this.#authorize(socket, method.who);
-    const lines = frames(stream as AsyncIterable<Buffer>);
+    // Whoever stops reading in the middle has still to answer: that must not destroy the stream.
+    const chunks = stream.iterator({ destroyOnReturn: false });
+    const lines = frames(chunks, peer ? MAX_FRAME : STRANGERS_FRAME);
     const first = await lines.next();
     if (first.done) throw new SkeinError('invalid-argument', 'the call has no parameters');
     const params = parseFrame(method.params as Method<unknown, unknown, unknown>['params'], first.value);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
@@ -34,6 +35,7 @@ import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
 import { WalkBroker } from '../../src/manager/explain/broker.ts';
 import { LogBroker } from '../../src/manager/logs/broker.ts';
 import { LEADER_CHANGED, Tracer } from '../../src/manager/trace/tracer.ts';
+import { RpcClient } from '../../src/rpc/client.ts';
 import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
 import { RpcServer } from '../../src/rpc/server.ts';
@@ -262,6 +264,34 @@ test('a worker joins by token, is sent on to the leader, and runs what it is giv
   await agent.end();
 });
 
+test('the end of a stand that a leader took along into its own end is said again to the next', async () => {
+  const agent = await startAgent([leader.addr]);
+  const id = agent.identity.nodeId;
+  await until('node ready', async () => (await store.get('node', id))?.status.state === 'ready');
+  const spec = { Runtime: 'attachment', ContainerSpec: { Image: '' } };
+  await store.transact([{ op: 'create', kind: 'task', object: { ...task('stand', id), spec } }]);
+  await until('stand assigned', () => agent.assignments.attachments.has('stand' as TaskId));
+  const transact = store.transact.bind(store);
+  let dropped = 0;
+  store.transact = async (ops, fence) => {
+    if (!ops.some((op) => op.op === 'update' && op.kind === 'task')) return transact(ops, fence);
+    dropped += 1;
+    throw new SkeinError('failed-precondition', 'another manager leads now');
+  };
+  try {
+    agent.session.report('stand' as TaskId, status('shutdown'));
+    await until('the report was dropped', () => dropped > 0);
+    await transact([{ op: 'create', kind: 'task', object: task('next', id) }]);
+    await until('something else is told', () => agent.assignments.tasks.has('next' as TaskId));
+  } finally {
+    store.transact = transact;
+  }
+  leader.server.disconnect(id);
+  const stored = async () => (await store.get('task', 'stand' as TaskId))?.status.state;
+  await until('its end stored', async () => (await stored()) === 'shutdown');
+  await agent.end();
+});
+
 test('a manager that does not answer is no end: the session comes to the next one that is known', async () => {
   const agent = await startAgent(['127.0.0.1:1', follower.addr]);
   await until('a session', () => agent.session.connected);
@@ -305,6 +335,70 @@ test('a certificate that the root has not signed is not taken', async () => {
       /the certificate given is not signed by the root/,
     )
     .finally(() => server.close());
+});
+
+test(
+  'a stranger cannot have a manager keep what he sends: small messages, or an end',
+  { timeout: 30_000 },
+  async () => {
+    const session = connectHttp2(`https://${leader.addr}`, { rejectUnauthorized: false });
+    try {
+      const stream = session.request({ ':method': 'POST', ':path': '/ca.issue' });
+      stream.write(Buffer.alloc(128 * 1024, 'x')); // and no end of it
+      stream.on('error', () => {}); // it is cut off in the middle of what it says
+      const [said] = (await once(stream, 'data')) as [Buffer];
+      assert.match(said.toString(), /^!\{"code":"resource-exhausted"/);
+    } finally {
+      session.destroy();
+    }
+  },
+);
+
+test('a long stream to a manager that reads slowly leaves nothing behind at its connection', async () => {
+  const { key, csr } = await newRequest();
+  const subject = { nodeId: 'm5' as NodeId, role: 'manager' as const, clusterId };
+  const credentials = {
+    key,
+    certificate: await issueNode(root, csr, subject, 3600_000, deps),
+    ca: root.certificate,
+  };
+  let got = 0;
+  const server = new RpcServer({
+    ...{ credentials, clusterId, clock: systemClock, log: silentLog, roleOf: () => 'manager' as const },
+    handlers: {
+      'logs.publish': async (_params, { input }) => {
+        for await (const _ of input) got += 1;
+        return {};
+      },
+    },
+  });
+  const { port } = await server.listen('127.0.0.1', 0);
+  const warnings: Error[] = [];
+  const warn = (warning: Error) => warnings.push(warning);
+  process.on('warning', warn);
+  const client = await RpcClient.connect({
+    addr: `127.0.0.1:${port}`,
+    trust: { kind: 'member', credentials, clusterId },
+    clock: systemClock,
+  });
+  try {
+    const record = {
+      taskId: 't' as TaskId,
+      stream: 'stdout',
+      time: '',
+      data: 'x'.repeat(256 * 1024),
+    } as const;
+    const input = (async function* () {
+      for (let i = 0; i < 40; i++) yield record;
+    })();
+    await client.call('logs.publish', { id: 'l' }, { input });
+    await new Promise((resolve) => setImmediate(resolve)); // warnings come in a turn of their own
+    assert.deepEqual([got, warnings], [40, []]);
+  } finally {
+    process.off('warning', warn);
+    client.close();
+    await server.close();
+  }
 });
 
 test('an address without a manager is passed over', async () => {
