@@ -73,6 +73,8 @@ export class Runner {
   #limit = MAX_OPS;
   /** Time the planners took in this round, ms. */
   #planning = 0;
+  /** A write was broken off: it may have been done, though the view does not show it yet. */
+  #unsure = false;
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -122,6 +124,7 @@ export class Runner {
   /** After a long round it rests, so that a flood of small changes is planned for in few rounds, not one each. */
   async #round(): Promise<Requeue | void> {
     const { clock } = this.#options;
+    if (this.#unsure) await this.#catchUp();
     this.#planning = 0;
     const requeue = await this.#runLines();
     const rest = Math.min(MAX_REST_MS, REST_FACTOR * this.#planning);
@@ -186,16 +189,19 @@ export class Runner {
   async #write(planned: readonly (readonly Op[])[]): Promise<void> {
     const { store, view, fence } = this.#options;
     let revision = 0;
-    for (const ops of batchesOf(planned, this.#limit)) {
-      if (this.#abort.signal.aborted) return;
-      revision = await store.transact(ops, fence);
+    try {
+      for (const ops of batchesOf(planned, this.#limit)) {
+        if (this.#abort.signal.aborted) return;
+        revision = await store.transact(ops, fence);
+      }
+      this.#limit = Math.min(MAX_OPS, this.#limit * 2);
+    } finally {
+      await view.reached(revision, this.#abort.signal); // also what was written before a batch that failed
     }
-    this.#limit = Math.min(MAX_OPS, this.#limit * 2);
-    await view.reached(revision, this.#abort.signal);
   }
 
   async #handle(error: unknown): Promise<void> {
-    const { store, view, clock, onDeposed } = this.#options;
+    const { clock, onDeposed } = this.#options;
     const { signal } = this.#abort;
     if (signal.aborted) return;
     if (isCode(error, 'failed-precondition')) {
@@ -208,8 +214,16 @@ export class Runner {
       await this.#nextChange(sleep(clock, CONFLICT_WAIT_MS, signal));
       return;
     }
-    await view.reached((await store.snapshot(signal)).revision, signal);
+    this.#unsure = true;
     throw error;
+  }
+
+  /** By a linearizable read: where the store does not answer, the round is tried again, and nothing planned. */
+  async #catchUp(): Promise<void> {
+    const { store, view } = this.#options;
+    const { signal } = this.#abort;
+    await view.reached((await store.snapshot(signal)).revision, signal);
+    this.#unsure = false;
   }
 
   /** Whoever won against us has written; the view shows it in a moment. */
