@@ -7,6 +7,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -107,6 +108,34 @@ test('a tailer that takes over repeats nothing and skips nothing, torn end of th
   const second = await tailer(path).start();
   await second.finish();
   assert.deepEqual(await read(path), ['a\n', 'b\n', 'c\n']);
+});
+
+test('what can not be recorded for a time is recorded later, whole and once; an end does not wait for it', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  const next = join(path, 'records-000002');
+  symlinkSync(join(path, 'nowhere', 'x'), next); // no file of this name can be made, as on a full disk
+  const lines = Array.from({ length: 100 }, (_, i) => `line ${i} ${'x'.repeat(40)}\n`);
+  appendFileSync(join(path, 'stdout'), lines.join(''));
+  let failures = 0;
+  const failing = (): Tailer =>
+    new Tailer({
+      ...{ folder: path, streams: ['stdout', 'stderr'], interactive: false, punch: () => {} },
+      cap: { maxFileBytes: 4000, maxFiles: 9, compress: false },
+      clock: { ...systemClock, after: (ms, fn) => systemClock.after(ms / 100, fn) },
+      log: { ...silentLog, error: () => failures++ },
+    });
+  const first = await failing().start();
+  while (failures < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await first.finish();
+  assert.ok(first.finished && (await read(path)).length < lines.length);
+  const before = failures;
+  const second = await failing().start();
+  while (failures === before) await new Promise((resolve) => setTimeout(resolve, 1));
+  rmSync(next);
+  while ((await read(path)).length < lines.length) await new Promise((resolve) => setTimeout(resolve, 1));
+  await second.finish();
+  assert.deepEqual(await read(path), lines);
 });
 
 test('records are bounded on disk; the newest are kept, and space behind them is given back', async (t) => {

@@ -5,13 +5,15 @@
  * INVARIANTS
  * - A byte of output is in exactly one record: the position is taken from the record files and nowhere else.
  * - Space is given back only behind what is recorded.
- * - After `finish()` resolves, everything the container wrote is recorded.
+ * - After `finish()` resolves, everything the container wrote is recorded, or could not be and waits for the next start.
+ * - What fails for a time (a full disk) costs no line: it is read on from where the records end, once they can be written.
  * Bounds: a backlog beyond what is allowed (a container that writes faster than the disk takes two copies) is skipped,
  * and a line says how much. While skeind is down nothing bounds the plain files. Times are those of the reading.
  */
 import { type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { type LogCap, RecordWriter } from './log-files.ts';
@@ -41,12 +43,18 @@ const KEPT_OF_BACKLOG = 16 * 1024 * 1024;
 const POLL_MS = 1000;
 /** Lets a burst of small writes become one record batch. */
 const BATCH_MS = 10;
+const RETRY: BackoffPolicy = { base: 1000, cap: 30_000 };
 
 interface Source {
   readonly stream: StreamName;
   readonly file: FileHandle;
   readonly watcher: FSWatcher;
   punched: number;
+}
+
+interface Opened {
+  readonly writer: RecordWriter;
+  readonly sources: readonly Source[];
 }
 
 export class Tailer {
@@ -65,21 +73,10 @@ export class Tailer {
 
   /** Resolves when the record files are there to be read and the tail runs. */
   async start(): Promise<this> {
-    const { folder, streams, cap, log } = this.#options;
-    const writer = await RecordWriter.open(folder, cap);
-    const sources: Source[] = [];
-    try {
-      for (const stream of streams) sources.push(await this.#open(stream));
-    } catch (error) {
-      await close(writer, sources);
-      throw error;
-    }
-    this.#done = this.#run(writer, sources)
-      .catch((error: unknown) => log.error('container output is no longer read', { folder, err: error }))
-      .finally(() => {
-        this.#finished = true;
-        this.#notify();
-      });
+    this.#done = this.#tail(await this.#openAll()).finally(() => {
+      this.#finished = true;
+      this.#notify();
+    });
     return this;
   }
 
@@ -125,7 +122,38 @@ export class Tailer {
     for (const reader of [...this.#readers]) reader();
   }
 
-  async #run(writer: RecordWriter, sources: readonly Source[]): Promise<void> {
+  /** Where a container has ended nobody is kept waiting for a disk that stays full: the next start reads the rest. */
+  async #tail(first: Opened): Promise<void> {
+    const { folder, log } = this.#options;
+    let opened: Opened | undefined = first;
+    let failures = 0;
+    while (!this.#stop.signal.aborted) {
+      try {
+        return await this.#run(opened ?? (await this.#openAll()), () => (failures = 0));
+      } catch (error) {
+        failures++;
+        log.error('output of a container can not be recorded', { folder, failures, err: error });
+        if (this.#last) return;
+      }
+      opened = undefined;
+      await this.#rest(backoff(RETRY, failures));
+    }
+  }
+
+  async #openAll(): Promise<Opened> {
+    const { folder, streams, cap } = this.#options;
+    const writer = await RecordWriter.open(folder, cap);
+    const sources: Source[] = [];
+    try {
+      for (const stream of streams) sources.push(await this.#open(stream));
+    } catch (error) {
+      await close({ writer, sources });
+      throw error;
+    }
+    return { writer, sources };
+  }
+
+  async #run({ writer, sources }: Opened, recorded: () => void): Promise<void> {
     const { signal } = this.#stop;
     try {
       while (!signal.aborted) {
@@ -133,12 +161,14 @@ export class Tailer {
         const last = this.#last;
         let moved = false;
         for (const source of sources) moved = (await this.#drain(source, writer, last)) || moved;
-        if (moved) this.#notify();
-        else if (last) return;
+        if (moved) {
+          recorded();
+          this.#notify();
+        } else if (last) return;
         else await this.#pause();
       }
     } finally {
-      await close(writer, sources);
+      await close({ writer, sources });
     }
   }
 
@@ -197,18 +227,21 @@ export class Tailer {
   }
 
   async #pause(): Promise<void> {
-    if (!this.#dirty) {
-      const woken = new AbortController();
-      this.#wake = () => woken.abort();
-      await sleep(this.#options.clock, POLL_MS, woken.signal);
-      this.#wake = undefined;
-    }
+    if (!this.#dirty) await this.#rest(POLL_MS);
     if (!this.#last && !this.#stop.signal.aborted)
       await sleep(this.#options.clock, BATCH_MS, this.#stop.signal);
   }
+
+  /** Until somebody pokes. */
+  async #rest(ms: number): Promise<void> {
+    const woken = new AbortController();
+    this.#wake = () => woken.abort();
+    await sleep(this.#options.clock, ms, woken.signal);
+    this.#wake = undefined;
+  }
 }
 
-async function close(writer: RecordWriter, sources: readonly Source[]): Promise<void> {
+async function close({ writer, sources }: Opened): Promise<void> {
   for (const { watcher, file } of sources) {
     watcher.close();
     await file.close();
