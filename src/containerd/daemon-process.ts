@@ -8,7 +8,7 @@ import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
-import { ensureRunning, isRunning, stopDetached } from '../kit/detached.ts';
+import { cutLog, ensureRunning, isRunning, stopDetached } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import { ContainerdApi } from './api.ts';
@@ -47,6 +47,7 @@ export class ContainerdProcess {
   readonly #options: ContainerdProcessOptions;
   readonly #config: string;
   readonly #pidFile: string;
+  readonly #logFile: string;
   readonly #stop = new AbortController();
   #supervisor: Promise<void> = Promise.resolve();
 
@@ -56,6 +57,7 @@ export class ContainerdProcess {
     this.socket = join(run, 'containerd.sock');
     this.#config = join(run, 'config.toml');
     this.#pidFile = join(run, 'containerd.pid');
+    this.#logFile = join(options.dataRoot, 'containerd', 'containerd.log');
   }
 
   /** Adopts the one that runs or starts it; resolves when it answers. Then keeps it running until `close`. */
@@ -88,7 +90,7 @@ export class ContainerdProcess {
       argv: [binary, '--config', this.#config],
       cwd: join(runRoot, 'containerd'),
       pidFile: this.#pidFile,
-      logFile: join(this.#options.dataRoot, 'containerd', 'containerd.log'),
+      logFile: this.#logFile,
       ...(env && { env }),
     });
     await this.#answers();
@@ -105,7 +107,7 @@ export class ContainerdProcess {
   }
 
   async #answers(): Promise<void> {
-    const { clock, startTimeoutMs = 30_000, dataRoot } = this.#options;
+    const { clock, startTimeoutMs = 30_000 } = this.#options;
     const deadline = clock.now() + startTimeoutMs;
     const api = new ContainerdApi(this.socket);
     try {
@@ -116,11 +118,9 @@ export class ContainerdProcess {
         } catch (cause) {
           if (this.#stop.signal.aborted) throw cause;
           if (clock.now() > deadline)
-            throw new SkeinError(
-              'unavailable',
-              `containerd does not answer; see ${join(dataRoot, 'containerd', 'containerd.log')}`,
-              { cause },
-            );
+            throw new SkeinError('unavailable', `containerd does not answer; see ${this.#logFile}`, {
+              cause,
+            });
         }
         await sleep(clock, PROBE_MS, this.#stop.signal);
       }
@@ -136,6 +136,7 @@ export class ContainerdProcess {
     while (!signal.aborted) {
       await sleep(clock, failures > 0 ? backoff(RESTART, failures) : CHECK_MS, signal);
       if (signal.aborted) return;
+      cutLog(this.#logFile);
       if (this.pid !== undefined) {
         failures = 0;
         continue;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -20,6 +20,9 @@ test('a detached process is started once, adopted afterwards, and stopped for go
     // A newer version would start it with other arguments: the one that runs is the one.
     const newer = { ...spec, argv: ['sleep', `${2000 + process.pid}`] };
     assert.deepEqual(await ensureRunning(newer), { pid: first.pid, started: false });
+    truncateSync(spec.logFile, 33 * 1024 * 1024);
+    await ensureRunning(spec);
+    assert.equal(statSync(spec.logFile).size, 0, 'a log that has grown too large is emptied');
     // The starter died before it wrote the pid file: found by its arguments.
     rmSync(spec.pidFile);
     assert.deepEqual(await ensureRunning(spec), { pid: first.pid, started: false });

@@ -15,6 +15,8 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
@@ -98,6 +100,7 @@ export async function ensureRunning(
   const running = isRunning(spec.pidFile) ?? findByArgv(spec.argv);
   if (running !== undefined) {
     writePidFile(spec.pidFile, running);
+    cutLog(spec.logFile);
     return { pid: running, started: false };
   }
   mkdirSync(dirname(spec.logFile), { recursive: true });
@@ -124,6 +127,13 @@ export async function ensureRunning(
   } finally {
     closeSync(log);
   }
+}
+
+const MAX_LOG_BYTES = 32 * 1024 * 1024;
+
+/** Empties a log that has grown too large, now and then to be called. Its writer appends, so it may be cut under it. */
+export function cutLog(logFile: string): void {
+  if ((statSync(logFile, { throwIfNoEntry: false })?.size ?? 0) > MAX_LOG_BYTES) truncateSync(logFile, 0);
 }
 
 export interface StopOptions {

@@ -1,15 +1,5 @@
 /** What can be seen of an etcd process from outside: its socket, its arguments, its log. */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  statSync,
-  truncateSync,
-} from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 import { connect } from 'node:net';
 
 /** Whether a process accepts connections at the socket. */
@@ -48,9 +38,4 @@ export function tailOf(file: string): string {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Empties a log that has grown too large. Its writer appends, so that the file may be cut under it. */
-export function cutAbove(file: string, bytes: number): void {
-  if (existsSync(file) && statSync(file).size > bytes) truncateSync(file, 0);
 }

@@ -15,11 +15,11 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join, resolve } from 'node:path';
 import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
-import { ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/detached.ts';
+import { cutLog, ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/detached.ts';
 import type { Log } from '../../kit/log.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { EtcdClient } from './client.ts';
-import { cutAbove, findOwner, isListening, tailOf } from './member-process.ts';
+import { findOwner, isListening, tailOf } from './member-process.ts';
 import {
   memberArgv,
   memberEnv,
@@ -48,7 +48,6 @@ const START_MS = 30_000;
 const POLL_MS = 500;
 /** So many status calls without any answer (5 s each): the process hangs. A restart loses nothing. */
 const HUNG_AFTER = 6;
-const MAX_LOG_BYTES = 32 * 1024 * 1024;
 const REMOVED = /permanently removed|member has been removed|removed from the cluster/;
 
 export class EtcdMember {
@@ -193,7 +192,7 @@ export class EtcdMember {
 
   /** One look at the process; returns how many looks in a row found it silent. */
   async #check(silent: number): Promise<number> {
-    cutAbove(this.#file('etcd.log'), MAX_LOG_BYTES);
+    cutLog(this.#file('etcd.log'));
     if (this.pid === undefined) {
       if (!this.hasData) return 0; // stopped and wiped, or not started yet
       if (this.removed)
