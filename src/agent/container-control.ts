@@ -18,7 +18,6 @@ import type { ContainerLimits } from '../model/spec.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
 import type { Standalone } from './standalone.ts';
-import { nameTaken } from './standalone-names.ts';
 import { graceMs } from './task-plan.ts';
 
 export interface ContainerControlOptions {
@@ -150,9 +149,7 @@ export class ContainerControl {
   }
 
   async rename(info: ContainerInfo, name: string): Promise<void> {
-    const holder = (await this.#runtime.list()).find((other) => other.name === name);
-    if (holder) throw nameTaken(name, holder.id);
-    await this.#runtime.update(info.id, { name });
+    await this.#standalone.rename(info.id, name);
     this.announce(info.id, 'rename', { oldName: `/${info.name}` });
   }
 

@@ -301,3 +301,16 @@ test('the worker leaves a user’s own containers and their sandboxes alone, and
   assert.deepEqual(node.states('stand'), [], 'the worker says nothing of it');
   assert.equal(node.calls('create').length, 1);
 });
+
+test('of two that want one name at the same time one gets it; made-up names are two as well', async (t) => {
+  const { control, info } = await host(t);
+  const words = (outcomes: readonly PromiseSettledResult<unknown>[]) =>
+    outcomes.map((one) => (one.status === 'fulfilled' ? 'done' : (one.reason as SkeinError).code));
+  const made = await Promise.allSettled([control.create(spec()), control.create(spec())]);
+  assert.deepEqual(words(made), ['done', 'already-exists']);
+  const ids = await Promise.all([control.create(spec({ name: '' })), control.create(spec({ name: '' }))]);
+  const infos = await Promise.all(ids.map(info));
+  assert.notEqual(infos[0]!.name, infos[1]!.name);
+  const renamed = await Promise.allSettled(infos.map((one) => control.rename(one, 'new')));
+  assert.deepEqual(words(renamed), ['done', 'already-exists']);
+});

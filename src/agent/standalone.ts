@@ -43,6 +43,9 @@ export class Standalone {
   readonly #ids = new Set<ContainerId>();
   readonly #holders = new Map<ContainerId, Set<object>>();
   readonly #locks = new KeyedLocks<ContainerId>();
+  readonly #naming = new KeyedLocks<'name'>();
+  /** Names that were given out to containers which are not there to be seen yet. */
+  readonly #given = new Map<string, ContainerId>();
   readonly #loop: Loop<ContainerId>;
   readonly #networks: StandaloneNetworks;
   readonly #abort = new AbortController();
@@ -85,15 +88,39 @@ export class Standalone {
     return this.#ids.has(id);
   }
 
-  async create(spec: StandaloneSpec): Promise<ContainerId> {
-    const { runtime, newId, random } = this.#options;
-    const names = new Map((await runtime.list()).map((info) => [info.name, info.id]));
-    const holder = names.get(spec.name);
-    if (spec.name !== '' && holder !== undefined) throw nameTaken(spec.name, holder);
-    const id = newId();
-    const named = { ...spec, name: spec.name || standaloneName(new Set(names.keys()), random) };
-    this.#ids.add(id);
-    return this.#locks.run(id, () => this.#create(id, named));
+  create(spec: StandaloneSpec): Promise<ContainerId> {
+    const id = this.#options.newId();
+    return this.#named(id, spec.name, (name) => {
+      this.#ids.add(id);
+      return this.#locks.run(id, () => this.#create(id, { ...spec, name }));
+    });
+  }
+
+  /** `docker rename`, of whoever's container. */
+  rename(id: ContainerId, name: string): Promise<void> {
+    return this.#named(id, name, () => this.#options.runtime.update(id, { name }));
+  }
+
+  /** Gives a container a name that no other has, by `work`; where none is wanted, one that is made up. */
+  async #named<T>(id: ContainerId, wanted: string, work: (name: string) => Promise<T>): Promise<T> {
+    const name = await this.#naming.run('name', () => this.#freeName(id, wanted));
+    try {
+      return await work(name);
+    } finally {
+      this.#given.delete(name);
+    }
+  }
+
+  async #freeName(id: ContainerId, wanted: string): Promise<string> {
+    const { runtime, random } = this.#options;
+    // Before the list: what is there by the end of it may not be in it.
+    const taken = new Map(this.#given);
+    for (const info of await runtime.list()) taken.set(info.name, info.id);
+    const holder = taken.get(wanted);
+    if (wanted !== '' && holder !== undefined) throw nameTaken(wanted, holder);
+    const name = wanted || standaloneName(new Set(taken.keys()), random);
+    this.#given.set(name, id);
+    return name;
   }
 
   async #create(id: ContainerId, named: StandaloneSpec): Promise<ContainerId> {
