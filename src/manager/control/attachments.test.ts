@@ -67,6 +67,16 @@ test('a stand is a task of no service on that node, with addresses and names, th
   await attachments.detach(NODE, id);
 });
 
+test('who has gone before his stand had its place is not waited for, and leaves none behind', async (t) => {
+  const { c, attachments, settled } = await cluster(t);
+  const request = { containerId: CONTAINER, name: 'shell', network: { target: 'open', aliases: [] } };
+  await assert.rejects(settled(attachments.attach(NODE, request, AbortSignal.abort())), {
+    code: 'deadline-exceeded',
+  });
+  const stands = [...c.view.all('task').values()].map(({ desiredState }) => desiredState);
+  assert.deepEqual(stands, ['remove']);
+});
+
 test(
   'a network on which a container of a user stands is not removed, until it has gone',
   { timeout: 20_000 },

@@ -49,7 +49,7 @@ export class Attachments {
 
   /** Resolves when the stand has its address and its node is being told. */
   async attach(nodeId: NodeId, request: AttachRequest, signal: AbortSignal): Promise<TaskId> {
-    const { store, random } = this.#options;
+    const { store, view, random } = this.#options;
     const { target, aliases, address } = request.network;
     const network = this.#attachable(target);
     if (address) checkAddress(network, address);
@@ -60,8 +60,10 @@ export class Attachments {
     };
     const id = newId<TaskId>(random);
     const object = this.#task(id, nodeId, request, stand);
-    await store.transact([{ op: 'create', kind: 'task', object }]);
+    const revision = await store.transact([{ op: 'create', kind: 'task', object }]);
     try {
+      // Whoever takes it back has to see it first.
+      await view.reached(revision, AbortSignal.timeout(VISIBLE_MS));
       await this.#assigned(id, AbortSignal.any([signal, AbortSignal.timeout(ASSIGN_MS)]));
       return id;
     } catch (error) {
@@ -165,6 +167,7 @@ export class Attachments {
           reject(new SkeinError('deadline-exceeded', 'attaching to the network took too long; try again')),
         );
       const unsubscribe = view.onChange(look);
+      if (signal.aborted) return onAbort();
       signal.addEventListener('abort', onAbort, { once: true });
       look();
     });

@@ -54,10 +54,16 @@ function stage(states: Readonly<Record<string, readonly [node: string, state: Ta
     for (const listener of listeners) listener();
   };
   const ids = () => [...tasks.keys()] as TaskId[];
-  const read = (follow: boolean, tail?: number) =>
-    broker.read({ ...QUERY, tail, follow }, { tasks: ids }, new AbortController().signal);
+  const read = (follow: boolean, tail?: number, signal = new AbortController().signal) =>
+    broker.read({ ...QUERY, tail, follow }, { tasks: ids }, signal);
   return { clock, away, asked, answer, read, tasks, put };
 }
+
+test('a reader who has gone already has nobody asked', { timeout: 10_000 }, async () => {
+  const s = stage({ a: ['n1', 'running'] });
+  for await (const _ of s.read(true, undefined, AbortSignal.abort())) assert.fail('nothing was asked for');
+  assert.deepEqual(s.asked, []);
+});
 
 test('who does not follow hears what there is, then which nodes were not heard, in the words of Docker', async () => {
   const s = stage({

@@ -53,6 +53,7 @@ export class LogBroker {
 
   /** Lines as they come. Without `follow` it ends when every node asked has answered or failed to. */
   async *read(request: Asked, source: LogSource, signal: AbortSignal): AsyncGenerator<LogRecord> {
+    if (signal.aborted) return;
     const { view, clock } = this.#options;
     const queue = new Queue<LogRecord>(Number.POSITIVE_INFINITY);
     const reader = new LogReader(request, (id) => view.get('task', id));
