@@ -161,17 +161,47 @@ test('who joins is told how the first attempt failed, and the node tries on', as
   world.certified = 'manager';
   world.left = 0;
   const keeper = world.keeper(clock);
-  const settled = keeper.settled();
+  const settled = keeper.settled(new AbortController().signal);
   settled.catch(() => {});
   keeper.start();
   await clock.advance(0);
   await assert.rejects(settled, /killed/);
   assert.equal(keeper.error, 'killed');
   Object.assign(world, { left: Infinity, dead: false });
-  const again = keeper.settled();
+  const again = keeper.settled(new AbortController().signal);
   await clock.advance(5000);
   await again;
   assert.equal(keeper.error, '');
   assert.ok(keeper.manager);
   await keeper.stop();
 });
+
+test(
+  'who waits for a manager that gets no quorum may give up, and the node tries on',
+  { timeout: 10_000 },
+  async () => {
+    const clock = new VirtualClock();
+    const keeper = new RoleKeeper({
+      look: () => ({ certified: 'manager', told: 'manager', traces: true, expelled: false }),
+      onChange: () => () => {},
+      certify: async () => {},
+      open: () => ({ close: async () => {} }),
+      serve: (_half, signal) =>
+        new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => reject(new Error('given up'))),
+        ),
+      clear: async () => {},
+      clock,
+      log: silentLog,
+    });
+    keeper.start();
+    const closing = new AbortController();
+    const settled = keeper.settled(closing.signal);
+    await clock.advance(60_000);
+    closing.abort();
+    await assert.rejects(settled, { code: 'canceled' });
+    await assert.rejects(keeper.settled(closing.signal), { code: 'canceled' });
+    assert.equal(keeper.error, '');
+    await keeper.stop();
+  },
+);

@@ -90,12 +90,20 @@ export class RoleKeeper<H extends Half> {
     this.#loop.mark('role');
   }
 
-  /** Resolves when the node is what its certificate says, rejects when the next attempt at it fails. */
-  async settled(): Promise<void> {
+  /** Resolves when the node is what its certificate says; rejects when the next attempt at it fails, or nobody waits any more. */
+  async settled(signal: AbortSignal): Promise<void> {
     if (this.#next() === 'nothing') return;
     const waiting = Promise.withResolvers<void>();
+    const give = () => waiting.reject(new SkeinError('canceled', 'the wait was given up'));
+    if (signal.aborted) give();
+    signal.addEventListener('abort', give, { once: true });
     this.#waiting.add(waiting);
-    await waiting.promise;
+    try {
+      await waiting.promise;
+    } finally {
+      signal.removeEventListener('abort', give);
+      this.#waiting.delete(waiting);
+    }
   }
 
   /** Lets go of the manager's half; its store runs on. */

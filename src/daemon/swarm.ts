@@ -45,6 +45,7 @@ export class Swarm {
   readonly #options: SwarmOptions;
   readonly #identityFile: IdentityFile;
   readonly #membershipFile: MembershipFile;
+  readonly #closing = new AbortController();
   #member: Member | undefined;
   /** init, join and leave one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -133,11 +134,12 @@ export class Swarm {
         token: request.joinToken,
         availability: (request.availability || undefined) as Availability | undefined,
         clock: this.#options.tools.clock,
+        signal: this.#closing.signal,
       });
       const member = await this.#fresh(identity, membership);
       this.#identityFile.write(identity);
       member.start();
-      await member.roles.settled();
+      await member.roles.settled(this.#closing.signal);
       await this.#recognised(member);
     });
   }
@@ -154,8 +156,9 @@ export class Swarm {
     });
   }
 
-  /** The daemon ends: lets go of everything and stops nothing. */
+  /** The daemon ends: lets go of everything and stops nothing. Who waits for a join is not waited for: it goes on by itself. */
   async close(): Promise<void> {
+    this.#closing.abort();
     await this.#queue.catch(() => {});
     await this.#member?.close();
   }
@@ -196,7 +199,7 @@ export class Swarm {
   /** Whoever asked finds the node ready in the very next list. It goes on trying when we stop waiting. */
   async #recognised({ agent }: Member): Promise<void> {
     try {
-      await agent.recognised(AbortSignal.timeout(RECOGNISED_MS));
+      await agent.recognised(AbortSignal.any([this.#closing.signal, AbortSignal.timeout(RECOGNISED_MS)]));
     } catch (cause) {
       throw new SkeinError('unavailable', NOT_YET, { cause });
     }
