@@ -96,10 +96,11 @@ export class NodeEvents {
   }
 
   /** As it was last seen; looked at when it is new, and when it may have been given another name, which is announced. */
-  async #look({ id, type }: Happening): Promise<Known | undefined> {
+  async #look(event: Happening): Promise<Known | undefined> {
+    const { id, type } = event;
     const known = this.#known.get(id);
     if (type === 'delete' || (known && type !== 'announced')) return known;
-    const info = await this.#options.runtime.get(id);
+    const info = type === 'create' ? event.info : await this.#options.runtime.get(id);
     if (known && info) known.info = info;
     if (known || !info) return known;
     const fresh = { info, networks: [] };

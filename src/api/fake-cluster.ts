@@ -1,5 +1,5 @@
 /** The cluster's control in memory: one change of the view per call, and every task runs at once. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { FakeRuntime } from '../containerd/fake.ts';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -25,7 +25,7 @@ import type { Change } from '../store/store.ts';
 import type { ClusterBackend } from './backend.ts';
 import { FakePayloads } from './fake-payloads.ts';
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const sha256 = (text: string): string => hash('sha256', text);
 const GIB = 1024 ** 3;
 export const fakeDescription = (hostname: string): NonNullable<Node['description']> => ({
   hostname,

@@ -223,6 +223,7 @@ export class Containerd implements ContainerRuntime {
       if (config.restartable) await this.volumes.release(id);
       else await this.#createTask(config, ready);
       await this.#output.start(config);
+      this.#events.tell({ type: 'create', id, info: made });
       return made;
     } catch (error) {
       await this.remove(id).catch((cause: unknown) =>

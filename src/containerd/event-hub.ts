@@ -144,8 +144,6 @@ export class EventHub {
 function read({ topic, event, timestamp }: Envelope): ContainerEvent | undefined {
   const bytes = event?.value ?? new Uint8Array();
   switch (topic) {
-    case '/containers/create': // its first field is the id, as that of a deletion, and all that is read
-      return { type: 'create', id: fromBinary(ContainerDeleteSchema, bytes).id as ContainerId };
     case '/tasks/start':
       return { type: 'start', id: fromBinary(TaskStartSchema, bytes).containerId as ContainerId };
     case '/tasks/oom':

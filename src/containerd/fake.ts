@@ -174,7 +174,7 @@ export class FakeRuntime implements ContainerRuntime {
     };
     this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
-    this.#send({ type: 'create', id });
+    this.#send({ type: 'create', id, info });
     return info;
   }
 

@@ -8,6 +8,7 @@ import {
   ALL_OUTPUT,
   type ContainerConfig,
   type ContainerEvent,
+  type ContainerInfo,
   type ContainerRuntime,
   type LogLine,
   type LogQuery,
@@ -151,9 +152,10 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
     test('events begin with resync and tell start, exit code and removal', async () => {
       const { runtime } = harness;
       const wanted = config({ Command: TALKS });
+      let made: ContainerInfo | undefined;
       const seen = await eventsUntil(
         async () => {
-          await runtime.create(wanted);
+          made = await runtime.create(wanted);
           await runtime.start(wanted.id);
           await lines(wanted.id);
           await runtime.remove(wanted.id);
@@ -166,6 +168,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
         own.map((event) => event.type),
         ['create', 'start', 'exit', 'delete'],
       );
+      assert.deepEqual(own[0], { type: 'create', id: wanted.id, info: made });
       assert.ok(own.some((event) => event.type === 'exit' && event.exitCode === 7));
     });
 

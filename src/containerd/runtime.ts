@@ -79,10 +79,9 @@ export interface ContainerInfo {
 
 export type ContainerEvent =
   | { readonly type: 'exit'; readonly id: ContainerId; readonly exitCode: number; readonly time: string }
-  | {
-      readonly type: 'create' | 'start' | 'pause' | 'resume' | 'oom' | 'delete';
-      readonly id: ContainerId;
-    }
+  /** It was made, as it is now. */
+  | { readonly type: 'create'; readonly id: ContainerId; readonly info: ContainerInfo }
+  | { readonly type: 'start' | 'pause' | 'resume' | 'oom' | 'delete'; readonly id: ContainerId }
   | { readonly type: 'kill'; readonly id: ContainerId; readonly signal: number }
   /** Somebody above did something to it that consists of several of these, or of none. */
   | {

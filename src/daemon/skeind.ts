@@ -3,7 +3,7 @@
  * the member of a cluster that it was. A signal ends skeind and nothing else: containers, containerd, etcd and every
  * rule in the kernel stay.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { hostname as systemHostname } from 'node:os';
@@ -19,7 +19,7 @@ import { createApiServer } from '../api/server.ts';
 import { followCluster } from '../api/events.ts';
 import { Containerd } from '../containerd/containerd.ts';
 import { ContainerdProcess } from '../containerd/daemon-process.ts';
-import { systemClock } from '../kit/clock.ts';
+import { type Clock, systemClock } from '../kit/clock.ts';
 import { EventLog } from '../kit/event-log.ts';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
@@ -30,6 +30,7 @@ import { warningsOf } from '../net/doctor-plan.ts';
 import type { KernelNetwork } from '../net/kernel-network.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { foldersOf } from './folders.ts';
+import { HeapTrimmer, ownHeap } from './heap-trimmer.ts';
 import { localAddresses } from './local-addresses.ts';
 import { type Settings, socketPath } from './settings.ts';
 import { Swarm } from './swarm.ts';
@@ -164,11 +165,20 @@ class Skeind {
     const api = await createApiServer({ backends, log: log.with({ part: 'api' }), version: SKEIN_VERSION });
     this.#stops.push(() => api.close());
     await api.listen(socketPath(settings), { ...(settings.socketGroup && { group: settings.socketGroup }) });
+    this.#trimHeap(clock);
     log.info('skeind serves', { socket: socketPath(settings), version: SKEIN_VERSION });
+  }
+
+  #trimHeap(clock: Clock): void {
+    const heap = ownHeap();
+    if (!heap) return;
+    const trimmer = new HeapTrimmer({ clock, ...heap });
+    trimmer.start();
+    this.#stops.push(() => trimmer.stop());
   }
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const sha256 = (text: string): string => hash('sha256', text);
 
 /** Two daemons on one data root would fight over every container; the second one is told so. */
 function claim(pidFile: string, dataRoot: string): void {

@@ -145,10 +145,12 @@ export class ResolverFeed {
       socket.on('error', () => {}); // its end is the end of the lines
       this.#sendWhole(socket);
       this.#socket = socket;
+      let others = true;
       for await (const line of linesOf(socket)) {
         const { seq, failed } = JSON.parse(line) as FromResolver;
         inForce();
-        await this.#retireOthers();
+        if (others) await this.#retireOthers();
+        others = false;
         const done = this.#waiters.filter((waiter) => waiter.seq <= seq);
         this.#waiters = this.#waiters.filter((waiter) => waiter.seq > seq);
         for (const { resolve } of done) resolve(failed);

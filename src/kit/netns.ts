@@ -14,12 +14,16 @@ const CURRENT = '/proc/thread-self/ns/net';
 /** Magic number of nsfs: what statfs says of a file that a namespace is bound to. */
 const NSFS_MAGIC = 0x6e736673;
 
+/** The namespace that this thread is in, as an open file. Nothing but this module moves the thread. */
+let here: number | undefined;
+
 /** Runs `fn`, which must be synchronous, inside the namespace at `path`. Sockets opened inside stay there. */
 export function inNetns<T>(path: string, fn: () => T): T {
   const target = openNetns(path);
   try {
     return backAfter(() => {
       loadLibc().setns(target, CLONE_NEWNET);
+      here = target;
       const result = fn();
       if (result instanceof Promise)
         throw new SkeinError('internal', 'inNetns: the function must be synchronous');
@@ -68,18 +72,18 @@ function openNetns(path: string): number {
 }
 
 function backAfter<T>(fn: () => T): T {
-  const home = openSync(CURRENT, 'r');
+  const home = (here ??= openSync(CURRENT, 'r'));
   try {
     return fn();
   } finally {
     returnTo(home);
-    closeSync(home);
   }
 }
 
 function returnTo(home: number): void {
   try {
     loadLibc().setns(home, CLONE_NEWNET);
+    here = home;
   } catch (error) {
     process.stderr.write(`skein: cannot return from a network namespace: ${String(error)}\n`);
     process.abort();

@@ -1,5 +1,5 @@
 /** Network in Docker's JSON: in lists, and inspected with its containers, ingress endpoints and peers. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { NetworkItem } from '../../model/network-view.ts';
 import type { Cidr, ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
 import { slotName } from '../../model/names.ts';
@@ -99,7 +99,7 @@ export interface LocalEndpoint {
   readonly address: string;
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+const sha256 = (text: string): string => hash('sha256', text);
 
 const endpointJson = (networkId: string, name: string, mac: string, address: string): object => ({
   Name: name,

@@ -80,15 +80,41 @@ interface TaskAnswer {
   readonly Status: { readonly State: string; readonly Err?: string };
 }
 
+interface EventAnswer {
+  readonly Action: string;
+}
+
 /**
- * Until all its tasks run. Polls the more often the sooner it can be: the question itself costs with the tasks, and what
- * it costs is taken from what is measured; hence one connection for all of them too.
+ * Until so many of its containers are told to have started, or to be healthy, from `since` (seconds of the epoch) on. To
+ * be told costs next to nothing, where to ask all the time would be a good part of what is measured.
  */
+export async function awaitTold(
+  engine: EngineClient,
+  service: string,
+  told: {
+    readonly action: 'start' | 'health_status: healthy';
+    readonly times: number;
+    readonly since: number;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  const filters = JSON.stringify({
+    type: ['container'],
+    label: [`com.docker.swarm.service.name=${service}`],
+  });
+  const query = { since: told.since.toFixed(3), filters };
+  let times = 0;
+  for await (const { Action } of engine.lines<EventAnswer>('GET', '/events', { query, signal }))
+    if (Action === told.action && ++times === told.times) return;
+}
+
+/** Until all its tasks run. */
 export async function awaitRunning(
   engine: EngineClient,
   service: string,
   replicas: number,
   signal: AbortSignal,
+  everyMs = 50,
 ): Promise<void> {
   const filters = JSON.stringify({ service: [service], 'desired-state': ['running'] });
   const asking = new EngineClient(engine.socket, { keepAlive: true });
@@ -99,7 +125,7 @@ export async function awaitRunning(
       const up = tasks.filter((t) => t.Status.State === 'running').length;
       return up === replicas || `${up} run; ${tasks.map((t) => t.Status.Err).find(Boolean) ?? ''}`;
     },
-    { timeoutMs: 120_000, everyMs: Math.min(50, 4 + replicas), signal },
+    { timeoutMs: 120_000, everyMs, signal },
   );
 }
 

@@ -19,7 +19,7 @@ import type { BuiltImage } from '../../lab/image-archive.ts';
 import { hasProgram } from '../../lab/requirements.ts';
 import type { ContainerId } from '../../model/ids.ts';
 import { createNetns, removeNetns } from '../../kit/netns.ts';
-import { awaitRunning, createService, makeOutfit, type Outfit } from './cluster.ts';
+import { awaitRunning, awaitTold, createService, makeOutfit, type Outfit } from './cluster.ts';
 import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
 import type { BenchResult, Figure } from './figures.ts';
 import { makePlace } from './place.ts';
@@ -31,6 +31,8 @@ const OUTFITTED_SIZE = 20;
 const QUICK_OUTFITTED_SIZE = 2;
 const CONCURRENCY = 8;
 const SETTLE_MS = 500;
+/** Between the event of the last container and its task that runs. */
+const LAST_ASKED_EVERY_MS = 5;
 
 export const deployBenchmark: Benchmark = {
   name: 'deploy',
@@ -162,15 +164,20 @@ async function deployService(
   outfit?: Outfit,
 ): Promise<number> {
   const name = `bench-${randomBytes(4).toString('hex')}`;
+  const action = outfit ? 'health_status: healthy' : 'start';
+  const told = { action, times: replicas, since: Date.now() / 1000 } as const;
   const taken = await seconds(async () => {
-    await createService(engine, {
-      name,
-      image,
-      replicas,
-      publish: { port: 8000, target: 80 },
-      ...(outfit && { outfit }),
-    });
-    await awaitRunning(engine, name, replicas, signal);
+    await Promise.all([
+      awaitTold(engine, name, told, signal),
+      createService(engine, {
+        name,
+        image,
+        replicas,
+        publish: { port: 8000, target: 80 },
+        ...(outfit && { outfit }),
+      }),
+    ]);
+    await awaitRunning(engine, name, replicas, signal, LAST_ASKED_EVERY_MS);
   });
   await engine.delete(`/services/${name}`);
   await until(
