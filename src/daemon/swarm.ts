@@ -7,9 +7,10 @@
  * half-done way left behind is cleared before the next init or join.
  */
 import { rmSync } from 'node:fs';
-import { type Identity, IdentityFile, join } from '../agent/identity.ts';
+import { type Identity, identityFile, join } from '../agent/identity.ts';
 import type { LocalSwarmState, SwarmInitRequest, SwarmJoinRequest } from '../api/backend.ts';
 import type { Control } from '../manager/control/control.ts';
+import type { JsonFile } from '../kit/json-file.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { Availability } from '../model/spec.ts';
@@ -20,7 +21,7 @@ import type { AgentSide } from './agent-side.ts';
 import { ManagerDisk } from './manager-disk.ts';
 import type { ManagerSide } from './manager-side.ts';
 import { Member, type MemberOptions } from './member.ts';
-import { type Membership, MembershipFile } from './membership-file.ts';
+import { type Membership, membershipFile } from './membership-file.ts';
 import { checkInit, newCluster } from './new-cluster.ts';
 
 export interface SwarmOptions extends MemberOptions {
@@ -43,8 +44,8 @@ const NOT_YET =
 
 export class Swarm {
   readonly #options: SwarmOptions;
-  readonly #identityFile: IdentityFile;
-  readonly #membershipFile: MembershipFile;
+  readonly #identityFile: JsonFile<Identity>;
+  readonly #membershipFile: JsonFile<Membership>;
   readonly #closing = new AbortController();
   #member: Member | undefined;
   /** init, join and leave one after the other. */
@@ -52,8 +53,8 @@ export class Swarm {
 
   constructor(options: SwarmOptions) {
     this.#options = options;
-    this.#identityFile = new IdentityFile(options.folders.identity);
-    this.#membershipFile = new MembershipFile(options.folders.membership);
+    this.#identityFile = identityFile(options.folders.identity);
+    this.#membershipFile = membershipFile(options.folders.membership);
   }
 
   get control(): Control | undefined {
