@@ -66,17 +66,14 @@ export async function newCluster(
 }
 
 const invalid = (message: string) => new SkeinError('invalid-argument', message);
-const unserved = (message: string) => new SkeinError('unimplemented', message);
 
 export function checkInit({
   addressPools,
   subnetSize,
   dataPathPort,
-  forceNewCluster,
   spec,
   availability,
 }: SwarmInitRequest): void {
-  if (forceNewCluster) throw unserved('skein does not serve --force-new-cluster yet');
   checkSwarmSpec(spec);
   if (dataPathPort !== 0 && (dataPathPort < 1024 || dataPathPort > 49151))
     throw invalid(`Datapath port number is not in valid range (1024-49151) : ${dataPathPort}`);

@@ -32,6 +32,7 @@ export interface SwarmOptions extends MemberOptions {
 const ALREADY =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const NOT_A_MEMBER = 'This node is not part of a swarm';
+const NOT_A_MANAGER = 'This node is not a swarm manager, only a manager can go on alone.';
 const LEAVING_MANAGER =
   'You are attempting to leave the swarm on a node that is participating as a manager. ';
 const LAST_MANAGER = 'Removing the last manager erases all current state of the swarm. ';
@@ -108,6 +109,7 @@ export class Swarm {
 
   init(request: SwarmInitRequest): Promise<NodeId> {
     return this.#exclusive(async () => {
+      if (this.#member && request.forceNewCluster) return this.#goOnAlone(this.#member);
       if (this.#member) throw new SkeinError('unavailable', ALREADY);
       checkInit(request);
       const membership = this.#place(request);
@@ -124,6 +126,14 @@ export class Swarm {
       await this.#recognised(member);
       return identity.nodeId;
     });
+  }
+
+  /** Of a manager whose cluster has lost its quorum for good. */
+  async #goOnAlone(member: Member): Promise<NodeId> {
+    if (!member.roles.half) throw new SkeinError('unavailable', NOT_A_MANAGER);
+    await member.goOnAlone(this.#closing.signal);
+    await this.#recognised(member);
+    return member.identity.nodeId;
   }
 
   join(request: SwarmJoinRequest): Promise<void> {
