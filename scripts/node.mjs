@@ -1,7 +1,8 @@
 // What the scripts share: where they are, how they speak, and Node 24, which comes as an npm package, so that the host's
 // own Node needs to do no more than run npm.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -32,4 +33,32 @@ export function must(command, args, options = {}) {
   const why = result.error?.message ?? `exit ${result.status ?? result.signal}`;
   say(`${command} ${args.join(' ')} failed (${why})`);
   process.exit(1);
+}
+
+/** Runs them all, as many at once as there are processors; shows what each printed whole. What fails ends all, at the end. */
+export async function mustAll(command, argvs, options = {}) {
+  const left = [...argvs];
+  const failures = [];
+  const work = async () => {
+    for (let args = left.shift(); args; args = left.shift()) {
+      const why = await whyFailed(command, args, options);
+      if (why) failures.push(`${command} ${args.join(' ')} failed (${why})`);
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, work));
+  for (const failure of failures) say(failure);
+  if (failures.length > 0) process.exit(1);
+}
+
+function whyFailed(command, args, options) {
+  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  const output = [];
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => output.push(chunk));
+  return new Promise((resolve) => {
+    child.on('error', ({ message }) => resolve(message));
+    child.on('close', (code, signal) => {
+      process.stderr.write(Buffer.concat(output));
+      resolve(code !== 0 && `exit ${code ?? signal}`);
+    });
+  });
 }

@@ -11,7 +11,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { installDebian, PEERS, RUNTIME } from './debian.mjs';
 import { needKernel } from './kernel.mjs';
-import { must, node24, root, say, SIGNALS } from './node.mjs';
+import { must, mustAll, node24, root, say, SIGNALS } from './node.mjs';
 
 const [, , script = 'check', ...args] = process.argv;
 
@@ -39,15 +39,25 @@ function needRoot(what) {
 }
 
 const bin = (name) => join(root, 'node_modules', '.bin', name);
-/** tsc keeps its compiled self, in /tmp unless told otherwise. */
+/**
+ * Node keeps what it compiled, and our TypeScript without its types, for its next start: half of the time that one takes
+ * of a daemon, of which the tests start hundreds.
+ */
 const env = { ...process.env, NODE_COMPILE_CACHE: join(root, '.cache', 'compile') };
-const node = (nodeArgs) => must(node24(), nodeArgs, { env });
 
-function build() {
-  say('Compiling TypeScript (a quarter of a minute) ...');
+/** The longest first. */
+const CHECKS = [
+  [bin('eslint'), '--max-warnings=0', 'src', 'test'],
+  [bin('tsc'), '-p', 'tsconfig.json'],
+  [bin('prettier'), '--check', '--log-level=warn', 'src', 'test', 'scripts'],
+];
+
+/** Without a look at the types, which is a check. */
+async function build({ checks = [] } = {}) {
+  say(checks.length > 0 ? 'Types, lint, format; compiling TypeScript ...' : 'Compiling TypeScript ...');
   rmSync(join(root, 'dist'), { recursive: true, force: true });
-  node([bin('tsc'), '-p', 'tsconfig.build.json']);
-  node([join(root, 'scripts', 'copy-gen.mjs')]);
+  await mustAll(node24(), [...checks, [bin('tsc'), '-p', 'tsconfig.build.json']], { env });
+  must(node24(), [join(root, 'scripts', 'copy-gen.mjs')]);
 }
 
 /** Runs the node test runner; resolves to its counts, which it takes from the reporter's summary file. */
@@ -66,7 +76,7 @@ function runTests(patterns, { concurrency }) {
         `--test-reporter-destination=${summary}`,
         ...patterns,
       ],
-      { cwd: root, stdio: 'inherit' },
+      { cwd: root, stdio: 'inherit', env },
     );
     child.on('close', (code) => {
       const counts = existsSync(summary)
@@ -92,31 +102,24 @@ function finish({ passed, failed, skipped, reasons }) {
   process.exit(failed === 0 && passed > 0 ? 0 : 1);
 }
 
-function staticChecks() {
-  say('Types, lint, format ...');
-  node([bin('tsc'), '-p', 'tsconfig.json']);
-  node([bin('eslint'), '--max-warnings=0', 'src', 'test']);
-  node([bin('prettier'), '--check', '--log-level=warn', 'src', 'test', 'scripts']);
-}
-
 const UNIT = ['src/**/*.test.ts', 'test/*.test.ts'];
 const scripts = {
   async check() {
     installPackages();
-    staticChecks();
+    say('Types, lint, format ...');
+    await mustAll(node24(), CHECKS, { env });
     finish(await runTests(args.length > 0 ? args : UNIT, { concurrency: 2 }));
   },
   async build() {
     installPackages();
-    build();
+    await build();
   },
   async test() {
     needRoot('npm test');
     needKernel();
     await installDebian({ ...RUNTIME, ...PEERS.test });
     installPackages();
-    staticChecks();
-    build();
+    await build({ checks: CHECKS });
     if (args.length > 0) return finish(await runTests(args, { concurrency: 1 }));
     const unit = await runTests(UNIT, { concurrency: 2 });
     finish(sum(unit, await runTests(['test/*/**/*.test.ts'], { concurrency: 2 })));
@@ -126,7 +129,7 @@ const scripts = {
     needKernel();
     await installDebian(RUNTIME);
     installPackages();
-    build();
+    await build();
     handOver(['demo', ...args]);
   },
   async bench() {
@@ -134,7 +137,7 @@ const scripts = {
     needKernel();
     await installDebian({ ...RUNTIME, ...PEERS.bench });
     installPackages();
-    build();
+    await build();
     handOver(['bench', ...args]);
   },
 };

@@ -6,6 +6,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { flushCompileCache } from 'node:module';
 import { hostname as systemHostname } from 'node:os';
 import { AgentEngine } from '../agent/engine.ts';
 import { NodeEvents } from '../agent/node-events.ts';
@@ -41,6 +42,7 @@ const NO_MAC = '00:00:00:00:00:00' as Mac;
 
 export async function runDaemon(settings: Settings, log: Log): Promise<void> {
   const daemon = await Skeind.start(settings, log);
+  flushCompileCache(); // its next start is quick, also when it does not live to its end
   await endSignal();
   log.info('skeind ends; containers, containerd and etcd stay');
   await daemon.stop();
