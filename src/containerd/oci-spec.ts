@@ -25,6 +25,7 @@ export interface ImageRunConfig {
   readonly Cmd?: readonly string[] | null;
   readonly WorkingDir?: string;
   readonly Volumes?: Readonly<Record<string, object>> | null;
+  readonly StopSignal?: string;
 }
 
 /** What this machine and this daemon can give; a container cannot have more. */
@@ -109,6 +110,7 @@ function argsOf(spec: ContainerSpec, image: ImageRunConfig, host: HostLimits): s
   return [INIT_TARGET, '--', ...args];
 }
 
+/** Later entries win; a name without `=` takes the variable away. */
 /** What was asked for, then what only the image says. */
 export function mergedEnv(
   asked: readonly string[] | undefined,
@@ -119,8 +121,7 @@ export function mergedEnv(
   return [...(asked ?? []), ...(image ?? []).filter((entry) => !names.has(nameOf(entry)))];
 }
 
-/** Later entries win; a name without `=` takes the variable away. */
-function envOf(config: ContainerConfig, image: ImageRunConfig): string[] {
+export function envOf(config: ContainerConfig, image: ImageRunConfig): string[] {
   const env = new Map<string, string>([
     ['PATH', PATH],
     ['HOSTNAME', config.hostname],

@@ -43,9 +43,11 @@ test('a name server that does not answer is asked for some twenty seconds, and w
   assert.equal(unknown.message, `${URL}: lookup reg.example: no such host`);
 });
 
-test('a host that takes no connection is given up as soon; one that breaks connections is tried on', async () => {
+test('a host that takes no connection is given up as soon, one that refuses it sooner; one that breaks connections is tried on', async () => {
   const silent = await ask({ code: 'UND_ERR_CONNECT_TIMEOUT' }, 10_000);
   assert.ok(silent.times === 2 && silent.ms < 21_000, `${silent.times} times in ${silent.ms} ms`);
+  const refused = await ask({ code: 'ECONNREFUSED' }, 1);
+  assert.ok(refused.times === 4 && refused.ms < 2_000, `${refused.times} times in ${refused.ms} ms`);
   const broken = await ask({ code: 'ECONNRESET' }, 10_000);
   assert.deepEqual([broken.times, broken.message], [6, `${URL}: said by the system`]);
 });

@@ -10,9 +10,17 @@ export interface Transfer {
 
 const RETRY: BackoffPolicy = { base: 250, cap: 5000 };
 const ATTEMPTS = 6;
-/** A name server or a host that does not answer takes its time to do so at every try. */
-const UNREACHABLE_MS = 10_000;
-const UNREACHABLE = ['EAI_AGAIN', 'ENOTFOUND', 'ETIMEDOUT', 'EHOSTUNREACH', 'UND_ERR_CONNECT_TIMEOUT'];
+/** A name server or a host that does not answer takes its time to do so at every try; one that refuses goes on to. */
+const UNREACHABLE = { attempts: 4, ms: 10_000 };
+const REASONS = [
+  'EAI_AGAIN',
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'ETIMEDOUT',
+  'UND_ERR_CONNECT_TIMEOUT',
+];
 
 /** Tries again what is `unavailable`; gives up on the rest, after ATTEMPTS, and sooner where nobody could be asked. */
 export async function retried<T>({ clock, signal }: Transfer, work: () => Promise<T>): Promise<T> {
@@ -24,7 +32,8 @@ export async function retried<T>({ clock, signal }: Transfer, work: () => Promis
       if (signal.aborted) throw new SkeinError('canceled', 'canceled', { cause: error });
       if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
       first ??= clock.now();
-      if (isUnreachable(error) && clock.now() - first >= UNREACHABLE_MS) throw error;
+      const isOver = failures >= UNREACHABLE.attempts || clock.now() - first >= UNREACHABLE.ms;
+      if (isUnreachable(error) && isOver) throw error;
       await sleep(clock, backoff(RETRY, failures), signal);
     }
   }
@@ -33,7 +42,7 @@ export async function retried<T>({ clock, signal }: Transfer, work: () => Promis
 /** By what the operating system said, which stands somewhere below. */
 function isUnreachable(error: unknown): boolean {
   for (let at: unknown = error; at instanceof Error; at = at.cause)
-    if (UNREACHABLE.includes((at as NodeJS.ErrnoException).code ?? '')) return true;
+    if (REASONS.includes((at as NodeJS.ErrnoException).code ?? '')) return true;
   return false;
 }
 

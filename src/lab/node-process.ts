@@ -14,7 +14,7 @@ export type ProcessName = (typeof PROCESSES)[number];
 export type Pids = Readonly<Record<ProcessName, number | null>>;
 
 /** The skein command beside the running code: dist/cli/main.js when built, src/cli/main.ts in development. */
-function skeinCommand(): readonly string[] {
+export function skeinCommand(): readonly string[] {
   const here = fileURLToPath(import.meta.url);
   return [process.execPath, ...NODE_FLAGS, join(dirname(here), '..', 'cli', `main${extname(here)}`)];
 }
@@ -49,13 +49,16 @@ export function writeSettings(node: NodePlan, settings: Readonly<Record<string, 
   writeWhole(settingsFile(node), `${JSON.stringify(settings, null, 2)}\n`);
 }
 
+/** The machine's name servers are not to be reached from a lab: who asks them is told so soon. */
+const LOOKUP_ENV = { RES_OPTIONS: 'timeout:1 attempts:1' };
+
 /** Starts skeind if it does not run. `nsenter` becomes the daemon: the pid stays. */
 export async function startDaemon(node: NodePlan, command: DaemonCommand): Promise<number> {
   mkdirSync(node.runRoot, { recursive: true });
   const { pid } = await ensureRunning({
     name: `skeind of ${node.name}`,
     argv: ['nsenter', `--net=${node.netns}`, '--', ...command(node)],
-    env: { ...process.env, ...MALLOC_ENV },
+    env: { ...process.env, ...MALLOC_ENV, ...LOOKUP_ENV },
     pidFile: pidFile(node, 'skeind'),
     logFile: logFile(node),
   });
