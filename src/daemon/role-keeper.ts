@@ -4,8 +4,7 @@
  *
  * INVARIANTS
  * - At most one manager's half exists, and none that has been let go is started again.
- * - A step that waits (for a quorum, for another manager) is given up when the managers say another role, and when they
- *   have removed this one's member: there is nothing to wait for.
+ * - A step that waits (for a quorum, for another manager) is given up when the managers say another role.
  */
 import { Loop, type Requeue } from '../kit/loop.ts';
 import type { Clock } from '../kit/clock.ts';
@@ -43,8 +42,6 @@ export class RoleKeeper<H extends Half> {
   #half: H | undefined;
   #serving = false;
   #error = '';
-  /** One step after the other. */
-  #turn: Promise<unknown> = Promise.resolve();
   /** Ends the wait to serve, while there is one. */
   #wait: AbortController | undefined;
   #off: (() => void) | undefined;
@@ -75,15 +72,9 @@ export class RoleKeeper<H extends Half> {
     return this.#error;
   }
 
-  /** A half that begins in a way of its own, in the place of the one there is; the loop waits meanwhile. */
+  /** The first manager of a cluster begins in a way of its own, before the loop runs. */
   async begin(start: (half: H) => Promise<void>): Promise<void> {
-    this.#wait?.abort();
-    try {
-      await this.#exclusive(() => this.#serve(start));
-    } finally {
-      this.#error = '';
-      this.#loop.mark('role');
-    }
+    await this.#serve(start);
   }
 
   start(): void {
@@ -94,8 +85,8 @@ export class RoleKeeper<H extends Half> {
 
   /** Something may have changed. */
   look(): void {
-    const { told, certified, expelled } = this.#options.look();
-    if (expelled || (told !== undefined && told !== certified)) this.#wait?.abort();
+    const { told, certified } = this.#options.look();
+    if (told !== undefined && told !== certified) this.#wait?.abort();
     this.#loop.mark('role');
   }
 
@@ -128,11 +119,7 @@ export class RoleKeeper<H extends Half> {
     return nextRoleStep({ ...this.#options.look(), serving: this.#serving });
   }
 
-  #reconcile(signal: AbortSignal): Promise<Requeue | void> {
-    return this.#exclusive(() => this.#step(signal));
-  }
-
-  async #step(signal: AbortSignal): Promise<Requeue | void> {
+  async #reconcile(signal: AbortSignal): Promise<Requeue | void> {
     const step = this.#next();
     if (step === 'nothing') return this.#settle();
     try {
@@ -179,12 +166,6 @@ export class RoleKeeper<H extends Half> {
     this.#serving = false;
     await this.#half?.close();
     this.#half = undefined;
-  }
-
-  #exclusive<T>(act: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(act);
-    this.#turn = result.catch(() => {});
-    return result;
   }
 
   #settle(error?: unknown): void {

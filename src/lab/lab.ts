@@ -61,7 +61,7 @@ export interface LabTools {
   readonly isUp: (node: NodePlan) => Promise<boolean>;
 }
 
-const labTools = (overrides: Partial<LabTools> = {}): LabTools => ({
+export const labTools = (overrides: Partial<LabTools> = {}): LabTools => ({
   run: runProcess,
   progress: () => {},
   daemon: daemonCommand,

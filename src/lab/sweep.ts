@@ -72,7 +72,7 @@ function ancestors(): ReadonlySet<number> {
   return found;
 }
 
-function processesOf(traces: Traces): readonly number[] {
+export function processesOf(traces: Traces): readonly number[] {
   const spaces = netnsOf(traces);
   const own = ancestors();
   const cgroup = `/${CGROUP_FOLDER}/${traces.cgroup}`;

@@ -34,7 +34,7 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await ok(
       'node1',
       ...['service', 'create', '--detach', '--no-resolve-image', '--name', 'web', '--network', 'mynet'],
-      ...['--mode', 'global', IMAGE],
+      ...['--mode', 'global', '--restart-delay', '1s', IMAGE],
     );
     await stage.converged('web', 2);
   });

@@ -16,18 +16,19 @@ import { Stalls } from './stalls.ts';
 const NAME = 'steer-c';
 const ADDRESS = { node1: '192.0.2.11', node2: '192.0.2.12' } as const;
 const PORT = 80;
+type Node = keyof typeof ADDRESS;
 
 describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   let machine: unknown;
   const run = async (node: string, ...argv: string[]): Promise<string> =>
     (await stage.lab.exec(node, argv)).stdout;
-  const answers = (node: keyof typeof ADDRESS): Promise<true | string> =>
+  const answers = (node: Node): Promise<true | string> =>
     stage.askMany('client', ADDRESS[node], PORT, 4).then((counts) => {
       const whole = !counts.has('') && counts.size === 2;
       return whole || JSON.stringify([...counts]);
     }, String); // a request that nobody answers, not even with a refusal
-  const whole = (node: keyof typeof ADDRESS): Promise<void> =>
+  const whole = (node: Node): Promise<void> =>
     until(`the mesh of ${node}`, () => answers(node), { timeoutMs: 30_000 });
 
   const stalls = new Stalls();
@@ -38,7 +39,7 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 600_
   };
   const inserted = (node: string) => stage.networkStatus(node).firewall?.inserted ?? 0;
   /** Until rules were put in front of the host's own, which is to be within 10 s, and the mesh is whole. */
-  async function letThrough(node: keyof typeof ADDRESS, change: () => Promise<unknown>): Promise<void> {
+  async function letThrough(node: Node, change: () => Promise<unknown>): Promise<void> {
     const before = inserted(node);
     await change();
     const since = watch();
@@ -73,69 +74,86 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 600_
     assert.deepEqual(await machineState(NAME), machine);
   });
 
-  for (const keeper of ['iptables-nft', 'iptables-legacy'])
+  const firewall = (node: Node, keeper: string): void => {
     test(`${keeper} with a dropping FORWARD policy: through within 10 s, once; nothing of others changes`, async () => {
-      await letThrough('node1', async () => {
-        await run('node1', keeper, '-P', 'FORWARD', 'DROP');
-        await run('node1', keeper, '-A', 'FORWARD', '-i', 'docker0', '-j', 'ACCEPT');
+      await letThrough(node, async () => {
+        await run(node, keeper, '-P', 'FORWARD', 'DROP');
+        await run(node, keeper, '-A', 'FORWARD', '-i', 'docker0', '-j', 'ACCEPT');
       });
-      const rules = await run('node1', keeper, '-S', 'FORWARD');
+      const rules = await run(node, keeper, '-S', 'FORWARD');
       assert.match(rules, /skein:into-the-mesh/);
       assert.match(rules, /^-P FORWARD DROP$/m);
       assert.match(rules, /-A FORWARD -i docker0 -j ACCEPT/);
-      assert.match(stage.networkStatus('node1').firewall!.chains.join(), new RegExp(`${keeper}.*FORWARD`));
+      assert.match(stage.networkStatus(node).firewall!.chains.join(), new RegExp(`${keeper}.*FORWARD`));
       // As a firewall that is loaded anew.
-      await letThrough('node1', () => run('node1', keeper, '-F', 'FORWARD'));
-      await run('node1', keeper, '-P', 'FORWARD', 'ACCEPT');
+      await letThrough(node, () => run(node, keeper, '-F', 'FORWARD'));
+      await run(node, keeper, '-P', 'FORWARD', 'ACCEPT');
       await until(
         'our rules to leave a chain that accepts by itself',
         async () => {
-          const left = await run('node1', keeper, '-S', 'FORWARD');
+          const left = await run(node, keeper, '-S', 'FORWARD');
           return !left.includes('skein') || left;
         },
         { timeoutMs: 30_000 },
       );
     });
+  };
 
-  test('a rule of the host in front of ours is named by explain, and is where packets are lost', async () => {
-    const rule = ['FORWARD', '-p', 'tcp', '-m', 'tcp', '--dport', '80', '-j', 'DROP'];
-    const named =
-      /^firewall: host firewall of node1 drops in FORWARD: iptables-nft, table ip filter, chain FORWARD, rule 1: -A FORWARD -p tcp -m tcp --dport 80 -j DROP$/;
-    const isNamed = async () => {
-      const { paths } = await explained(stage, { client: '192.0.2.200', target: `node1:${PORT}` });
-      return paths.length === 2 && paths.every(({ loss }) => named.test(`${loss?.code}: ${loss?.text}`));
-    };
-    const request = ['busybox', 'wget', '-q', '-O', '-', `http://${ADDRESS.node1}/`];
-    const answer = () =>
-      stage.lab.exec('client', request, { timeoutMs: 1_000 }).then(
-        ({ stdout }) => stdout,
-        () => 'none',
+  const ruleInFront = (): void => {
+    test('a rule of the host in front of ours is named by explain, and is where packets are lost', async () => {
+      const rule = ['FORWARD', '-p', 'tcp', '-m', 'tcp', '--dport', '80', '-j', 'DROP'];
+      const named =
+        /^firewall: host firewall of node1 drops in FORWARD: iptables-nft, table ip filter, chain FORWARD, rule 1: -A FORWARD -p tcp -m tcp --dport 80 -j DROP$/;
+      const isNamed = async () => {
+        const { paths } = await explained(stage, { client: '192.0.2.200', target: `node1:${PORT}` });
+        return paths.length === 2 && paths.every(({ loss }) => named.test(`${loss?.code}: ${loss?.text}`));
+      };
+      const request = ['busybox', 'wget', '-q', '-O', '-', `http://${ADDRESS.node1}/`];
+      const answer = () =>
+        stage.lab.exec('client', request, { timeoutMs: 1_000 }).then(
+          ({ stdout }) => stdout,
+          () => 'none',
+        );
+      await until(
+        'the rule to stand while it is explained, before skeind moves it',
+        async () => {
+          await run('node1', 'iptables-nft', '-I', ...rule);
+          const before = await isNamed();
+          const answered = await answer();
+          const throughout = before && (await isNamed());
+          await run('node1', 'iptables-nft', '-D', ...rule);
+          if (throughout) assert.equal(answered, 'none');
+          return throughout || 'it was moved';
+        },
+        { timeoutMs: 60_000 },
       );
-    await until(
-      'the rule to stand while it is explained, before skeind moves it',
-      async () => {
-        await run('node1', 'iptables-nft', '-I', ...rule);
-        const before = await isNamed();
-        const answered = await answer();
-        const throughout = before && (await isNamed());
-        await run('node1', 'iptables-nft', '-D', ...rule);
-        if (throughout) assert.equal(answered, 'none');
-        return throughout || 'it was moved';
-      },
-      { timeoutMs: 60_000 },
-    );
-    await whole('node1');
-  });
+      await whole('node1');
+    });
+  };
 
-  test('a chain of nft itself that drops: through within 10 s, and the table stays whole', async () => {
-    const input =
-      'add table inet guard\nadd chain inet guard way { type filter hook forward priority 10; policy drop; }\n';
-    await letThrough('node2', () => stage.lab.exec('node2', ['nft', '-f', '-'], { input }));
-    assert.match(
-      await run('node2', 'nft', 'list', 'table', 'inet', 'guard'),
-      /policy drop;[^]*skein:into-the-mesh/,
-    );
-    await run('node2', 'nft', 'delete', 'table', 'inet', 'guard');
+  const chainOfNft = (): void => {
+    test('a chain of nft itself that drops: through within 10 s, and the table stays whole', async () => {
+      const input =
+        'add table inet guard\nadd chain inet guard way { type filter hook forward priority 10; policy drop; }\n';
+      await letThrough('node2', () => stage.lab.exec('node2', ['nft', '-f', '-'], { input }));
+      assert.match(
+        await run('node2', 'nft', 'list', 'table', 'inet', 'guard'),
+        /policy drop;[^]*skein:into-the-mesh/,
+      );
+      await run('node2', 'nft', 'delete', 'table', 'inet', 'guard');
+    });
+  };
+
+  // Most of it is waiting for a node to look at its firewall: both are waited for at once.
+  describe('each node', { concurrency: 2 }, () => {
+    describe('node1', { concurrency: 1 }, () => {
+      firewall('node1', 'iptables-nft');
+      ruleInFront();
+    });
+    describe('node2', { concurrency: 1 }, () => {
+      firewall('node2', 'iptables-legacy');
+      chainOfNft();
+    });
   });
 
   const link = 'sk-ingress';

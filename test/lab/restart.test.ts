@@ -270,7 +270,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
   });
 
   test('a node that is cut off: replaced elsewhere; healed, it stops what it still ran', async () => {
-    await stage.setHeartbeat(5);
+    await stage.setHeartbeat(3);
     await stage.lab.cut('node2');
     await until('node2 to be down', async () => /node2\s+Down/.test(await docker('node', 'ls')) || 'ready', {
       timeoutMs: 60_000,

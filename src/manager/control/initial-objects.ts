@@ -22,7 +22,7 @@ export interface InitialCluster {
 
 const DEFAULT_POOL = '10.0.0.0/8';
 
-const ingressSpec: NetworkSpec = {
+export const ingressSpec: NetworkSpec = {
   Name: 'ingress',
   Labels: {},
   Driver: 'overlay',
