@@ -2,7 +2,7 @@
 import type { ContainerConfig, ImageInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { resourceEnv } from '../model/generic-resources.ts';
-import { containerName } from '../model/names.ts';
+import { taskName } from '../model/names.ts';
 import type { ContainerSpec, HealthSpec, MountSpec } from '../model/spec.ts';
 import { type NetworkView, RESOLVER } from '../model/network-view.ts';
 import type { SandboxSpec } from '../net/network.ts';
@@ -25,7 +25,7 @@ export function containerConfig(
 ): ContainerConfig {
   return {
     id: place.id,
-    name: containerName(task),
+    name: taskName(task),
     image: task.spec.ContainerSpec.Image,
     spec: withImage(expandSpec(task, node), image),
     limits: task.spec.Resources?.Limits,
@@ -40,7 +40,7 @@ export function containerConfig(
       'com.docker.swarm.service.name': task.serviceName,
       'com.docker.swarm.task': '',
       [TASK_LABEL]: task.id,
-      'com.docker.swarm.task.name': containerName(task),
+      'com.docker.swarm.task.name': taskName(task),
     },
   };
 }
@@ -56,7 +56,7 @@ function withImage(spec: ContainerSpec, image: ImageInfo['config']): ContainerSp
   };
 }
 
-export const hostnameOf = (task: TaskItem, node: NodeNames, id: ContainerId): string =>
+const hostnameOf = (task: TaskItem, node: NodeNames, id: ContainerId): string =>
   expandTemplate(task.spec.ContainerSpec.Hostname ?? '', task, node) || id.slice(0, 12);
 
 function expandSpec(task: TaskItem, node: NodeNames): ContainerSpec {

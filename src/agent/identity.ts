@@ -1,21 +1,11 @@
 /**
  * Who this node is: key, certificate, root and the managers it knows, kept in one file under the data root so that
- * they can never disagree (0600, replaced by rename). A private key is made here and never leaves the node.
+ * they can never disagree. A private key never leaves the node.
  */
-import { generateKeyPairSync, webcrypto, X509Certificate } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
+import { X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { type Clock, sleep } from '../kit/clock.ts';
+import { JsonFile } from '../kit/json-file.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ClusterId, NodeId } from '../model/ids.ts';
@@ -25,7 +15,7 @@ import { checkRoot, digestInToken } from '../rpc/join-token.ts';
 import type { ManagerAddress } from '../rpc/messages.ts';
 import type { IssueAnswer } from '../rpc/methods.ts';
 import type { Credentials } from '../rpc/tls.ts';
-import { loadX509 } from '../rpc/x509.ts';
+import { newRequest } from '../rpc/x509.ts';
 
 export interface Identity {
   readonly nodeId: NodeId;
@@ -44,71 +34,8 @@ const FILE: z.ZodType<Identity> = z.strictObject({
   managers: z.array(z.strictObject({ nodeId: z.string(), addr: z.string() })),
 }) as unknown as z.ZodType<Identity>;
 
-/** The file that says which cluster this node is in. */
-export class IdentityFile {
-  readonly #path: string;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  /** Undefined: this node is in no cluster. */
-  read(): Identity | undefined {
-    let text: string;
-    try {
-      text = readFileSync(this.#path, 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-    const result = FILE.safeParse(JSON.parse(text));
-    if (!result.success)
-      throw new SkeinError('internal', `${this.#path} is damaged: ${z.prettifyError(result.error)}`);
-    return result.data;
-  }
-
-  write(identity: Identity): void {
-    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
-    const fresh = `${this.#path}.new`;
-    rmSync(fresh, { force: true });
-    const fd = openSync(fresh, 'wx', 0o600);
-    try {
-      writeSync(fd, JSON.stringify(identity));
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(fresh, this.#path);
-  }
-
-  remove(): void {
-    rmSync(this.#path, { force: true });
-  }
-}
-
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-
-/** A new key and a request to have it certified. The manager takes nothing but the public key from it. */
-export async function newRequest(): Promise<{ readonly key: string; readonly csr: string }> {
-  const x509 = await loadX509();
-  const pair = generateKeyPairSync('ec', {
-    namedCurve: 'prime256v1',
-    privateKeyEncoding: { type: 'pkcs8', format: 'der' },
-    publicKeyEncoding: { type: 'spki', format: 'der' },
-  });
-  const keys = {
-    privateKey: await webcrypto.subtle.importKey('pkcs8', pair.privateKey, ALGORITHM, true, ['sign']),
-    publicKey: await webcrypto.subtle.importKey('spki', pair.publicKey, ALGORITHM, true, ['verify']),
-  };
-  const request = await x509.Pkcs10CertificateRequestGenerator.create({
-    name: 'CN=skein-node',
-    keys,
-    signingAlgorithm: ALGORITHM,
-  });
-  const body = pair.privateKey.toString('base64').replace(/.{64}(?=.)/g, '$&\n');
-  const key = `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n`;
-  return { key, csr: request.toString('pem') };
-}
+/** The file that says which cluster this node is in; without it, it is in none. */
+export const identityFile = (path: string): JsonFile<Identity> => new JsonFile(path, FILE);
 
 export interface JoinOptions {
   readonly addrs: readonly string[];

@@ -25,7 +25,7 @@ export interface Door {
  * A container that listens later, or somewhere else, or never, serves as well as it would have: from then on. Without
  * a bound, a port that is published by mistake would take the whole service away.
  */
-export const BOUND_MS = 10_000;
+const BOUND_MS = 10_000;
 const MIN_LOOK_MS = 10;
 const MAX_LOOK_MS = 250;
 

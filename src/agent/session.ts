@@ -11,7 +11,7 @@ import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
-import type { TaskId } from '../model/ids.ts';
+import type { Ipv4, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import { isTerminal } from '../model/task-state.ts';
 import { RpcClient } from '../rpc/client.ts';
@@ -50,7 +50,7 @@ export interface SessionOptions {
   saveManagers(managers: readonly ManagerAddress[]): void;
   readonly assignments: Assignments;
   /** What this node is; asked for at each session. */
-  describe(): Promise<{ readonly description: NodeDescription; readonly dataPathAddr: string }>;
+  describe(): Promise<{ readonly description: NodeDescription; readonly dataPathAddr: Ipv4 }>;
   /** Output of these tasks' containers on this node; ends when the signal aborts. */
   logs(request: LogRequest, signal: AbortSignal): AsyncIterable<LogRecord>;
   /** This node's part of ways that are walked without traffic. */

@@ -71,14 +71,12 @@ const asTask = (id: ContainerId, spec: StandaloneSpec, attachments: readonly Att
   endpointSpec: {},
   registryAuth: undefined,
   status: {
-    ...{
-      timestamp: '',
-      state: 'running',
-      message: '',
-      err: '',
-      container: undefined,
-      ports: [],
-      health: 'none',
-    },
+    timestamp: '',
+    state: 'running',
+    message: '',
+    err: '',
+    container: undefined,
+    ports: [],
+    health: 'none',
   },
 });

@@ -12,7 +12,7 @@ import type { Filters } from './filters.ts';
 export const MAX_WAITING = 1000;
 
 /** Docker has no events of tasks, nor of the cluster object. */
-export function toEvent(transition: Transition): EngineEvent | undefined {
+function toEvent(transition: Transition): EngineEvent | undefined {
   const { kind, id, before, after } = transition;
   if (kind === 'task' || kind === 'cluster') return undefined;
   return {

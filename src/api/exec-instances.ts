@@ -108,13 +108,6 @@ export class ExecInstances {
     await entry.process?.resize(size);
   }
 
-  /** Ids of those that run in a container. */
-  running(containerId: ContainerId): readonly string[] {
-    return [...this.#entries.values()]
-      .filter((entry) => entry.containerId === containerId && entry.state === 'running')
-      .map((entry) => entry.id);
-  }
-
   #entry(id: string): Entry {
     const entry = this.#entries.get(id);
     if (!entry) throw notFound(`No such exec instance: ${id}`);

@@ -15,7 +15,7 @@ import type {
   TaskId,
   Vni,
 } from '../model/ids.ts';
-import { containerIdOf, containerName } from '../model/names.ts';
+import { containerIdOf, taskName } from '../model/names.ts';
 import type { Cluster, Meta, Network, Node, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
@@ -230,7 +230,7 @@ export class FakeCluster implements ClusterBackend {
     if (!(await this.#runtime.images.get(image))) this.#runtime.images.add(image);
     await this.#runtime.create({
       id: containerId,
-      name: containerName(task),
+      name: taskName(task),
       image,
       spec: task.spec.ContainerSpec,
       limits: undefined,

@@ -12,7 +12,7 @@ import type {
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { PortSpec } from '../model/spec.ts';
-import { containerName } from '../model/names.ts';
+import { taskName } from '../model/names.ts';
 import type { EngineBackend, EngineInfo, HealthReport } from './backend.ts';
 import { FakeControl } from './fake-control.ts';
 import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
@@ -96,7 +96,7 @@ export class FakeEngine implements EngineBackend {
         return {
           containerId: task.status.container?.containerId,
           taskId: task.id,
-          name: containerName(task),
+          name: taskName(task),
           mac: stand.mac,
           address: stand.address,
         };

@@ -1,7 +1,7 @@
 /** The one map from SkeinError to HTTP, and the refusals that the API itself words as Docker does. */
 import { type ErrorCode, SkeinError } from '../model/errors.ts';
 
-export const STATUS: Readonly<Record<ErrorCode, number>> = {
+const STATUS: Readonly<Record<ErrorCode, number>> = {
   'invalid-argument': 400,
   'not-found': 404,
   'already-exists': 409,

@@ -112,7 +112,7 @@ export class ApiRequest {
 const FIELDS = ['username', 'password', 'identitytoken', 'registrytoken', 'serveraddress'] as const;
 
 /** Tolerant: garbage and `{}` mean no credential. */
-export function decodeAuth(header: string): RegistryAuth | undefined {
+function decodeAuth(header: string): RegistryAuth | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(header, 'base64').toString('utf8'));
     if (typeof value !== 'object' || value === null) return undefined;

@@ -57,7 +57,7 @@ function parseJsonObject(text: string): Record<string, unknown> {
   throw new InvalidArgumentError('must be a JSON object');
 }
 
-export function renderReport(report: LabReport): string {
+function renderReport(report: LabReport): string {
   const pid = (value: number | null) => (value === null ? '-' : String(value));
   const rows = report.nodes.map((node) => [
     node.name,

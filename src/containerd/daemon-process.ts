@@ -154,7 +154,7 @@ export class ContainerdProcess {
 
 const quoted = (text: string): string => JSON.stringify(text); // a JSON string is a TOML basic string
 
-export function containerdConfig(root: string, state: string, socket: string): string {
+function containerdConfig(root: string, state: string, socket: string): string {
   return [
     'version = 2',
     `root = ${quoted(root)}`,

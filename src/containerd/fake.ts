@@ -119,11 +119,6 @@ export class FakeRuntime implements ContainerRuntime {
     this.#wake();
   }
 
-  oom(id: ContainerId): void {
-    this.#send({ type: 'oom', id });
-    this.exit(id, 137);
-  }
-
   /** The machine was switched off and on: containers are known, none runs, how they ended is not known. */
   reboot(): void {
     for (const entry of this.#entries.values()) {

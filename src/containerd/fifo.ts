@@ -5,16 +5,16 @@
 import { constants, open as openCallback } from 'node:fs';
 import { Socket } from 'node:net';
 import { promisify } from 'node:util';
-import koffi from 'koffi';
+import { errnoName, loadKoffi } from '../kit/libc.ts';
 import { SkeinError } from '../model/errors.ts';
 
 const open = promisify(openCallback);
 let mkfifo: ((path: string, mode: number) => number) | undefined;
 
 export function makeFifo(path: string): void {
-  mkfifo ??= koffi.load('libc.so.6').func('int mkfifo(const char *, int)');
+  mkfifo ??= loadKoffi().load('libc.so.6').func('int mkfifo(const char *, int)');
   if (mkfifo(path, 0o600) !== 0)
-    throw new SkeinError('internal', `cannot make the named pipe ${path}: errno ${koffi.errno()}`);
+    throw new SkeinError('internal', `cannot make the named pipe ${path}: ${errnoName(loadKoffi().errno())}`);
 }
 
 /** To be opened before the shim opens its side, which waits for a reader. */

@@ -30,7 +30,7 @@ const INIT_PATHS = [
 ];
 
 /** `Max open files   1024   20000   files`: hard limits by OCI name; "unlimited" is left out. */
-export function hardLimits(text: string): Record<string, number> {
+function hardLimits(text: string): Record<string, number> {
   const limits: Record<string, number> = {};
   for (const line of text.split('\n')) {
     const [name = '', , hard = ''] = line.split(/\s{2,}/);
@@ -40,7 +40,7 @@ export function hardLimits(text: string): Record<string, number> {
   return limits;
 }
 
-export function boundingSet(status: string): Set<string> {
+function boundingSet(status: string): Set<string> {
   const bits = BigInt(`0x${/^CapBnd:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
   return new Set(CAPABILITIES.filter((_, bit) => ((bits >> BigInt(bit)) & 1n) === 1n));
 }

@@ -8,7 +8,7 @@
  * that is killed between any two instructions neither repeats nor skips a byte.
  */
 export const HEADER_BYTES = 20;
-export const RECORD_HEAD = 21;
+const RECORD_HEAD = 21;
 /** As in Docker, longer lines come in pieces of this size. */
 export const MAX_DATA = 16 * 1024;
 const MAGIC = 'SKL1';

@@ -25,7 +25,6 @@ export interface ImageRunConfig {
   readonly Cmd?: readonly string[] | null;
   readonly WorkingDir?: string;
   readonly Volumes?: Readonly<Record<string, object>> | null;
-  readonly StopSignal?: string;
 }
 
 /** What this machine and this daemon can give; a container cannot have more. */
@@ -110,7 +109,6 @@ function argsOf(spec: ContainerSpec, image: ImageRunConfig, host: HostLimits): s
   return [INIT_TARGET, '--', ...args];
 }
 
-/** Later entries win; a name without `=` takes the variable away. */
 /** What was asked for, then what only the image says. */
 export function mergedEnv(
   asked: readonly string[] | undefined,
@@ -121,7 +119,8 @@ export function mergedEnv(
   return [...(asked ?? []), ...(image ?? []).filter((entry) => !names.has(nameOf(entry)))];
 }
 
-export function envOf(config: ContainerConfig, image: ImageRunConfig): string[] {
+/** Later entries win; a name without `=` takes the variable away. */
+function envOf(config: ContainerConfig, image: ImageRunConfig): string[] {
   const env = new Map<string, string>([
     ['PATH', PATH],
     ['HOSTNAME', config.hostname],

@@ -1,5 +1,5 @@
 /** Gives the space of a file's beginning back to the disk while its length stays: fallocate(2), in process. */
-import koffi from 'koffi';
+import { loadKoffi } from '../kit/libc.ts';
 
 const KEEP_SIZE = 1;
 const PUNCH_HOLE = 2;
@@ -10,6 +10,6 @@ let fallocate: ((fd: number, mode: number, offset: number, length: number) => nu
 
 /** Frees the first `length` bytes. A file system that cannot (it is a matter of space alone) leaves them there. */
 export const punchHole: PunchHole = (fd, length) => {
-  fallocate ??= koffi.load('libc.so.6').func('int fallocate(int, int, int64_t, int64_t)');
+  fallocate ??= loadKoffi().load('libc.so.6').func('int fallocate(int, int, int64_t, int64_t)');
   fallocate(fd, PUNCH_HOLE | KEEP_SIZE, 0, length);
 };

@@ -21,7 +21,7 @@ const SHA256 = /^sha256:[0-9a-f]{64}$/;
 const ID = /^[0-9a-f]{64}$/;
 const NAME_LIMIT = 255;
 
-export const isDigest = (text: string): boolean => SHA256.test(text);
+const isDigest = (text: string): boolean => SHA256.test(text);
 
 const bad = (why = 'invalid reference format'): SkeinError => new SkeinError('invalid-argument', why);
 

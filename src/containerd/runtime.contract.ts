@@ -14,18 +14,18 @@ import {
   type LogQuery,
 } from './runtime.ts';
 
-/** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
 const UNREADABLE = {
   code: 'unimplemented',
   message: 'configured logging driver does not support reading',
 };
 
+/** Prints `out 1` to `out 3` and `err 1`, ends with 7. */
 export const TALKS = ['/bin/sh', '-c', 'echo out 1; echo out 2; echo err 1 >&2; echo out 3; exit 7'];
 
 /** Gives its input back on stdout, prints `err` on stderr, ends with 3. */
 export const ECHOES = ['/bin/sh', '-c', 'cat; echo err >&2; exit 3'];
 /** Runs until its input ends, or it is killed. */
-export const WAITS = ['/bin/cat'];
+const WAITS = ['/bin/cat'];
 
 export interface RuntimeHarness {
   readonly runtime: ContainerRuntime;

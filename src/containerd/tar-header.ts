@@ -26,7 +26,7 @@ const TYPES = {
   pax: 'x',
 } as const;
 
-export const BLOCK = 512;
+const BLOCK = 512;
 const NAME_BYTES = 100;
 /** Eleven octal digits, and seven. */
 const MAX_SIZE = 0o77777777777;

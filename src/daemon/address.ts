@@ -11,7 +11,7 @@ export interface LocalAddress {
   readonly address: Ipv4;
 }
 
-export const DEFAULT_PORT = 2377;
+const DEFAULT_PORT = 2377;
 
 /** What the docker CLI sends for `--listen-addr` when nothing was said: then the daemon's own setting holds. */
 const UNSAID = `0.0.0.0:${DEFAULT_PORT}`;

@@ -1,6 +1,7 @@
 /** This manager's part of the replicated store: how it comes to it, how others come, how it goes. */
 import type { ClusterCa } from '../model/objects.ts';
 import { newSecretsKey, Sealer } from '../manager/secrets/sealer.ts';
+import { draftOf } from '../manager/step.ts';
 import type { ManagerJoinAnswer } from '../rpc/methods.ts';
 import { EtcdClient } from '../store/etcd/client.ts';
 import { EtcdMembership } from '../store/etcd/membership.ts';
@@ -16,7 +17,9 @@ export type Origin =
   /** Let in by another manager. */
   | { readonly kind: 'join'; readonly answer: ManagerJoinAnswer }
   /** It was one before. */
-  | { readonly kind: 'restart' };
+  | { readonly kind: 'restart' }
+  /** It was one before, and its quorum is lost for good. */
+  | { readonly kind: 'alone' };
 
 const REMOVE_MS = 15_000;
 
@@ -55,7 +58,23 @@ export class ManagerStore {
       case 'restart':
         this.sealer.unlock(this.#disk.secretsKey());
         return member.start();
+      case 'alone':
+        this.sealer.unlock(this.#disk.secretsKey());
+        await member.forceNewCluster();
+        return this.#unregisterOthers();
     }
+  }
+
+  /** They have no member any more. One that comes back is let in as a new one; killed before, this is asked for again. */
+  async #unregisterOthers(): Promise<void> {
+    const { objects } = await this.store.snapshot();
+    const { peerUrl } = this.#disk.member;
+    const ops = objects.flatMap(({ kind, object }): Op[] => {
+      if (kind !== 'node' || !object.manager || object.manager.etcdPeerUrl === peerUrl) return [];
+      const unregistered = { ...draftOf<'node'>(object), manager: undefined };
+      return [{ op: 'update', kind, object: unregistered, version: object.version }];
+    });
+    if (ops.length > 0) await this.store.transact(ops);
   }
 
   /** Quick election timers go before a second member comes; the joiner starts when it has our answer. */

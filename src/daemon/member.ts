@@ -121,6 +121,11 @@ export class Member {
     return this.roles.begin((manager) => this.#start(manager, origin));
   }
 
+  /** The quorum is lost for good: this manager goes on alone, with what its own store holds. */
+  goOnAlone(signal: AbortSignal): Promise<void> {
+    return this.roles.begin((manager) => this.#start(manager, { kind: 'alone' }, signal));
+  }
+
   start(): void {
     this.agent.start();
     this.roles.start();

@@ -44,5 +44,4 @@ test('subnets are no larger than the pool they are cut from, and hold containers
 
 test('an availability that is none, and what is not served', () => {
   refused({ availability: 'asleep' }, 'invalid Availability: "asleep"');
-  refused({ forceNewCluster: true }, /does not serve --force-new-cluster/);
 });

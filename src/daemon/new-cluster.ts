@@ -1,22 +1,21 @@
 /** `swarm init`: what a new cluster begins with, and what can be refused before anything is made. */
-import { type Identity, newRequest } from '../agent/identity.ts';
+import type { Identity } from '../agent/identity.ts';
 import type { SwarmInitRequest } from '../api/backend.ts';
 import { parseCidr } from '../kit/cidr.ts';
 import { issueNode, newEtcdRoot, newSwarmRoot } from '../manager/ca/authority.ts';
-import { newNode } from '../manager/ca/issuer.ts';
+import { certificateLifeMs, newNode } from '../manager/ca/issuer.ts';
 import { initialObjects } from '../manager/control/initial-objects.ts';
 import { checkSwarmSpec } from '../manager/control/swarm-spec.ts';
 import { SkeinError } from '../model/errors.ts';
 import { type ClusterId, type NetworkId, newId, type NodeId } from '../model/ids.ts';
 import type { ClusterCa } from '../model/objects.ts';
 import type { Availability } from '../model/spec.ts';
+import { newRequest } from '../rpc/x509.ts';
 import { newJoinToken } from '../rpc/join-token.ts';
 import { managerPlace } from './manager-place.ts';
 import type { Origin } from './manager-store.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
-
-const EXPIRY_MS = 90 * 24 * 3600_000;
 
 /** Its roots, its tokens, and its first node, which is this one. */
 export async function newCluster(
@@ -35,7 +34,7 @@ export async function newCluster(
     etcdKey: etcdRoot.key,
   };
   const { key, csr } = await newRequest();
-  const expiryMs = (request.spec.CAConfig?.NodeCertExpiry ?? 0) / 1e6 || EXPIRY_MS;
+  const expiryMs = certificateLifeMs(request.spec);
   const certificate = await issueNode(root, csr, { nodeId, clusterId, role: 'manager' }, expiryMs, deps);
   const manager = managerPlace(nodeId, membership);
   const availability = (request.availability || 'active') as Availability;
@@ -67,17 +66,14 @@ export async function newCluster(
 }
 
 const invalid = (message: string) => new SkeinError('invalid-argument', message);
-const unserved = (message: string) => new SkeinError('unimplemented', message);
 
 export function checkInit({
   addressPools,
   subnetSize,
   dataPathPort,
-  forceNewCluster,
   spec,
   availability,
 }: SwarmInitRequest): void {
-  if (forceNewCluster) throw unserved('skein does not serve --force-new-cluster yet');
   checkSwarmSpec(spec);
   if (dataPathPort !== 0 && (dataPathPort < 1024 || dataPathPort > 49151))
     throw invalid(`Datapath port number is not in valid range (1024-49151) : ${dataPathPort}`);

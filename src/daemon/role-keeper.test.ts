@@ -155,6 +155,59 @@ test('a manager that waits for its quorum hears that it is to be a worker', asyn
   await keeper.stop();
 });
 
+/** One whose wait for its quorum has no end. */
+function waiting(clock: VirtualClock) {
+  const state = { certified: 'manager', told: 'manager', traces: true, expelled: false } as const;
+  const world = { expelled: false, halves: 0 };
+  const keeper = new RoleKeeper({
+    look: () => ({ ...state, expelled: world.expelled }),
+    onChange: () => () => {},
+    certify: async () => {},
+    open: () => {
+      world.halves += 1;
+      return { close: async () => void (world.halves -= 1) };
+    },
+    serve: (_half, signal) =>
+      new Promise((_resolve, reject) =>
+        signal.addEventListener('abort', () => reject(new Error('given up'))),
+      ),
+    clear: async () => void (world.expelled = false),
+    clock,
+    log: silentLog,
+  });
+  return { keeper, world };
+}
+
+test('a manager that waits for its quorum begins anew when the others have removed it', async () => {
+  const clock = new VirtualClock();
+  const { keeper, world } = waiting(clock);
+  keeper.start();
+  await clock.advance(60_000);
+  world.expelled = true;
+  keeper.look();
+  await clock.advance(1000);
+  assert.equal(world.expelled, false, 'cleared');
+  await keeper.stop();
+});
+
+test('a manager that waits for its quorum can go on alone, and waits again if it cannot', async () => {
+  const clock = new VirtualClock();
+  const { keeper, world } = waiting(clock);
+  keeper.start();
+  await clock.advance(60_000);
+  await assert.rejects(
+    keeper.begin(() => Promise.reject(new Error('no data'))),
+    /no data/,
+  );
+  await clock.advance(60_000);
+  assert.deepEqual([keeper.error, world.halves, keeper.manager], ['', 1, undefined]);
+  await keeper.begin(async () => {});
+  await clock.advance(60_000);
+  assert.equal(keeper.manager, keeper.half);
+  assert.deepEqual([keeper.error, world.halves], ['', 1]);
+  await keeper.stop();
+});
+
 test('who joins is told how the first attempt failed, and the node tries on', async () => {
   const clock = new VirtualClock();
   const world = new World('worker', 'manager');
@@ -181,19 +234,7 @@ test(
   { timeout: 10_000 },
   async () => {
     const clock = new VirtualClock();
-    const keeper = new RoleKeeper({
-      look: () => ({ certified: 'manager', told: 'manager', traces: true, expelled: false }),
-      onChange: () => () => {},
-      certify: async () => {},
-      open: () => ({ close: async () => {} }),
-      serve: (_half, signal) =>
-        new Promise((_resolve, reject) =>
-          signal.addEventListener('abort', () => reject(new Error('given up'))),
-        ),
-      clear: async () => {},
-      clock,
-      log: silentLog,
-    });
+    const { keeper } = waiting(clock);
     keeper.start();
     const closing = new AbortController();
     const settled = keeper.settled(closing.signal);

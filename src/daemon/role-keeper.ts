@@ -4,7 +4,8 @@
  *
  * INVARIANTS
  * - At most one manager's half exists, and none that has been let go is started again.
- * - A step that waits (for a quorum, for another manager) is given up when the managers say another role.
+ * - A step that waits (for a quorum, for another manager) is given up when the managers say another role, and when they
+ *   have removed this one's member: there is nothing to wait for.
  */
 import { Loop, type Requeue } from '../kit/loop.ts';
 import type { Clock } from '../kit/clock.ts';
@@ -42,6 +43,8 @@ export class RoleKeeper<H extends Half> {
   #half: H | undefined;
   #serving = false;
   #error = '';
+  /** One step after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
   /** Ends the wait to serve, while there is one. */
   #wait: AbortController | undefined;
   #off: (() => void) | undefined;
@@ -72,9 +75,15 @@ export class RoleKeeper<H extends Half> {
     return this.#error;
   }
 
-  /** The first manager of a cluster begins in a way of its own, before the loop runs. */
+  /** A half that begins in a way of its own, in the place of the one there is; the loop waits meanwhile. */
   async begin(start: (half: H) => Promise<void>): Promise<void> {
-    await this.#serve(start);
+    this.#wait?.abort();
+    try {
+      await this.#exclusive(() => this.#serve(start));
+    } finally {
+      this.#error = '';
+      this.#loop.mark('role');
+    }
   }
 
   start(): void {
@@ -85,8 +94,8 @@ export class RoleKeeper<H extends Half> {
 
   /** Something may have changed. */
   look(): void {
-    const { told, certified } = this.#options.look();
-    if (told !== undefined && told !== certified) this.#wait?.abort();
+    const { told, certified, expelled } = this.#options.look();
+    if (expelled || (told !== undefined && told !== certified)) this.#wait?.abort();
     this.#loop.mark('role');
   }
 
@@ -119,7 +128,11 @@ export class RoleKeeper<H extends Half> {
     return nextRoleStep({ ...this.#options.look(), serving: this.#serving });
   }
 
-  async #reconcile(signal: AbortSignal): Promise<Requeue | void> {
+  #reconcile(signal: AbortSignal): Promise<Requeue | void> {
+    return this.#exclusive(() => this.#step(signal));
+  }
+
+  async #step(signal: AbortSignal): Promise<Requeue | void> {
     const step = this.#next();
     if (step === 'nothing') return this.#settle();
     try {
@@ -166,6 +179,12 @@ export class RoleKeeper<H extends Half> {
     this.#serving = false;
     await this.#half?.close();
     this.#half = undefined;
+  }
+
+  #exclusive<T>(act: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(act);
+    this.#turn = result.catch(() => {});
+    return result;
   }
 
   #settle(error?: unknown): void {

@@ -7,9 +7,10 @@
  * half-done way left behind is cleared before the next init or join.
  */
 import { rmSync } from 'node:fs';
-import { type Identity, IdentityFile, join } from '../agent/identity.ts';
+import { type Identity, identityFile, join } from '../agent/identity.ts';
 import type { LocalSwarmState, SwarmInitRequest, SwarmJoinRequest } from '../api/backend.ts';
 import type { Control } from '../manager/control/control.ts';
+import type { JsonFile } from '../kit/json-file.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { Availability } from '../model/spec.ts';
@@ -20,7 +21,7 @@ import type { AgentSide } from './agent-side.ts';
 import { ManagerDisk } from './manager-disk.ts';
 import type { ManagerSide } from './manager-side.ts';
 import { Member, type MemberOptions } from './member.ts';
-import { type Membership, MembershipFile } from './membership-file.ts';
+import { type Membership, membershipFile } from './membership-file.ts';
 import { checkInit, newCluster } from './new-cluster.ts';
 
 export interface SwarmOptions extends MemberOptions {
@@ -31,6 +32,7 @@ export interface SwarmOptions extends MemberOptions {
 const ALREADY =
   'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join another one.';
 const NOT_A_MEMBER = 'This node is not part of a swarm';
+const NOT_A_MANAGER = 'This node is not a swarm manager, only a manager can go on alone.';
 const LEAVING_MANAGER =
   'You are attempting to leave the swarm on a node that is participating as a manager. ';
 const LAST_MANAGER = 'Removing the last manager erases all current state of the swarm. ';
@@ -43,8 +45,8 @@ const NOT_YET =
 
 export class Swarm {
   readonly #options: SwarmOptions;
-  readonly #identityFile: IdentityFile;
-  readonly #membershipFile: MembershipFile;
+  readonly #identityFile: JsonFile<Identity>;
+  readonly #membershipFile: JsonFile<Membership>;
   readonly #closing = new AbortController();
   #member: Member | undefined;
   /** init, join and leave one after the other. */
@@ -52,8 +54,8 @@ export class Swarm {
 
   constructor(options: SwarmOptions) {
     this.#options = options;
-    this.#identityFile = new IdentityFile(options.folders.identity);
-    this.#membershipFile = new MembershipFile(options.folders.membership);
+    this.#identityFile = identityFile(options.folders.identity);
+    this.#membershipFile = membershipFile(options.folders.membership);
   }
 
   get control(): Control | undefined {
@@ -107,6 +109,7 @@ export class Swarm {
 
   init(request: SwarmInitRequest): Promise<NodeId> {
     return this.#exclusive(async () => {
+      if (this.#member && request.forceNewCluster) return this.#goOnAlone(this.#member);
       if (this.#member) throw new SkeinError('unavailable', ALREADY);
       checkInit(request);
       const membership = this.#place(request);
@@ -123,6 +126,14 @@ export class Swarm {
       await this.#recognised(member);
       return identity.nodeId;
     });
+  }
+
+  /** Of a manager whose cluster has lost its quorum for good. */
+  async #goOnAlone(member: Member): Promise<NodeId> {
+    if (!member.roles.half) throw new SkeinError('unavailable', NOT_A_MANAGER);
+    await member.goOnAlone(this.#closing.signal);
+    await this.#recognised(member);
+    return member.identity.nodeId;
   }
 
   join(request: SwarmJoinRequest): Promise<void> {

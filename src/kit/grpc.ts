@@ -90,7 +90,7 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
 };
 
 /** What grpc-js throws, as a SkeinError: the text is the peer's own. */
-export function grpcError(thrown: unknown, context: string): SkeinError {
+function grpcError(thrown: unknown, context: string): SkeinError {
   const error = thrown as Partial<ServiceError>;
   if (thrown instanceof SkeinError || typeof error?.code !== 'number')
     return SkeinError.from(thrown, context);

@@ -61,7 +61,7 @@ export interface LabTools {
   readonly isUp: (node: NodePlan) => Promise<boolean>;
 }
 
-export const labTools = (overrides: Partial<LabTools> = {}): LabTools => ({
+const labTools = (overrides: Partial<LabTools> = {}): LabTools => ({
   run: runProcess,
   progress: () => {},
   daemon: daemonCommand,

@@ -14,7 +14,7 @@ export type ProcessName = (typeof PROCESSES)[number];
 export type Pids = Readonly<Record<ProcessName, number | null>>;
 
 /** The skein command beside the running code: dist/cli/main.js when built, src/cli/main.ts in development. */
-export function skeinCommand(): readonly string[] {
+function skeinCommand(): readonly string[] {
   const here = fileURLToPath(import.meta.url);
   return [process.execPath, ...NODE_FLAGS, join(dirname(here), '..', 'cli', `main${extname(here)}`)];
 }

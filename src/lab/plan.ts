@@ -62,7 +62,7 @@ export const RUN_FOLDER = '/run/skein-lab';
 export const NETNS_FOLDER = '/run/netns';
 export const CGROUP_FOLDER = 'skein-lab';
 export const UPLINK = 'eth0';
-export const UNDERLAY_LENGTH = 24;
+const UNDERLAY_LENGTH = 24;
 
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const MAX_NODES = 100;

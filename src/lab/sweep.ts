@@ -72,7 +72,7 @@ function ancestors(): ReadonlySet<number> {
   return found;
 }
 
-export function processesOf(traces: Traces): readonly number[] {
+function processesOf(traces: Traces): readonly number[] {
   const spaces = netnsOf(traces);
   const own = ancestors();
   const cgroup = `/${CGROUP_FOLDER}/${traces.cgroup}`;

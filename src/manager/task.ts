@@ -1,6 +1,7 @@
 /** What the planners ask of a task, and how a new one is made from its service. */
 import { isDeepStrictEqual } from 'node:util';
 import { timestamp } from '../kit/clock.ts';
+import { sameJson } from '../kit/same-json.ts';
 import type { Mac, NodeId, TaskId } from '../model/ids.ts';
 import type { Node, Service, Task, TaskStatus } from '../model/objects.ts';
 import type { PortSpec, ServiceSpec, TaskSpec } from '../model/spec.ts';
@@ -35,10 +36,16 @@ export const isAssigned = (task: Task): boolean => atLeast(task.status.state, 'a
 export const occupiesNode = (task: Task): boolean => task.nodeId !== undefined && !hasEnded(task);
 
 export const timeOf = (iso: string): number => Date.parse(iso);
+/** Of one moment those of the lower slot first. */
 export const olderFirst = (a: Task, b: Task): number =>
-  a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : a.id < b.id ? -1 : a.id > b.id ? 1 : 0;
+  compare(a.createdAt, b.createdAt) || a.slot - b.slot || compare(a.id, b.id);
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-export const isDown = (node: Node | undefined): boolean => !node || node.status.state === 'down';
+/** May be given tasks: not drained, not paused. */
+export const isActive = (view: View, id: NodeId): boolean =>
+  view.get('node', id)?.spec.Availability === 'active';
+
+const isDown = (node: Node | undefined): boolean => !node || node.status.state === 'down';
 export const isDrained = (node: Node): boolean => node.spec.Availability === 'drain';
 
 export const nodeOf = (view: View, task: Task): Node | undefined =>
@@ -65,22 +72,15 @@ export const hostPorts = (ports: readonly PortSpec[] | undefined): PortSpec[] =>
  */
 function taskRelevant(spec: TaskSpec, ports: readonly PortSpec[] | undefined, networks: unknown): unknown {
   const { Networks: _networks, ...rest } = spec;
-  return withoutUndefined({
-    spec: rest,
-    networks,
-    hostPorts: hostPorts(ports),
-    needsIngress: ingressPorts(ports).length > 0,
-  });
+  return { spec: rest, networks, hostPorts: hostPorts(ports), needsIngress: ingressPorts(ports).length > 0 };
 }
-
-const withoutUndefined = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 const relevantOfSpec = (spec: ServiceSpec) =>
   taskRelevant(spec.TaskTemplate, spec.EndpointSpec?.Ports, networksOf(spec));
 
 /** Whether tasks must be replaced to go from one spec to the other. */
 export const replacesTasks = (from: ServiceSpec, to: ServiceSpec): boolean =>
-  !isDeepStrictEqual(relevantOfSpec(from), relevantOfSpec(to));
+  !sameJson(relevantOfSpec(from), relevantOfSpec(to));
 
 /**
  * A task of another version of its service's spec that also differs in what matters to a task. A change of placement
@@ -94,7 +94,7 @@ export function isOutdated(task: Task, service: Service, node: Node | undefined)
     node !== undefined &&
     satisfies(node, parseConstraints(Placement?.Constraints));
   const spec = isPlaced ? { ...task.spec, Placement } : task.spec;
-  return !isDeepStrictEqual(
+  return !sameJson(
     taskRelevant(spec, task.endpointSpec.Ports, task.spec.Networks ?? []),
     relevantOfSpec(service.spec),
   );

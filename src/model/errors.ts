@@ -3,20 +3,23 @@
  * one HTTP status, rpc carries the code as it is. An expected "no" (unschedulable, not ready yet) is a returned
  * value, never an error.
  */
-export type ErrorCode =
-  | 'invalid-argument' // the caller said something that can never work
-  | 'not-found'
-  | 'already-exists' // a name, port or address is taken
-  | 'failed-precondition' // right request, wrong state of the object (in use, not a manager)
-  | 'out-of-sequence' // the version the caller saw is stale
-  | 'permission-denied'
-  | 'unauthenticated'
-  | 'resource-exhausted'
-  | 'unimplemented' // Skein does not serve this, and says so
-  | 'unavailable' // try again later
-  | 'deadline-exceeded'
-  | 'canceled'
-  | 'internal';
+export const ERROR_CODES = [
+  'invalid-argument', // the caller said something that can never work
+  'not-found',
+  'already-exists', // a name, port or address is taken
+  'failed-precondition', // right request, wrong state of the object (in use, not a manager)
+  'out-of-sequence', // the version the caller saw is stale
+  'permission-denied',
+  'unauthenticated',
+  'resource-exhausted',
+  'unimplemented', // Skein does not serve this, and says so
+  'unavailable', // try again later
+  'deadline-exceeded',
+  'canceled',
+  'internal',
+] as const;
+
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 export class SkeinError extends Error {
   override readonly name = 'SkeinError';

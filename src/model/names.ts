@@ -2,15 +2,14 @@
 import type { ContainerId, TaskId } from './ids.ts';
 import type { Task } from './objects.ts';
 
-/** `web.1.<task id>`, for global services `web.<node id>.<task id>`: the container's name. */
-export function containerName(task: Pick<Task, 'id' | 'serviceName' | 'slot' | 'nodeId'>): string {
-  return `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}.${task.id}`;
-}
-
 /** `web.1` or `web.<node id>`: the task's name without its id. */
 export function slotName(task: Pick<Task, 'serviceName' | 'slot' | 'nodeId'>): string {
   return `${task.serviceName}.${task.slot === 0 ? (task.nodeId ?? '') : task.slot}`;
 }
+
+/** `web.1.<task id>`: the task's name, which is its container's. */
+export const taskName = (task: Pick<Task, 'id' | 'serviceName' | 'slot' | 'nodeId'>): string =>
+  `${slotName(task)}.${task.id}`;
 
 /** What people call it where its node is told beside: a container by hand by its own name, a global task by its service. */
 export const standName = (task: Pick<Task, 'serviceName' | 'slot' | 'nodeId' | 'spec'>): string =>

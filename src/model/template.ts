@@ -1,7 +1,7 @@
 /** `{{.Service.Name}}` and its like in hostname, environment and mounts: exactly the placeholders listed, no language. */
 import { SkeinError } from './errors.ts';
 import type { NodeId, ServiceId, TaskId } from './ids.ts';
-import { slotName } from './names.ts';
+import { taskName } from './names.ts';
 import type { NodeDescription, Task } from './objects.ts';
 
 type TemplateTask = Pick<Task, 'id' | 'serviceId' | 'serviceName' | 'serviceLabels' | 'slot' | 'nodeId'>;
@@ -35,7 +35,7 @@ export function expandTemplate(
     '.Node.Platform.Architecture': node.platform.architecture,
     '.Node.Platform.OS': node.platform.os,
     '.Task.ID': task.id,
-    '.Task.Name': `${slotName(task)}.${task.id}`,
+    '.Task.Name': taskName(task),
     '.Task.Slot': task.slot === 0 ? (node.id ?? '') : String(task.slot),
   };
   return text.replace(PLACEHOLDER, (_, expression: string) => {

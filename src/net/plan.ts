@@ -65,8 +65,7 @@ export interface Desired extends KernelState {
 /** 14 Ethernet + 20 IPv4 + 8 UDP + 8 VXLAN: what the tunnel adds to each packet. */
 const VXLAN_OVERHEAD = 50;
 
-export const mtuOf = (network: NetworkItem, facts: Facts): number =>
-  network.mtu ?? facts.uplinkMtu - VXLAN_OVERHEAD;
+const mtuOf = (network: NetworkItem, facts: Facts): number => network.mtu ?? facts.uplinkMtu - VXLAN_OVERHEAD;
 
 export function surroundingsOf(view: NetworkView, facts: Facts): Surroundings {
   const ingress = [...view.networks.values()].find((network) => network.ingress);

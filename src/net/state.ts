@@ -231,16 +231,16 @@ export const emptyNft: NftState = {
 };
 
 export const linkKey = (l: Pick<Link, 'place' | 'name'>): string => `${l.place}|${l.name}`;
-export const addressKey = (a: Address): string => `${a.place}|${a.link}|${a.address}`;
+const addressKey = (a: Address): string => `${a.place}|${a.link}|${a.address}`;
 export const neighbourKey = (n: Pick<Neighbour, 'place' | 'link' | 'ip'>): string =>
   `${n.place}|${n.link}|${n.ip}`;
 export const ZERO_MAC = '00:00:00:00:00:00' as Mac;
 /** The flood list is one all-zero entry a peer; any other MAC leads to one place. */
 export const fdbKey = (f: FdbEntry): string =>
   `${f.place}|${f.link}|${f.mac}${f.mac === ZERO_MAC ? `|${f.vtep}` : ''}`;
-export const routeKey = (r: Pick<DefaultRoute, 'place' | 'table'>): string => `${r.place}|${r.table ?? ''}`;
-export const markRuleKey = (r: MarkRule): string => `${r.place}|${r.mark}`;
-export const sysctlKey = (s: Pick<Sysctl, 'place' | 'key'>): string => `${s.place}|${s.key}`;
+const routeKey = (r: Pick<DefaultRoute, 'place' | 'table'>): string => `${r.place}|${r.table ?? ''}`;
+const markRuleKey = (r: MarkRule): string => `${r.place}|${r.mark}`;
+const sysctlKey = (s: Pick<Sysctl, 'place' | 'key'>): string => `${s.place}|${s.key}`;
 
 /** A KernelState that is being written down. */
 export class StateBuilder implements KernelState {

@@ -59,7 +59,7 @@ export interface WalkedHop extends Ends {
   readonly outside: boolean;
 }
 
-export const LOSSES = [
+const LOSSES = [
   'no-backend', // refused: nobody in rotation
   'not-published',
   'rule', // of Skein's own table

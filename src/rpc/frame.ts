@@ -9,7 +9,7 @@
  * the outcome of the call. Frames are bounded, a stranger's more than a member's, so no peer can fill the memory.
  */
 import { z } from 'zod';
-import { type ErrorCode, SkeinError } from '../model/errors.ts';
+import { ERROR_CODES, SkeinError } from '../model/errors.ts';
 import type { NodeId } from '../model/ids.ts';
 import type { ManagerAddress } from './messages.ts';
 
@@ -72,22 +72,6 @@ export function leaderIn(error: unknown): ManagerAddress | undefined {
   return cause instanceof Error ? undefined : (cause as { leader?: ManagerAddress } | undefined)?.leader;
 }
 
-const CODES: ReadonlySet<string> = new Set<ErrorCode>([
-  'invalid-argument',
-  'not-found',
-  'already-exists',
-  'failed-precondition',
-  'out-of-sequence',
-  'permission-denied',
-  'unauthenticated',
-  'resource-exhausted',
-  'unimplemented',
-  'unavailable',
-  'deadline-exceeded',
-  'canceled',
-  'internal',
-]);
-
 const OUTCOME = z.object({
   code: z.string().optional(),
   message: z.string().optional(),
@@ -104,7 +88,7 @@ export function encodeOutcome(error?: unknown): Buffer {
 export function checkOutcome(line: string): void {
   const { code, message = '', leader } = parseFrame(OUTCOME, line.slice(1));
   if (code === undefined) return;
-  const known = CODES.has(code) ? (code as ErrorCode) : 'internal';
+  const known = ERROR_CODES.find((one) => one === code) ?? 'internal';
   throw new SkeinError(
     known,
     message,

@@ -9,7 +9,7 @@
  * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
  * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
  */
-import type { ConfigId, NodeId, SecretId, TaskId } from '../model/ids.ts';
+import type { ConfigId, Ipv4, NodeId, SecretId, TaskId } from '../model/ids.ts';
 import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
 import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
 import type { WalkRequest } from './explain.ts';
@@ -68,7 +68,7 @@ export type ToManager =
       readonly type: 'hello';
       readonly protocol: number;
       readonly description: NodeDescription;
-      readonly dataPathAddr: string;
+      readonly dataPathAddr: Ipv4;
     }
   | {
       readonly type: 'status';

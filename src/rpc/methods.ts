@@ -77,7 +77,7 @@ const toManager: z.ZodType<ToManager> = z.discriminatedUnion('type', [
     type: z.literal('hello'),
     protocol: z.number().int(),
     description,
-    dataPathAddr: z.ipv4(),
+    dataPathAddr: z.ipv4() as unknown as z.ZodType<Ipv4>,
   }),
   z.object({
     type: z.literal('status'),
@@ -283,6 +283,3 @@ export type OutputOf<N extends MethodName> = z.infer<(typeof METHODS)[N]['output
 export type OneName = {
   [N in MethodName]: (typeof METHODS)[N]['answers'] extends 'one' ? N : never;
 }[MethodName];
-
-/** For the data path address a hello names: zod checked it. */
-export const asIpv4 = (value: string): Ipv4 => value as Ipv4;

@@ -24,16 +24,14 @@ export interface PeerIdentity {
   readonly notAfter: number;
 }
 
-export const MANAGER_OU = 'swarm-manager';
-export const WORKER_OU = 'swarm-worker';
+const MANAGER_OU = 'swarm-manager';
+const WORKER_OU = 'swarm-worker';
 export const ouOf = (role: NodeRole): string => (role === 'manager' ? MANAGER_OU : WORKER_OU);
 
 const ROLES: Readonly<Record<string, NodeRole>> = { [MANAGER_OU]: 'manager', [WORKER_OU]: 'worker' };
 
 /** What a certificate says; undefined for one that is not of Skein's form. Says nothing on its chain. */
-export function identityIn(
-  certificate: Pick<PeerCertificate, 'subject' | 'valid_to'>,
-): PeerIdentity | undefined {
+function identityIn(certificate: Pick<PeerCertificate, 'subject' | 'valid_to'>): PeerIdentity | undefined {
   const subject: Record<string, unknown> = { ...certificate.subject };
   const { CN, O, OU } = subject;
   const role = typeof OU === 'string' ? ROLES[OU] : undefined;
@@ -70,7 +68,7 @@ export const serverOptions = (credentials: Credentials): SecureServerOptions => 
 export const contextOptions = secure;
 
 /** Refuses a server that is not a manager (of this cluster, once we know which). */
-export const managersOnly =
+const managersOnly =
   (clusterId?: ClusterId) =>
   (_host: string, certificate: PeerCertificate): Error | undefined => {
     const identity = identityIn(certificate);

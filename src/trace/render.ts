@@ -60,7 +60,7 @@ export const renderConnections = (
   );
 
 /** Where a cross-host connection left the node: one line a tunnel. */
-export function renderTunnel(connection: Connection): string | undefined {
+function renderTunnel(connection: Connection): string | undefined {
   const tunnel = connection.hops.find((hop) => hop.tunnel && hop.way === 'forward')?.tunnel;
   return (
     tunnel &&

@@ -237,6 +237,35 @@ describe('membership', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
 
   changesOfRole(() => stage, nodes);
 
+  test('a manager goes on alone when the others are lost; one that comes back is let in anew', async () => {
+    await stage.lab.kill('node3', 'etcd');
+    await stage.lab.kill('node3', 'skeind');
+    const alone = ['swarm', 'init', '--force-new-cluster', '--advertise-addr', '192.0.2.11'];
+    assert.match(await docker('node2').fails(...alone), /only a manager can go on alone/);
+    assert.match(await docker('node1').ok(...alone), /^Swarm initialized: current node \([0-9a-z]{25}\)/);
+    const seen = (wanted: string) =>
+      until(
+        wanted,
+        async () => {
+          const lines = await nodes('node1');
+          return lines.includes(wanted) || lines.join();
+        },
+        { timeoutMs: 30_000 },
+      );
+    await seen('node1 Ready Leader');
+    await docker('node1').ok('node', 'update', '--label-add', 'went=alone', 'node1');
+    await stage.lab.start('node3');
+    await seen('node3 Ready Reachable');
+    await until(
+      'node3 to serve what was written without it',
+      async () => {
+        const { stdout, stderr } = await docker('node3').run('node', 'inspect', 'node1');
+        return /"went": "alone"/.test(stdout) || stderr;
+      },
+      { timeoutMs: 20_000 },
+    );
+  });
+
   test('a manager leaves only when told to by force', async () => {
     assert.match(
       await docker('node1').fails('swarm', 'leave'),

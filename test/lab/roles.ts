@@ -7,7 +7,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { IdentityFile } from '../../src/agent/identity.ts';
+import { identityFile } from '../../src/agent/identity.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { buildImage } from '../../src/lab/image.ts';
@@ -23,7 +23,7 @@ export function changesOfRole(stage: () => Stage, nodes: (via: string) => Promis
   const docker = (node: string) => stage().docker(node);
   const clusterFolder = (node: string) => join(stage().lab.node(node).dataRoot, 'cluster');
   const credentialsOf = (node: string) =>
-    new IdentityFile(join(clusterFolder(node), 'identity.json')).read()!.credentials;
+    identityFile(join(clusterFolder(node), 'identity.json')).read()!.credentials;
   const etcdOf = (node: string) =>
     stage()
       .lab.report()

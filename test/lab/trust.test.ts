@@ -5,13 +5,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type Identity, IdentityFile, newRequest } from '../../src/agent/identity.ts';
+import { type Identity, identityFile } from '../../src/agent/identity.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { issueNode, newRoot } from '../../src/manager/ca/authority.ts';
 import { type MethodName, METHODS } from '../../src/rpc/methods.ts';
 import type { Trust } from '../../src/rpc/tls.ts';
+import { newRequest } from '../../src/rpc/x509.ts';
 import type { Calls } from './caller.ts';
 
 const NAME = 'proof-trust';
@@ -34,7 +35,7 @@ describe('trust', { timeout: 600_000 }, () => {
   let lab: Lab;
   let [manager, worker]: Identity[] = [];
   const identityOf = (node: string) =>
-    new IdentityFile(join(lab.node(node).dataRoot, 'cluster', 'identity.json')).read()!;
+    identityFile(join(lab.node(node).dataRoot, 'cluster', 'identity.json')).read()!;
   const member = (credentials: Identity['credentials']): Trust => ({ kind: 'member', credentials });
 
   async function call(trust: Trust, methods = ALL): Promise<Record<string, string>> {

@@ -11,10 +11,9 @@ import { after, before, test } from 'node:test';
 import { Assignments } from '../../src/agent/assignments.ts';
 import {
   type Identity,
-  IdentityFile,
+  identityFile,
   join,
   keepRenewed,
-  newRequest,
   renew,
   renewalTime,
 } from '../../src/agent/identity.ts';
@@ -40,6 +39,7 @@ import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
 import { RpcServer } from '../../src/rpc/server.ts';
 import type { TraceEvent } from '../../src/rpc/trace-messages.ts';
+import { newRequest } from '../../src/rpc/x509.ts';
 import { Cache } from '../../src/store/cache.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { Draft } from '../../src/store/store.ts';
@@ -168,7 +168,7 @@ async function startAgent(managers: string[]): Promise<Agent> {
     identity: () => identity,
     saveManagers: () => {},
     assignments,
-    describe: async () => ({ description, dataPathAddr: '192.0.2.1' }),
+    describe: async () => ({ description, dataPathAddr: '192.0.2.1' as Ipv4 }),
     logs: async function* (request, signal): AsyncGenerator<LogRecord> {
       for (const taskId of request.tasks)
         for (let i = 0; i < 3; i++) yield { taskId, stream: 'stdout', time: `${i}`, data: 'eA==' };
@@ -416,7 +416,7 @@ test('an address without a manager is passed over', async () => {
 test('the identity is kept with its key for its owner only, and renewed in the middle of its life', async () => {
   const agent = await startAgent([leader.addr]);
   await until('session', () => agent.session.connected);
-  const file = new IdentityFile(joinPath(folder, 'id', 'identity.json'));
+  const file = identityFile(joinPath(folder, 'id', 'identity.json'));
   assert.equal(file.read(), undefined);
   file.write(agent.identity);
   assert.equal(statSync(joinPath(folder, 'id', 'identity.json')).mode & 0o777, 0o600);

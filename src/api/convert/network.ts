@@ -2,7 +2,7 @@
 import { hash } from 'node:crypto';
 import type { NetworkItem } from '../../model/network-view.ts';
 import type { Cidr, ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
-import { slotName } from '../../model/names.ts';
+import { taskName } from '../../model/names.ts';
 import type { Network, Node, Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 
@@ -172,7 +172,7 @@ function verboseService(network: Network, service: Service, tasks: readonly Task
     Tasks: tasks.map((task) => {
       const stand = task.attachments.find((attachment) => attachment.networkId === network.id)!;
       return {
-        Name: `${slotName(task)}.${task.id}`,
+        Name: taskName(task),
         EndpointID: sha256(`endpoint ${network.id} ${stand.address}`),
         EndpointIP: stand.address.split('/')[0],
         Info: { 'Host IP': (task.nodeId && view.get('node', task.nodeId)?.dataPathAddr) ?? '' },

@@ -7,10 +7,9 @@ import { serviceLogQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import { SkeinError } from '../../model/errors.ts';
 import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
-import { containerName } from '../../model/names.ts';
+import { taskName } from '../../model/names.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord } from '../../rpc/messages.ts';
-import { slotName } from '../../model/names.ts';
 import { isTerminal } from '../../model/task-state.ts';
 import type { View } from '../../store/view.ts';
 import type { ApiRequest } from '../request.ts';
@@ -47,7 +46,7 @@ const isGone = (task: Task): boolean => task.desiredState === 'remove' && isTerm
 
 type Tasks = Pick<ClusterBackend, 'view' | 'isUpToDate'>;
 
-export function selectTasks(filters: Filters, cluster: Tasks): Task[] {
+function selectTasks(filters: Filters, cluster: Tasks): Task[] {
   const { view } = cluster;
   const services = serviceIds(filters, view);
   const nodes = nodeIds(filters, view);
@@ -59,7 +58,7 @@ export function selectTasks(filters: Filters, cluster: Tasks): Task[] {
       (services.size === 0 || services.has(task.serviceId)) &&
       (nodes.size === 0 || nodes.has(task.nodeId ?? '')) &&
       filters.any('id', (prefix) => task.id.startsWith(prefix)) &&
-      filters.any('name', (prefix) => `${slotName(task)}.${task.id}`.startsWith(prefix)) &&
+      filters.any('name', (prefix) => taskName(task).startsWith(prefix)) &&
       filters.any('desired-state', (state) => task.desiredState === state) &&
       filters.any('runtime', (runtime) => runtime === 'container') &&
       filters.labels('label', task.serviceLabels) &&
@@ -121,7 +120,7 @@ const attributes = (task: Task | undefined): string =>
     ? renderDetails({
         ...logAttributes({
           id: task.status.container?.containerId ?? '',
-          name: containerName(task),
+          name: taskName(task),
           image: task.spec.ContainerSpec.Image,
           logging: task.spec.LogDriver,
           labels: task.spec.ContainerSpec.Labels ?? {},

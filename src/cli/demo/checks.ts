@@ -1,5 +1,5 @@
 /** The demo's list of what held and what did not, each with the fact that was measured. */
-export interface Check {
+interface Check {
   readonly name: string;
   readonly held: boolean;
   readonly fact: string;
@@ -19,10 +19,6 @@ export class CheckList {
     } catch (error) {
       this.add(name, false, error instanceof Error ? error.message : String(error));
     }
-  }
-
-  get checks(): readonly Check[] {
-    return this.#checks;
   }
 
   get held(): boolean {

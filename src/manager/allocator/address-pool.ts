@@ -75,10 +75,4 @@ export class AddressPool {
   holders(ip: Ipv4): ReadonlySet<string> {
     return this.#used.get(ipToInt(ip)) ?? NOBODY;
   }
-
-  /** When the next address leaves quarantine. */
-  nextRelease(now: number): number | undefined {
-    const times = [...this.#quarantine.values()].filter((until) => until > now);
-    return times.length === 0 ? undefined : Math.min(...times);
-  }
 }

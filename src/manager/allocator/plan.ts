@@ -8,12 +8,13 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { interfaceAddress, ipToInt, prefixLength } from '../../kit/cidr.ts';
+import { sameJson } from '../../kit/same-json.ts';
 import type { InterfaceAddress, Ipv4, Mac, NetworkId, NodeId, ServiceId, TaskId } from '../../model/ids.ts';
 import type { Attachment, Node, Service, ServiceEndpoint, Task, VirtualIp } from '../../model/objects.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import type { View } from '../../store/view.ts';
 import type { Plan } from '../step.ts';
-import { hasEnded, type Ids, ingressPorts, isWanted, networksOf, isAttachment } from '../task.ts';
+import { hasEnded, type Ids, ingressPorts, isAttachment, isWanted, networksOf, olderFirst } from '../task.ts';
 import { type Book, portKey } from './book.ts';
 import type { Draft } from './draft.ts';
 import { allocateNetwork } from './network-plan.ts';
@@ -56,10 +57,7 @@ export function planAllocation(
   const tasks = of('task')
     .map((id) => view.get('task', id as TaskId))
     .filter((task) => task !== undefined);
-  for (const task of tasks.sort((a, b) =>
-    a.createdAt < b.createdAt ? -1 : a.createdAt > b.createdAt ? 1 : a.slot - b.slot,
-  ))
-    allocateTask(draft, task);
+  for (const task of tasks.sort(olderFirst)) allocateTask(draft, task);
   return { steps: draft.steps, wake: [], refused: draft.refused };
 }
 
@@ -122,17 +120,15 @@ function virtualIpNetworks(view: View, service: Service): NetworkId[] | undefine
   return [...new Set([...(published ? [view.ingress!.id] : []), ...ids])];
 }
 
-export function isAllocated(view: View, service: Service): boolean {
+function isAllocated(view: View, service: Service): boolean {
   const { endpoint, spec } = service;
-  if (!endpoint || !isDeepStrictEqual(plain(endpoint.spec), plain(spec.EndpointSpec ?? {}))) return false;
+  if (!endpoint || !sameJson(endpoint.spec, spec.EndpointSpec ?? {})) return false;
   const networks = virtualIpNetworks(view, service);
   return isDeepStrictEqual(
     networks,
     endpoint.virtualIps.map(({ networkId }) => networkId),
   );
 }
-
-const plain = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 function allocatePorts(draft: Draft, service: Service): PortSpec[] | undefined {
   const before = service.endpoint?.ports ?? [];

@@ -6,12 +6,12 @@
  * This file: certificates, over injected time and randomness. No state. @peculiar/x509 is heavy and is loaded at
  * the first use: a worker never does.
  */
-import { generateKeyPairSync, webcrypto } from 'node:crypto';
+import { webcrypto } from 'node:crypto';
 import { SkeinError } from '../../model/errors.ts';
 import type { ClusterId, NodeId, RandomBytes } from '../../model/ids.ts';
 import type { NodeRole } from '../../model/spec.ts';
 import { ouOf } from '../../rpc/tls.ts';
-import { loadX509 } from '../../rpc/x509.ts';
+import { ALGORITHM, loadX509, newKey } from '../../rpc/x509.ts';
 
 export interface CaDeps {
   /** Milliseconds since the epoch. */
@@ -26,7 +26,6 @@ export interface KeyAndCertificate {
   readonly certificate: string;
 }
 
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const YEAR = 365 * 24 * 3600_000;
 /** Clocks of nodes differ; a certificate is valid from a little before it is made. */
 const SKEW = 3600_000;
@@ -42,20 +41,9 @@ const serial = (random: RandomBytes): string => {
   return bytes.toString('hex');
 };
 
-export function newKey(): { readonly key: string; readonly publicKey: string } {
-  const pair = generateKeyPairSync('ec', {
-    namedCurve: 'prime256v1',
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-  });
-  return { key: pair.privateKey, publicKey: pair.publicKey };
-}
-
 const derOf = (pem: string): Buffer => Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
 const privateKey = (pem: string): Promise<webcrypto.CryptoKey> =>
   webcrypto.subtle.importKey('pkcs8', derOf(pem), ALGORITHM, false, ['sign']);
-const publicKey = (pem: string): Promise<webcrypto.CryptoKey> =>
-  webcrypto.subtle.importKey('spki', derOf(pem), ALGORITHM, true, ['verify']);
 
 /** PEM as OpenSSL and Go write it, with the newline at its end: the token's digest is over exactly this. */
 const pemOf = (certificate: { toString(format: 'pem'): string }): string =>
@@ -64,20 +52,20 @@ const pemOf = (certificate: { toString(format: 'pem'): string }): string =>
 /** A self-signed root of 20 years. */
 export async function newRoot(commonName: string, deps: CaDeps): Promise<KeyAndCertificate> {
   const x509 = await loadX509();
-  const pair = newKey();
+  const { pem, keys } = await newKey();
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serial(deps.random),
     name: [{ CN: [commonName] }],
     notBefore: new Date(deps.now() - SKEW),
     notAfter: new Date(deps.now() + 20 * YEAR),
     signingAlgorithm: ALGORITHM,
-    keys: { privateKey: await privateKey(pair.key), publicKey: await publicKey(pair.publicKey) },
+    keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 1, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     ],
   });
-  return { key: pair.key, certificate: pemOf(certificate) };
+  return { key: pem, certificate: pemOf(certificate) };
 }
 
 export const newSwarmRoot = (deps: CaDeps): Promise<KeyAndCertificate> => newRoot('swarm-ca', deps);
@@ -120,10 +108,10 @@ export async function issueEtcdPeer(
   deps: CaDeps,
 ): Promise<KeyAndCertificate> {
   const x509 = await loadX509();
-  const pair = newKey();
+  const { pem, keys } = await newKey();
   const certificate = await sign(x509, root, {
     name: [{ CN: [member.name] }],
-    publicKey: await publicKey(pair.publicKey),
+    publicKey: keys.publicKey,
     names: [
       ...member.addresses.map((value) => ({ type: 'ip' as const, value })),
       { type: 'dns' as const, value: member.name },
@@ -131,7 +119,7 @@ export async function issueEtcdPeer(
     expiryMs: 20 * YEAR - SKEW,
     deps,
   });
-  return { key: pair.key, certificate };
+  return { key: pem, certificate };
 }
 
 interface Signing {

@@ -16,7 +16,7 @@ import { MemoryStore } from '../../store/memory.ts';
 import { type CaDeps, issueNode, type KeyAndCertificate, newEtcdRoot, newSwarmRoot } from './authority.ts';
 import { Issuer } from './issuer.ts';
 import { joinManager } from './manager-join.ts';
-import { newCsr } from './fixture.ts';
+import { newRequest } from '../../rpc/x509.ts';
 
 const deps: CaDeps = { now: () => Date.now(), random: randomBytes };
 const clusterId = 'thecluster' as ClusterId;
@@ -41,7 +41,7 @@ async function credentials(
   role: NodeRole,
   options: { ca?: KeyAndCertificate; at?: number; clusterId?: ClusterId } = {},
 ): Promise<Credentials> {
-  const { key, csr } = await newCsr();
+  const { key, csr } = await newRequest();
   const signer = options.ca ?? root;
   const subject = { nodeId: nodeId as NodeId, role, clusterId: options.clusterId ?? clusterId };
   const at = options.at ?? Date.now();
@@ -135,7 +135,7 @@ const joinAsManager = (client: RpcClient) =>
 
 test('each token makes a node of its role, with the availability asked for', async () => {
   for (const role of ['worker', 'manager'] as const) {
-    const { csr } = await newCsr();
+    const { csr } = await newRequest();
     const answer = await withClient({ kind: 'root', ca: root.certificate }, (client) =>
       client.call('ca.issue', { csr, token: cluster.joinTokens[role], availability: 'pause' }),
     );
@@ -152,7 +152,7 @@ test('each token makes a node of its role, with the availability asked for', asy
 });
 
 test('a wrong token is refused in the words of Docker and leaves no node', async () => {
-  const { csr } = await newCsr();
+  const { csr } = await newRequest();
   const had = await nodes();
   const wrong = newJoinToken(root.certificate, randomBytes);
   for (const token of [wrong, undefined, 'x'])
@@ -164,7 +164,7 @@ test('a wrong token is refused in the words of Docker and leaves no node', async
 });
 
 test('what is no certificate request, or not signed by its key, is refused and leaves no node', async () => {
-  const { csr } = await newCsr();
+  const { csr } = await newRequest();
   const had = await nodes();
   const der = Buffer.from(csr.replace(/-----[^-]+-----|\s/g, ''), 'base64');
   der[der.length - 1]! ^= 1; // the signature's last byte
@@ -212,7 +212,7 @@ test("a worker's certificate is a member's and opens no manager's call", async (
 });
 
 test('a manager joins, gets what etcd needs, and is registered', async () => {
-  const { key, csr } = await newCsr();
+  const { key, csr } = await newRequest();
   const made = await withClient({ kind: 'root', ca: root.certificate }, (client) =>
     client.call('ca.issue', { csr, token: cluster.joinTokens.manager }),
   );
@@ -222,7 +222,7 @@ test('a manager joins, gets what etcd needs, and is registered', async () => {
   assert.equal(answer.etcdCa, cluster.ca.etcdCertificate);
   assert.equal((await store.get('node', made.nodeId))?.manager?.addr, '192.0.2.2:2377');
   // It renews itself without a token, and stays who it is.
-  const next = await newCsr();
+  const next = await newRequest();
   const renewed = await withClient({ kind: 'member', credentials: own, clusterId }, async (client) => {
     await view.reached((await store.snapshot()).revision);
     return client.call('ca.issue', { csr: next.csr });
@@ -240,7 +240,7 @@ test("a manager's certificate opens no manager's call once the store has the nod
 });
 
 test('a node renews as what the store has it: promoted as a manager, a worker only once it has left the store', async () => {
-  const { key, csr } = await newCsr();
+  const { key, csr } = await newRequest();
   const made = await withClient({ kind: 'root', ca: root.certificate }, (client) =>
     client.call('ca.issue', { csr, token: cluster.joinTokens.worker }),
   );
@@ -250,7 +250,7 @@ test('a node renews as what the store has it: promoted as a manager, a worker on
     const { version } = node;
     const revision = await store.transact([{ op: 'update', kind: 'node', object: patch(node), version }]);
     await view.reached(revision);
-    const next = await newCsr();
+    const next = await newRequest();
     const { role, certificate } = await withClient(
       { kind: 'member', credentials: own, clusterId },
       (client) => client.call('ca.issue', { csr: next.csr }),

@@ -9,7 +9,7 @@ import type { Log } from '../../kit/log.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { type Ipv4, newId, type NodeId, type RandomBytes } from '../../model/ids.ts';
 import type { Cluster, Meta, Node } from '../../model/objects.ts';
-import type { Availability, NodeRole } from '../../model/spec.ts';
+import type { Availability, NodeRole, SwarmSpec } from '../../model/spec.ts';
 import type { ManagerAddress } from '../../rpc/messages.ts';
 import type { IssueAnswer, IssueRequest } from '../../rpc/methods.ts';
 import type { Call } from '../../rpc/server.ts';
@@ -31,8 +31,12 @@ export interface IssuerOptions {
 /** swarmkit's words, which the docker CLI shows as they are. */
 const INVALID_TOKEN =
   'rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster';
-const DEFAULT_EXPIRY_MS = 90 * 24 * 3600_000;
 const RETRIES = 5;
+
+const DEFAULT_LIFE_MS = 90 * 24 * 3600_000;
+/** Of a node's certificate. */
+export const certificateLifeMs = ({ CAConfig }: Pick<SwarmSpec, 'CAConfig'>): number =>
+  (CAConfig.NodeCertExpiry ?? 0) / 1e6 || DEFAULT_LIFE_MS;
 
 export class Issuer {
   readonly #options: IssuerOptions;
@@ -87,7 +91,7 @@ export class Issuer {
     stored = true,
   ): Promise<IssueAnswer> {
     const { clock, random } = this.#options;
-    const expiryMs = (cluster.spec.CAConfig.NodeCertExpiry ?? 0) / 1e6 || DEFAULT_EXPIRY_MS;
+    const expiryMs = certificateLifeMs(cluster.spec);
     const certificate = await issueNode(cluster.ca, csr, { nodeId, role, clusterId: cluster.id }, expiryMs, {
       now: () => clock.now(),
       random,
@@ -147,7 +151,7 @@ export function peerIpv4(address: string): Ipv4 | undefined {
 }
 
 /** Compares with every token in constant time, so that the answer's delay tells nothing. */
-export function roleOfToken(cluster: Pick<Cluster, 'joinTokens'>, token: string): NodeRole | undefined {
+function roleOfToken(cluster: Pick<Cluster, 'joinTokens'>, token: string): NodeRole | undefined {
   const given = Buffer.from(token);
   const matches = (wanted: string) => {
     const bytes = Buffer.from(wanted);

@@ -22,7 +22,7 @@ export interface InitialCluster {
 
 const DEFAULT_POOL = '10.0.0.0/8';
 
-export const ingressSpec: NetworkSpec = {
+const ingressSpec: NetworkSpec = {
   Name: 'ingress',
   Labels: {},
   Driver: 'overlay',

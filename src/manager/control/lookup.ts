@@ -1,7 +1,7 @@
 /** Objects as users refer to them: by id, by name, or by the beginning of an id that fits only one. */
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, NetworkId, ServiceId, TaskId } from '../../model/ids.ts';
-import { slotName } from '../../model/names.ts';
+import { slotName, taskName } from '../../model/names.ts';
 import type { Id, Network, Node, Objects, Service, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import { notFound } from './refusal.ts';
@@ -44,7 +44,7 @@ export function findTask(view: View, ref: string): Task {
   const direct = view.get('task', ref as TaskId);
   if (direct) return direct;
   const named = [...view.all('task').values()].find(
-    (task) => slotName(task) === ref || `${slotName(task)}.${task.id}` === ref,
+    (task) => slotName(task) === ref || taskName(task) === ref,
   );
   return named ?? byPrefix('task', ref, view.all('task').values());
 }

@@ -2,7 +2,7 @@
  * Secrets and configs in the hands of users: made once, never changed but for their labels, removed when no service
  * refers to them. One class for both kinds; they differ in their limit, and in how the data is kept.
  */
-import { isDeepStrictEqual } from 'node:util';
+import { sameJson } from '../../kit/same-json.ts';
 import type { SkeinError } from '../../model/errors.ts';
 import { type ConfigId, newId, type RandomBytes, type SecretId } from '../../model/ids.ts';
 import type { Config, Objects, Secret } from '../../model/objects.ts';
@@ -83,14 +83,12 @@ export class Payloads<K extends PayloadKind> {
 
   #isSame(found: Secret | Config, { Labels: _labels, Data: data, ...given }: Spec): boolean {
     const { Labels: _known, Data: knownData, ...rest } = found.spec;
-    if (!isDeepStrictEqual(plain(given), plain(rest))) return false;
+    if (!sameJson(given, rest)) return false;
     if (!data) return true;
     if (!('sealed' in found)) return data === knownData;
     return this.#options.sealer.open(found.id, found.sealed).equals(Buffer.from(data, 'base64'));
   }
 }
-
-const plain = (value: object): unknown => JSON.parse(JSON.stringify(value));
 
 function checkSpec(kind: PayloadKind, spec: Spec): Buffer {
   if (!spec.Name) throw invalid('name must be provided');

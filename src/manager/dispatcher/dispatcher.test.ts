@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
-import type { NodeId, TaskId } from '../../model/ids.ts';
+import type { Ipv4, NodeId, TaskId } from '../../model/ids.ts';
 import type { Cluster, Node, Secret, Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import type { Encoded } from '../../rpc/frame.ts';
@@ -100,7 +100,7 @@ class Agent {
       type: 'hello',
       protocol: PROTOCOL,
       description: description as never,
-      dataPathAddr: address,
+      dataPathAddr: address as Ipv4,
     });
     const call = {
       peer: { nodeId, role: 'worker', clusterId: 'c', notAfter: 0 },
@@ -434,7 +434,12 @@ test('a manager that does not lead names the leader; another protocol is told in
   await a.done;
   assert.deepEqual((a.error as { cause?: unknown }).cause, { leader });
   const out = new Queue<ToManager>(10);
-  out.push({ type: 'hello', protocol: 99, description: description as never, dataPathAddr: '192.0.2.1' });
+  out.push({
+    type: 'hello',
+    protocol: 99,
+    description: description as never,
+    dataPathAddr: '192.0.2.1' as Ipv4,
+  });
   const call = { peer: { nodeId: 'a' }, address: '', input: out, signal: new AbortController().signal };
   await assert.rejects(c.dispatcher.session({}, call as never).next(), /speaks protocol 99/);
   await c.end();

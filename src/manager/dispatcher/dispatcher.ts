@@ -2,11 +2,10 @@
 import type { Clock } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { SkeinError } from '../../model/errors.ts';
-import type { Ipv4, NodeId } from '../../model/ids.ts';
+import type { NodeId } from '../../model/ids.ts';
 import type { Secret } from '../../model/objects.ts';
 import { type Encoded, notLeader } from '../../rpc/frame.ts';
 import { type ManagerAddress, PROTOCOL, type ToAgent, type ToManager } from '../../rpc/messages.ts';
-import { asIpv4 } from '../../rpc/methods.ts';
 import type { Call } from '../../rpc/server.ts';
 import type { Fence, Store } from '../../store/store.ts';
 import type { LiveView } from '../../store/view.ts';
@@ -23,8 +22,6 @@ export interface DispatcherOptions {
   /** Who leads, as far as this manager knows. */
   leader(): ManagerAddress | undefined;
 }
-
-const NO_ADDRESS = '0.0.0.0' as Ipv4;
 
 export class Dispatcher {
   readonly #options: DispatcherOptions;
@@ -72,8 +69,8 @@ export class Dispatcher {
     const session = term.open(nodeId);
     const done = () => term.close(session);
     call.signal.addEventListener('abort', done, { once: true });
-    const addr = peerIpv4(call.address) ?? asIpv4(hello.dataPathAddr) ?? NO_ADDRESS;
-    void term.nodes.ready(nodeId, hello.description, asIpv4(hello.dataPathAddr), addr);
+    const addr = peerIpv4(call.address) ?? hello.dataPathAddr;
+    void term.nodes.ready(nodeId, hello.description, hello.dataPathAddr, addr);
     void this.#hear(term, session, messages);
     for (const listener of this.#sessionListeners) listener(nodeId);
     try {

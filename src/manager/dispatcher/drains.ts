@@ -8,7 +8,7 @@
 import type { Clock } from '../../kit/clock.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
 
-export const DRAIN_LIMIT_MS = 5000;
+const DRAIN_LIMIT_MS = 5000;
 
 interface Drain {
   readonly revision: number;

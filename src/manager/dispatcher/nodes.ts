@@ -12,7 +12,7 @@ import type { Node, NodeDescription } from '../../model/objects.ts';
 import type { Fence, Store } from '../../store/store.ts';
 import type { View } from '../../store/view.ts';
 
-export const MISSED = 3;
+const MISSED = 3;
 const DEFAULT_PERIOD_MS = 5000;
 const RETRY_MS = 250;
 

@@ -11,7 +11,7 @@
  */
 import { addressOf } from '../../kit/cidr.ts';
 import type { NetworkId, NodeId } from '../../model/ids.ts';
-import { containerName } from '../../model/names.ts';
+import { taskName } from '../../model/names.ts';
 import { endpointKey, type EndpointItem, type NetworkItem } from '../../model/network-view.ts';
 import type { Attachment, Config, Network, Node, Secret, Service, Task } from '../../model/objects.ts';
 import { atLeast, isTerminal } from '../../model/task-state.ts';
@@ -26,11 +26,11 @@ export type Topic =
   | `network:${string}`
   | `secret:${string}`
   | `config:${string}`;
-export const nodeTopic = (id: NodeId): Topic => `node:${id}`;
+const nodeTopic = (id: NodeId): Topic => `node:${id}`;
 export const networkTopic = (id: NetworkId): Topic => `network:${id}`;
 
-export const secretTopic = (id: string): Topic => `secret:${id}`;
-export const configTopic = (id: string): Topic => `config:${id}`;
+const secretTopic = (id: string): Topic => `secret:${id}`;
+const configTopic = (id: string): Topic => `config:${id}`;
 
 export interface Placement {
   readonly topic: Topic;
@@ -114,7 +114,7 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
       nodeId: task.nodeId,
       taskId: task.id,
       serviceId: task.serviceId || undefined, // none: of a container started by hand
-      name: task.spec.NetworkAttachmentSpec?.ContainerName ?? containerName(task),
+      name: task.spec.NetworkAttachmentSpec?.ContainerName ?? taskName(task),
       aliases: stand.aliases,
       inRotation: inRotation(task),
       ...(task.status.notListening && { notListening: task.status.notListening }),

@@ -8,10 +8,9 @@
  */
 import type { NodeId } from '../../model/ids.ts';
 import type { Node, Task } from '../../model/objects.ts';
-import type { View } from '../../store/view.ts';
 import { jobSize } from '../job.ts';
 import type { Plan, Step } from '../step.ts';
-import { hasEnded, newTask, timeOf } from '../task.ts';
+import { hasEnded, isActive, newTask, timeOf } from '../task.ts';
 import { type Context, factsOf, releaseSlot, repairSlot, type SlotFacts, slotOf } from './slot-plan.ts';
 
 export function planReplicatedJob(context: Context, tasks: readonly Task[]): Plan {
@@ -40,15 +39,13 @@ export function planGlobalJob(context: Context, tasks: readonly Task[], nodes: r
   const eligible = new Set(nodes.map((node) => node.id));
   const unfit = current.filter((task) => !task.nodeId || !eligible.has(task.nodeId)).filter(isGoingOn);
   const slots = nodes
-    .filter(({ id, createdAt }) => ofNode.has(id) || (isOpen(view, id) && timeOf(createdAt) <= began))
+    .filter(({ id, createdAt }) => ofNode.has(id) || (isActive(view, id) && timeOf(createdAt) <= began))
     .map(({ id }) => factsOf(context, slotOf(0, id, ofNode.get(id) ?? [])));
   const isEmpty = ({ slot }: SlotFacts): boolean => slot.tasks.length === 0;
   const start = slots.filter(isEmpty).map(({ slot }) => startSlot(context, 0, slot.nodeId));
   const open = slots.filter((facts) => !isEmpty(facts) && !isDone(facts));
   return join([...leave, ...unfit.map(stop('shutdown'))], planOpen(context, open), start);
 }
-
-const isOpen = (view: View, id: NodeId): boolean => view.get('node', id)?.spec.Availability === 'active';
 
 const isDone = ({ slot }: SlotFacts): boolean => slot.tasks.some((task) => task.status.state === 'complete');
 

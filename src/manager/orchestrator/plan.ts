@@ -5,12 +5,12 @@
  *
  * Cost: the tasks of the services that something happened to.
  */
-import type { NodeId, ServiceId } from '../../model/ids.ts';
+import type { ServiceId } from '../../model/ids.ts';
 import type { Node, Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import { parseConstraints, satisfies } from '../constraint.ts';
 import type { Plan, Step } from '../step.ts';
-import { type Ids, isDrained, isUp, isWanted, newTask } from '../task.ts';
+import { type Ids, isActive, isDrained, isUp, isWanted, newTask } from '../task.ts';
 import { planUpdate } from '../updater/plan.ts';
 import { Overfull } from './overfull.ts';
 import { planGlobalJob, planReplicatedJob } from './job-plan.ts';
@@ -125,12 +125,10 @@ function planGlobal(context: Context, tasks: readonly Task[]): Plan {
   const nodes = [...view.all('node').values()].filter(fits).sort(byId);
   const slots = nodes
     .map((node) => factsOf(context, slotOf(0, node.id, byNode.get(node.id) ?? [])))
-    .filter((facts) => facts.slot.tasks.length > 0 || isOpen(view, facts.slot.nodeId!));
+    .filter((facts) => facts.slot.tasks.length > 0 || isActive(view, facts.slot.nodeId!));
   const plan = planSlots(context, slots);
   return { steps: [...leave, ...plan.steps], wake: plan.wake };
 }
-
-const isOpen = (view: View, id: NodeId): boolean => view.get('node', id)?.spec.Availability === 'active';
 
 /** A node that is only unknown for a moment keeps its global task; one that is down, drained or unfit does not. */
 const staysOn = (view: View, task: Task, fits: (node: Node) => boolean): boolean => {

@@ -42,23 +42,19 @@ function restartsSoFar(ended: Task, slot: readonly Task[]): number {
     .length;
 }
 
-/** The time at which a 'ready' task may run; undefined: not before its predecessor has stopped. */
-export function releaseAt(
-  view: View,
-  task: Task,
-  slot: readonly Task[],
-): { at: number; orWhenStopped: boolean } {
+/** The time at which a 'ready' task may run, as far as is known: sooner when its predecessor stops. */
+export function releaseAt(view: View, task: Task, slot: readonly Task[]): number {
   const before = slot
     .filter((other) => other.id !== task.id && olderFirst(other, task) < 0)
     .toSorted(olderFirst);
   const created = timeOf(task.createdAt);
   const delayed = isRestartOf(view, task, before.at(-1)) ? created + restartDelay(task.spec) : created;
   const stopping = before.filter((other) => isStopping(view, other));
-  if (stopping.length === 0) return { at: delayed, orWhenStopped: false };
+  if (stopping.length === 0) return delayed;
   const grace = Math.max(
     ...stopping.map((other) => ms(other.spec.ContainerSpec.StopGracePeriod ?? DEFAULT_GRACE_NS)),
   );
-  return { at: Math.max(delayed, created + grace + STUCK_MS), orWhenStopped: true };
+  return Math.max(delayed, created + grace + STUCK_MS);
 }
 
 /** The delay is for restarts and lost nodes; updates and drains go on as soon as the old task has stopped. */

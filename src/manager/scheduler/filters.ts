@@ -100,7 +100,7 @@ const maxReplicas: Filter = {
 };
 
 /** `ready` first: the others may rely on a description. */
-export const FILTERS: readonly Filter[] = [ready, resources, constraints, platform, hostPort, maxReplicas];
+const FILTERS: readonly Filter[] = [ready, resources, constraints, platform, hostPort, maxReplicas];
 
 export class Pipeline {
   readonly #checks: readonly { filter: Filter; check: (candidate: Candidate) => boolean }[];

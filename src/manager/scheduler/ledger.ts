@@ -23,7 +23,7 @@ export interface Load {
 const FAILURE_WINDOW_MS = 300_000;
 const MANY_FAILURES = 5;
 
-export const emptyLoad = (): Load => ({
+const emptyLoad = (): Load => ({
   cpus: 0,
   memory: 0,
   tasks: 0,

@@ -7,7 +7,7 @@ import type { TaskId } from '../../model/ids.ts';
 import type { Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import type { Plan, Step } from '../step.ts';
-import { isWanted } from '../task.ts';
+import { isWanted, olderFirst } from '../task.ts';
 import { type Candidate, claimOn, Pipeline } from './filters.ts';
 import { count, countGeneric, type Ledger } from './ledger.ts';
 import { Spread } from './spread.ts';
@@ -33,13 +33,7 @@ export const isPending = (task: Task | undefined): task is Task =>
 export function planSchedule(view: View, ledger: Ledger, keys: Iterable<string>, now: number): SchedulePlan {
   const draft: Draft = { view, ledger, now, undo: [], steps: [], refused: new Set() };
   const tasks = [...keys].map((key) => view.get('task', key as TaskId)).filter(isPending);
-  const oldestFirst = tasks.sort((a, b) =>
-    a.createdAt < b.createdAt
-      ? -1
-      : a.createdAt > b.createdAt
-        ? 1
-        : a.slot - b.slot || (a.id < b.id ? -1 : 1),
-  );
+  const oldestFirst = tasks.sort(olderFirst);
   for (const task of oldestFirst.filter((t) => t.nodeId !== undefined)) checkFixed(draft, task);
   const groups = Map.groupBy(
     oldestFirst.filter((t) => t.nodeId === undefined),

@@ -45,7 +45,9 @@ export class Sealer {
     if (form !== FORM)
       throw new SkeinError('internal', `secret ${id} is sealed in a form that is not known here`);
     const sealed = Buffer.from(data, 'base64');
-    const decipher = createDecipheriv('aes-256-gcm', this.#unlocked(), Buffer.from(nonce, 'base64'))
+    const decipher = createDecipheriv('aes-256-gcm', this.#unlocked(), Buffer.from(nonce, 'base64'), {
+      authTagLength: TAG_BYTES,
+    })
       .setAAD(Buffer.from(id))
       .setAuthTag(sealed.subarray(-TAG_BYTES));
     try {

@@ -118,6 +118,7 @@ export class EtcdMember {
 
   /** Quorum is lost for good: makes a cluster of one out of this member's data. Ends the running process first. */
   async forceNewCluster(): Promise<void> {
+    if (!this.hasData) throw new SkeinError('failed-precondition', `no data of etcd in ${this.#dir}`);
     await this.#exclusive(async () => {
       await this.#stop();
       await this.#run({ kind: 'force-new-cluster' }, 'alone', 'serving');
