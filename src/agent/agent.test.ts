@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SkeinError } from '../model/errors.ts';
 import type { SecretId } from '../model/ids.ts';
@@ -331,6 +332,15 @@ test('secrets go with a task that is taken off the node while it runs', async (t
   n.send();
   await n.until('the secret gone', () => !existsSync(path));
   await n.until('removed', async () => (await n.runtime.list()).length === 0);
+});
+
+test('secrets of a container that nothing else is left of go with the first look', async (t) => {
+  const n = await FakeNode.make();
+  t.after(() => n.close());
+  const left = join(n.dataRoot, 'secrets', idOf('gone'));
+  mkdirSync(left, { recursive: true });
+  n.start().send();
+  await n.until('they are gone', () => !existsSync(left));
 });
 
 test('a task whose secret is missing is rejected in words', async (t) => {

@@ -349,6 +349,28 @@ test('service logs are framed, with the attributes the CLI reads', async () => {
   );
 });
 
+test('service logs: what the log options name is told with each line; a driver that keeps nothing is no source', async () => {
+  const { call } = await start('manager');
+  const create = (Name: string, LogDriver: object) =>
+    call('POST', '/services/create', {
+      ...{ ...WEB, Name, EndpointSpec: {} },
+      TaskTemplate: {
+        ...WEB.TaskTemplate,
+        LogDriver,
+        ContainerSpec: { ...WEB.TaskTemplate.ContainerSpec, Labels: { tier: 'front' }, Env: ['A=1'] },
+      },
+    });
+  await create('told', { Name: 'json-file', Options: { labels: 'tier', env: 'A' } });
+  await create('mute', { Name: 'none' });
+  const told = await call('GET', '/services/told/logs?stdout=1&details=1');
+  assert.match(told.raw.subarray(8).toString(), /^A=1,com\.docker\.swarm\.node\.id=\w+,.*,tier=front hello/);
+  const mute = await call('GET', '/services/mute/logs?stdout=1');
+  assert.deepEqual(
+    [mute.status, mute.json.message],
+    [501, 'configured logging driver does not support reading'],
+  );
+});
+
 test('every word of a log query reaches the managers; what is none is refused', async () => {
   const { call, backends } = await start('manager');
   await call('POST', '/services/create', WEB);

@@ -6,10 +6,10 @@
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
-import { type Clock, sleep } from '../kit/clock.ts';
-import { cutLog, ensureRunning, isRunning, stopDetached } from '../kit/detached.ts';
+import type { Clock } from '../kit/clock.ts';
+import { ensureRunning, isRunning, stopDetached } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
+import { Supervisor } from '../kit/supervisor.ts';
 import { SkeinError } from '../model/errors.ts';
 import { ContainerdApi } from './api.ts';
 
@@ -34,13 +34,12 @@ export interface ContainerdProcessOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly env?: NodeJS.ProcessEnv;
-  /** How long it may take until it answers. */
-  readonly startTimeoutMs?: number;
+  /** For how long it may be silent until it counts as hung. */
+  readonly hungMs?: number;
 }
 
-const CHECK_MS = 500;
-const PROBE_MS = 25;
-const RESTART: BackoffPolicy = { base: 100, cap: 10_000 };
+/** No answer to one question is waited for longer; longer than any patience that begins with 30 s. */
+const ANSWER_MS = 60_000;
 
 export class ContainerdProcess {
   readonly socket: string;
@@ -48,8 +47,10 @@ export class ContainerdProcess {
   readonly #config: string;
   readonly #pidFile: string;
   readonly #logFile: string;
+  readonly #api: ContainerdApi;
+  readonly #supervisor: Supervisor;
   readonly #stop = new AbortController();
-  #supervisor: Promise<void> = Promise.resolve();
+  #running: Promise<void> = Promise.resolve();
 
   constructor(options: ContainerdProcessOptions) {
     this.#options = options;
@@ -58,12 +59,34 @@ export class ContainerdProcess {
     this.#config = join(run, 'config.toml');
     this.#pidFile = join(run, 'containerd.pid');
     this.#logFile = join(options.dataRoot, 'containerd', 'containerd.log');
+    this.#api = new ContainerdApi(this.socket);
+    const { clock, log, hungMs } = options;
+    this.#supervisor = new Supervisor(
+      {
+        name: 'containerd',
+        logFile: this.#logFile,
+        pid: () => this.pid,
+        start: () => this.#again(),
+        answers: () => this.#answers(),
+        kill: () => stopDetached(this.#pidFile, { signal: 'SIGKILL' }),
+      },
+      { clock, log, hungMs },
+    );
   }
 
   /** Adopts the one that runs or starts it; resolves when it answers. Then keeps it running until `close`. */
   async start(): Promise<void> {
-    await this.#ensure();
-    this.#supervisor = this.#supervise();
+    const adopted = this.pid !== undefined;
+    try {
+      await this.#ensure().catch((error: unknown) => {
+        if (!adopted || this.pid !== undefined) throw error;
+        return this.#ensure(); // the one that ran hung or has ended
+      });
+    } catch (error) {
+      this.#api.close();
+      throw error;
+    }
+    this.#running = this.#supervisor.run(this.#stop.signal);
   }
 
   get pid(): number | undefined {
@@ -73,7 +96,8 @@ export class ContainerdProcess {
   /** Stops supervising; containerd and the containers stay. */
   async close(): Promise<void> {
     this.#stop.abort();
-    await this.#supervisor;
+    await this.#running;
+    this.#api.close();
   }
 
   /** Stops containerd itself. Containers go on under their shims. */
@@ -93,7 +117,7 @@ export class ContainerdProcess {
       logFile: this.#logFile,
       ...(env && { env }),
     });
-    await this.#answers();
+    await this.#ready();
     log.info(started ? 'containerd started' : 'containerd adopted', { pid });
   }
 
@@ -106,49 +130,26 @@ export class ContainerdProcess {
     await rename(`${this.#config}.new`, this.#config);
   }
 
-  async #answers(): Promise<void> {
-    const { clock, startTimeoutMs = 30_000 } = this.#options;
-    const deadline = clock.now() + startTimeoutMs;
-    const api = new ContainerdApi(this.socket);
+  async #ready(): Promise<void> {
     try {
-      for (;;) {
-        try {
-          await api.version.version({}, { timeoutMs: 1000, signal: this.#stop.signal });
-          return;
-        } catch (cause) {
-          if (this.#stop.signal.aborted) throw cause;
-          if (clock.now() > deadline)
-            throw new SkeinError('unavailable', `containerd does not answer; see ${this.#logFile}`, {
-              cause,
-            });
-        }
-        await sleep(clock, PROBE_MS, this.#stop.signal);
-      }
-    } finally {
-      api.close();
+      await this.#supervisor.ready(this.#stop.signal);
+    } catch (cause) {
+      const { message } = SkeinError.from(cause);
+      throw new SkeinError('unavailable', `${message}; see ${this.#logFile}`, { cause });
     }
   }
 
-  async #supervise(): Promise<void> {
-    const { clock, log } = this.#options;
-    const { signal } = this.#stop;
-    let failures = 0;
-    while (!signal.aborted) {
-      await sleep(clock, failures > 0 ? backoff(RESTART, failures) : CHECK_MS, signal);
-      if (signal.aborted) return;
-      cutLog(this.#logFile);
-      if (this.pid !== undefined) {
-        failures = 0;
-        continue;
-      }
-      log.warn('containerd has ended, starting it again');
-      try {
-        await this.#ensure();
-      } catch (error) {
-        failures++;
-        if (!signal.aborted) log.error('containerd does not start', { err: error, failures });
-      }
-    }
+  /** It has ended; the containers run on under their shims. */
+  async #again(): Promise<void> {
+    this.#options.log.warn('containerd has ended, starting it again');
+    await this.#ensure();
+  }
+
+  #answers(): Promise<boolean> {
+    return this.#api.version.version({}, { timeoutMs: ANSWER_MS, signal: this.#stop.signal }).then(
+      () => true,
+      () => false,
+    );
   }
 }
 

@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +16,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { systemClock } from '../kit/clock.ts';
+import { type Clock, systemClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { queryLogs } from './log-query.ts';
 import { cutLines, decodeRecord, encodeRecord, formatTime, MAX_DATA, parseTime } from './log-record.ts';
@@ -32,7 +33,7 @@ const tailer = (
   path: string,
   punched: number[] = [],
   maxFileBytes = 1 << 20,
-  more: { compress?: boolean; maxBacklogBytes?: number } = {},
+  more: { compress?: boolean; maxBacklogBytes?: number; clock?: Clock } = {},
 ) =>
   new Tailer({
     interactive: false,
@@ -40,7 +41,7 @@ const tailer = (
     streams: ['stdout', 'stderr'],
     cap: { maxFileBytes, maxFiles: 3, compress: more.compress ?? false },
     maxBacklogBytes: more.maxBacklogBytes,
-    clock: systemClock,
+    clock: more.clock ?? systemClock,
     log: silentLog,
     punch: (_, length) => punched.push(length),
   });
@@ -108,6 +109,46 @@ test('a tailer that takes over repeats nothing and skips nothing, torn end of th
   const second = await tailer(path).start();
   await second.finish();
   assert.deepEqual(await read(path), ['a\n', 'b\n', 'c\n']);
+});
+
+test('where a stream was last read is known after its own records are rotated away', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  appendFileSync(join(path, 'stderr'), 'once\n');
+  const first = await tailer(path, [], 1000).start();
+  while ((await read(path)).length < 1) await new Promise((resolve) => setImmediate(resolve));
+  appendFileSync(join(path, 'stdout'), numbered(0, 200).join(''));
+  await first.finish();
+  assert.ok(!(await read(path)).includes('once\n'));
+  const second = await tailer(path, [], 1000).start();
+  await second.finish();
+  assert.deepEqual((await read(path)).slice(-2), numbered(198, 200), 'and it is not read again');
+});
+
+test('times name one line each and never go back, whatever the clock does', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  let now = 2000;
+  const clock: Clock = { ...systemClock, now: () => now };
+  const times = async () => {
+    const found: string[] = [];
+    for await (const { time } of queryLogs(path, ALL_OUTPUT, () => undefined, AbortSignal.timeout(10_000)))
+      found.push(time);
+    return found;
+  };
+  for (const [at, text] of [
+    [2000, 'a\nb\n'],
+    [2000, 'c\n'],
+    [1000, 'd\n'],
+  ] as const) {
+    now = at;
+    appendFileSync(join(path, 'stdout'), text);
+    await (await tailer(path, [], 1 << 20, { clock }).start()).finish();
+  }
+  assert.deepEqual(
+    await times(),
+    [0, 1, 2, 3].map((nanoseconds) => `1970-01-01T00:00:02.00000000${nanoseconds}Z`),
+  );
 });
 
 test('what can not be recorded for a time is recorded later, whole and once; an end does not wait for it', async (t) => {
@@ -225,6 +266,32 @@ test('what may wait to be recorded is bounded by who says so, and a line tells w
     'skein: 10800 bytes of output were written too fast and are not kept\n',
     ...numbered(900, 1000),
   ]);
+});
+
+test('without a word on it 256 MB may wait', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  truncateSync(join(path, 'stdout'), 256 * 1024 * 1024 + 1); // a hole: nothing is on the disk
+  const tail = await tailer(path, [], 1 << 25).start();
+  for await (const { data } of queryLogs(path, EVERYTHING, () => tail, AbortSignal.timeout(30_000))) {
+    assert.match(Buffer.from(data).toString(), /^skein: 251658241 bytes of output were written too fast/);
+    break;
+  }
+  await tail.stop();
+});
+
+test('what is written while a tail is read is no part of it', async (t) => {
+  const path = folder();
+  t.after(() => rmSync(path, { recursive: true }));
+  const append = async (text: string) => {
+    appendFileSync(join(path, 'stdout'), text);
+    await (await tailer(path).start()).finish();
+  };
+  await append('a\nb\n');
+  const lines = queryLogs(path, { ...ALL_OUTPUT, tail: 1 }, () => undefined, AbortSignal.timeout(10_000));
+  assert.equal(Buffer.from((await lines.next()).value!.data).toString(), 'b\n');
+  await append('c\n');
+  assert.equal((await lines.next()).done, true);
 });
 
 test('since and until take their own times in; one stream is read alone; a tail is of what is wanted', async (t) => {

@@ -15,6 +15,7 @@ import { type BackoffPolicy, backoff } from '../kit/backoff.ts';
 import { type Clock, sleep } from '../kit/clock.ts';
 import { ensureRunning, isRunning, stopDetached } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
+import { Supervisor } from '../kit/supervisor.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { linesOf } from './lines.ts';
@@ -25,6 +26,8 @@ export interface ResolverFeedOptions {
   readonly logFile: string;
   /** A resolver of another version is replaced, without a moment in which nobody listens. */
   readonly version: string;
+  /** For how long it may be silent until it counts as hung. */
+  readonly hungMs?: number;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -51,11 +54,24 @@ export class ResolverFeed {
   #socket: Socket | undefined;
   #seq = 0;
   #waiters: Waiter[] = [];
-  #running: Promise<void> = Promise.resolve();
+  readonly #supervisor: Supervisor;
+  #running: Promise<unknown> = Promise.resolve();
 
   constructor(options: ResolverFeedOptions) {
     this.#options = options;
     this.#folder = join(options.runRoot, 'resolver');
+    const { clock, log, hungMs } = options;
+    this.#supervisor = new Supervisor(
+      {
+        name: 'the resolver',
+        logFile: options.logFile,
+        pid: () => this.pid,
+        start: () => Promise.resolve(), // `run` does, when the connection ends
+        answers: () => this.set({ put: new Map(), delete: [] }).then(() => true),
+        kill: () => stopDetached(this.#pidFile, { signal: 'SIGKILL' }),
+      },
+      { clock, log, hungMs },
+    );
   }
 
   get pid(): number | undefined {
@@ -88,7 +104,7 @@ export class ResolverFeed {
     if (this.#socket) this.#send(this.#socket, [...lines, { type: 'commit', seq }]);
     else if (!this.#started) {
       this.#started = true;
-      this.#running = this.#run();
+      this.#running = Promise.all([this.#run(), this.#supervisor.run(this.#stop.signal)]);
     }
     return acknowledged;
   }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ensureRunning, isRunning, stopDetached } from './detached.ts';
+import { ensureRunning, isRunning, stopDetached, writePidFile } from './detached.ts';
 
 test('a detached process is started once, adopted afterwards, and stopped for good', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'skein-detached-'));
@@ -30,6 +30,28 @@ test('a detached process is started once, adopted afterwards, and stopped for go
     assert.equal(isRunning(spec.pidFile), undefined);
   } finally {
     await stopDetached(spec.pidFile);
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('the file of one that was started while another was being stopped stays', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'skein-detached-'));
+  const spec = (n: number) => ({
+    name: 'sleeper',
+    argv: ['sleep', `${n}000${process.pid}`],
+    pidFile: join(dir, `${n}.pid`),
+    logFile: join(dir, 'log'),
+  });
+  const [one, two] = [spec(1), spec(2)];
+  try {
+    await ensureRunning(one);
+    const { pid } = await ensureRunning(two);
+    const stopped = stopDetached(one.pidFile);
+    writePidFile(one.pidFile, pid);
+    await stopped;
+    assert.equal(isRunning(one.pidFile), pid);
+  } finally {
+    await stopDetached(two.pidFile);
     rmSync(dir, { recursive: true });
   }
 });

@@ -157,7 +157,8 @@ export async function stopDetached(pidFile: string, options: StopOptions = {}): 
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
   }
-  rmSync(pidFile, { force: true });
+  // Another may have been started meanwhile by somebody who saw this one end.
+  if (isRunning(pidFile) === undefined) rmSync(pidFile, { force: true });
 }
 
 function signalMark(mark: ProcessMark, signal: NodeJS.Signals): void {

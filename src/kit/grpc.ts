@@ -89,14 +89,18 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
   16: 'unauthenticated',
 };
 
-/** What grpc-js throws, as a SkeinError: the text is the peer's own. */
+/** What grpc-js says when it gives up waiting by itself; with a list of inner names and times behind it. */
+const NO_ANSWER = /^Deadline exceeded after ([\d.]+)s/;
+
+/** What grpc-js throws, as a SkeinError: the text is the peer's own, or that there was none. */
 function grpcError(thrown: unknown, context: string): SkeinError {
   const error = thrown as Partial<ServiceError>;
   if (thrown instanceof SkeinError || typeof error?.code !== 'number')
     return SkeinError.from(thrown, context);
-  return new SkeinError(CODES[error.code] ?? 'internal', `${context}: ${error.details || error.message}`, {
-    cause: thrown,
-  });
+  const said = error.details || error.message || '';
+  const waited = NO_ANSWER.exec(said)?.[1];
+  const text = waited ? `no answer within ${Math.round(Number(waited))} s; it hangs or is overloaded` : said;
+  return new SkeinError(CODES[error.code] ?? 'internal', `${context}: ${text}`, { cause: thrown });
 }
 
 /** One connection to one peer; grpc-js reconnects by itself when the peer comes back. */

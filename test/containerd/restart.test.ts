@@ -7,7 +7,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Containerd } from '../../src/containerd/containerd.ts';
+import { ContainerdProcess } from '../../src/containerd/daemon-process.ts';
 import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
+import { systemClock } from '../../src/kit/clock.ts';
+import { silentLog } from '../../src/kit/log.ts';
+import { runProcess } from '../../src/kit/process.ts';
 import type { ContainerId } from '../../src/model/ids.ts';
 import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
@@ -26,6 +30,16 @@ after(async () => {
 });
 
 const shell = (script: string) => containerConfig(own.netns, { Command: ['/bin/sh', '-c', script] });
+
+/** Another skeind's hold on this test's containerd. */
+const containerd = (more: { readonly hungMs?: number } = {}) =>
+  new ContainerdProcess({
+    dataRoot: join(own.root, 'data'),
+    runRoot: join(own.root, 'run'),
+    clock: systemClock,
+    log: silentLog,
+    ...more,
+  });
 
 const bundleOf = (id: ContainerId): string =>
   join(own.root, 'run', 'containerd', 'state', 'io.containerd.runtime.v2.task', 'skein', id);
@@ -158,6 +172,22 @@ test('containerd is killed: containers run on, it is started again, events and e
   await runtime.remove(config.id);
 });
 
+test('containerd hangs: a skeind that comes to it restarts it, and containers run on', async () => {
+  const config = shell('sleep 1000');
+  await runtime.create(config);
+  const pid = await runtime.start(config.id);
+  await own.daemon.close();
+  const hung = own.daemon.pid!;
+  process.kill(hung, 'SIGSTOP');
+  const next = containerd({ hungMs: 2000 });
+  await next.start();
+  assert.notEqual(next.pid, hung);
+  await next.close();
+  const info = await runtime.get(config.id);
+  assert.deepEqual([info?.status, info?.pid], ['running', pid]);
+  await runtime.remove(config.id);
+});
+
 test('a killed shim takes its container along, and that is seen', async () => {
   const config = shell('sleep 1000');
   await runtime.create(config);
@@ -185,19 +215,10 @@ test('after a reboot a container is known and does not run; it is removed and ma
   for (const process_ of [shim, pid]) process.kill(process_, 'SIGKILL');
   await eventually('all is gone', async () => !existsSync(`/proc/${pid}`) && !existsSync(`/proc/${shim}`));
   const state = bundleOf(config.id);
-  const { runProcess } = await import('../../src/kit/process.ts');
   await runProcess(['umount', join(state, 'rootfs')]);
   rmSync(socketOf(readFileSync(join(state, 'address'), 'utf8')));
   rmSync(join(own.root, 'run'), { recursive: true, force: true });
-  const { ContainerdProcess } = await import('../../src/containerd/daemon-process.ts');
-  const { systemClock } = await import('../../src/kit/clock.ts');
-  const { silentLog } = await import('../../src/kit/log.ts');
-  const daemon = new ContainerdProcess({
-    dataRoot: join(own.root, 'data'),
-    runRoot: join(own.root, 'run'),
-    clock: systemClock,
-    log: silentLog,
-  });
+  const daemon = containerd();
   await daemon.start();
   await daemon.close();
   runtime = await own.open();

@@ -46,8 +46,9 @@ const records: [string, DnsRecord][] = [
     },
   ],
 ];
-const open = (version = '1') =>
+const open = (version = '1', hungMs?: number) =>
   new ResolverFeed({
+    ...(hungMs && { hungMs }),
     runRoot: root,
     logFile: join(root, 'log'),
     version,
@@ -172,6 +173,20 @@ test('killed, it is back by itself with everything', async () => {
   );
   assert.notEqual(feed.pid, pid);
   assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
+});
+
+test('one that hangs is killed, and the next one has everything', async () => {
+  await feed.close();
+  feed = open('1', 1500);
+  await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] });
+  const { pid } = feed;
+  process.kill(pid!, 'SIGSTOP');
+  await feed.set({ put: new Map(), delete: [] }); // in force when there is one that answers
+  assert.notEqual(feed.pid, pid);
+  assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
+  await feed.close();
+  feed = open();
+  await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] });
 });
 
 test('another version takes over without a question lost', async () => {

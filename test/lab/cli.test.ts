@@ -30,7 +30,8 @@ test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeou
   const name = 'test-cli-up';
   const before = await machineState(name);
   try {
-    const up = await skein('up', '--nodes', '1', '--no-cluster', '--image', '--name', name, '--json');
+    const flags = ['--no-cluster', '--image', '--mtu', 'node1=1400', '--settings', '{"labels":{"a":"b"}}'];
+    const up = await skein('up', '--nodes', '1', '--name', name, '--json', ...flags);
     assert.equal(up.code, 0, up.stderr);
     const lab = JSON.parse(up.stdout) as LabReport;
     assert.deepEqual(lab, Lab.open(name).report());
@@ -38,10 +39,15 @@ test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeou
     assert.ok(node!.pids.skeind && node!.pids.containerd);
     assert.equal(node!.pids.etcd, null, 'a manager only');
     const engine = Lab.open(name).engine('node1');
-    const info = await engine.get<{ Swarm: { LocalNodeState: string }; Images: number }>('/info');
-    assert.deepEqual([info.Swarm.LocalNodeState, info.Images], ['inactive', 1]);
+    const info = await engine.get<{
+      Swarm: { LocalNodeState: string };
+      Images: number;
+      Labels: string[];
+    }>('/info');
+    assert.deepEqual([info.Swarm.LocalNodeState, info.Images, info.Labels], ['inactive', 1, ['a=b']]);
     const pids = () => Lab.open(name).report().nodes[0]!.pids;
     const of = (command: string, ...args: string[]) => skein(command, '--name', name, ...args);
+    assert.match((await of('exec', 'node1', 'ip', 'link', 'show', 'eth0')).stdout, / mtu 1400 /);
     assert.equal((await of('kill', 'node1', 'all')).code, 0);
     assert.deepEqual(pids(), { skeind: null, containerd: null, etcd: null });
     assert.equal((await of('start', 'node1')).code, 0);
@@ -51,7 +57,8 @@ test('up starts real nodes, as JSON; kill all, start and reboot; down', { timeou
     assert.ok(pids().skeind && pids().skeind !== started.skeind);
     assert.equal((await engine.get<{ Images: number }>('/info')).Images, 1, 'the data root is kept');
   } finally {
-    await skein('down', name);
+    assert.equal((await skein('down', name)).code, 0);
+    assert.ok(!Lab.names().includes(name));
   }
   assert.deepEqual(await machineState(name), before);
 });
@@ -70,6 +77,13 @@ test('ls --json has the shape that scripts rely on', async () => {
     dataRoot: `/var/lib/skein-lab/${NAME}/node1`,
     pids: { skeind: pid, containerd: null, etcd: null },
   });
+  const { stdout } = await skein('ls');
+  const words = stdout.split(`lab ${NAME}, `)[1]!.replaceAll(/ {2,}/g, ' ').split('\n');
+  assert.deepEqual(words.slice(0, 3), [
+    `client 192.0.2.200 in /run/netns/skein-${NAME}-client`,
+    'NODE ADDRESS SKEIND CONTAINERD ETCD SOCKET',
+    `node1 192.0.2.11 ${pid} - - /run/skein-lab/${NAME}/node1/skein.sock`,
+  ]);
 });
 
 test('exec gives the output and the exit code, with and without --', async () => {
@@ -86,6 +100,10 @@ test('cut and heal', async () => {
   assert.equal((await named('cut', 'node1', 'node2')).code, 0);
   assert.equal(await ping(), 1);
   assert.equal((await named('heal', 'node1', 'node2')).code, 0);
+  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 20_000 });
+  assert.equal((await named('cut', 'node2')).code, 0);
+  assert.equal(await ping(), 1);
+  assert.equal((await named('heal', 'node2')).code, 0);
   await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 20_000 });
 });
 
@@ -109,6 +127,10 @@ test('what is asked wrongly is an error in words', async () => {
     [['cut', '--name', 'nowhere', 'node1'], /no such lab: nowhere/],
     [['down', 'nowhere'], /no such lab: nowhere/],
     [['up', '--nodes', 'two'], /must be a whole number/],
+    [['up', '--nodes', '2', '--managers', '3', '--name', 'nowhere'], /of 2 nodes 3 can not be managers/],
+    [['up', '--nodes', '1', '--mtu', '1400', '--name', 'nowhere'], /must be NODE=MTU/],
+    [['up', '--nodes', '1', '--settings', '[1]', '--name', 'nowhere'], /must be a JSON object/],
+    [['cut', '--name', NAME, 'node1', 'node1'], /node1 can not be cut from itself/],
     [['up', '--nodes', '0', '--name', 'nowhere'], /a lab has 1 to 100 nodes/],
     [['up', '--nodes', '2', '--name', NAME], /lab test-cli exists/],
     [['up', '--nodes', '2', '--name', '../x'], /invalid lab name/],

@@ -80,6 +80,10 @@ describe('membership', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     const out = await docker('node2').ok('swarm', 'join', '--token', tokens.worker, '192.0.2.11:2377');
     assert.match(out, /This node joined a swarm as a worker\./);
     assert.match(
+      await docker('node2').fails('swarm', 'join', '--token', tokens.manager, '192.0.2.11:2377'),
+      /This node is already part of a swarm\./,
+    );
+    assert.match(
       await docker('node2').fails('node', 'ls'),
       /This node is not a swarm manager\. Worker nodes can't be used to view or modify cluster state\./,
     );

@@ -61,6 +61,22 @@ test('kill -9 under writes: nothing that was acknowledged is lost, and the super
     assert.deepEqual(acknowledged.filter((id) => !present.has(id)), []); // prettier-ignore
   }));
 
+test('one that hangs is restarted by the supervisor, and nothing is lost', () =>
+  withLab(async (lab) => {
+    const member = await lab.single('one', { hungMs: 1500 });
+    const store = storeOf(lab.client(member));
+    const id = await createTask(store);
+    const abort = new AbortController();
+    const supervised = member.supervise(abort.signal);
+    const first = member.pid!;
+    process.kill(first, 'SIGSTOP');
+    await until('another process', () => member.pid !== undefined && member.pid !== first);
+    await until('an answer', () => member.serves());
+    abort.abort();
+    await supervised;
+    assert.ok((await stored(store)).has(id));
+  }));
+
 test('a new skeind adopts the running member and never bootstraps it again', () =>
   withLab(async (lab) => {
     const former = await lab.single();

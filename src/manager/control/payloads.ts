@@ -12,7 +12,7 @@ import type { View } from '../../store/view.ts';
 import type { Sealer } from '../secrets/sealer.ts';
 import { draftOf } from '../step.ts';
 import { findPayload } from './lookup.ts';
-import { invalid, stale, taken, unimplemented } from './refusal.ts';
+import { invalid, taken, unimplemented } from './refusal.ts';
 
 export type PayloadKind = 'secret' | 'config';
 type Spec = SecretSpec | ConfigSpec;
@@ -54,7 +54,6 @@ export class Payloads<K extends PayloadKind> {
 
   async update(ref: string, version: number, spec: Spec): Promise<void> {
     const found: Secret | Config = this.find(ref);
-    if (version !== found.version) throw stale();
     if (!this.#isSame(found, spec)) throw invalid('only updates to Labels are allowed');
     const kept = { ...found.spec, Labels: spec.Labels };
     const object = { ...draftOf(found as never), spec: kept } as never;

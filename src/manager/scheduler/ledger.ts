@@ -95,7 +95,8 @@ export class Ledger {
   }
 
   #enter(before: Task | undefined, after: Task | undefined): void {
-    if (before && occupiesNode(before)) count(this.load(before.nodeId!), before, -1);
+    const left = before && occupiesNode(before) && this.#loads.get(before.nodeId!);
+    if (left) count(left, before, -1);
     if (after && occupiesNode(after)) count(this.load(after.nodeId!), after, 1);
     if (after?.nodeId && hasFailed(after) && !(before && hasFailed(before)))
       this.#failed(after.nodeId, after);

@@ -5,8 +5,10 @@ import { timestamp } from '../../kit/clock.ts';
 import { discrete, named } from '../../model/generic-resources.ts';
 import type { Node, Task } from '../../model/objects.ts';
 import type { TaskSpec } from '../../model/spec.ts';
+import type { Transition } from '../../store/view.ts';
 import { node, status, T0, task, viewOf } from '../testing/builders.ts';
 import { Ledger } from './ledger.ts';
+import { schedule } from './loop.ts';
 import { planSchedule } from './plan.ts';
 
 const pending = (id: string, spec: Partial<TaskSpec> = {}, patch: Partial<Task> = {}): Task =>
@@ -237,6 +239,41 @@ test('a node that failed the service five times lately comes last; a task of a g
   assert.deepEqual(outcome([node('n1'), node('n2')], [...failed, ...many(2)]), { n2: 2 });
   const fixed = pending('g', {}, { nodeId: 'n1' as never, slot: 0 });
   assert.deepEqual(outcome([node('n1'), node('n2')], [fixed]), { n1: 1 });
+  const large = { ...fixed, spec: { ...fixed.spec, ...reserve({ NanoCPUs: 3e9 }) } };
+  assert.deepEqual(outcome([node('n1'), node('n2')], [large]), {
+    g: 'no suitable node (insufficient resources on 1 node)',
+  });
+});
+
+test('who found no node asks again as soon as a task of its service only stops', () => {
+  const placement = { Placement: { MaxReplicas: 1 } };
+  const runs = task('t1', { nodeId: 'n1' as never });
+  const waits = pending('t2', placement);
+  const view = viewOf(
+    { kind: 'node', object: node('n1') },
+    ...[runs, waits].map((object) => ({ kind: 'task', object }) as const),
+  );
+  const scheduler = schedule();
+  assert.deepEqual([...scheduler.reset(view, T0)], ['t2']);
+  const [step] = scheduler.plan(view, new Set(['t2']), T0).steps;
+  assert.equal(step?.kind, 'explain-task');
+  const stops = { ...runs, desiredState: 'shutdown' } as const;
+  const change = { kind: 'task', id: runs.id, before: runs, after: stops } as const;
+  assert.deepEqual([...scheduler.changed(change, view, T0)], ['t2']);
+  assert.equal(scheduler.plan(view, new Set(['t2']), T0).steps[0]?.kind, 'assign-task');
+});
+
+test('a node that is gone carries nothing, nor do its tasks that go after it', () => {
+  const runs = task('t1', { nodeId: 'n1' as never });
+  const gone = { kind: 'node', id: node('n1').id, before: node('n1'), after: undefined } as const;
+  const ended = { kind: 'task', id: runs.id, before: runs, after: undefined } as const;
+  const tasksAfter = (...transitions: Transition[]) => {
+    const ledger = new Ledger();
+    ledger.rebuild(viewOf({ kind: 'node', object: node('n1') }, { kind: 'task', object: runs }));
+    for (const transition of transitions) ledger.follow(transition);
+    return ledger.load(node('n1').id).tasks;
+  };
+  assert.deepEqual([tasksAfter(), tasksAfter(gone), tasksAfter(gone, ended)], [1, 0, 0]);
 });
 
 test('never over the resources of a node, and nobody waits while something fits', () => {

@@ -13,11 +13,11 @@
  */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { backoff } from '../../kit/backoff.ts';
 import { type Clock, sleep } from '../../kit/clock.ts';
-import { cutLog, ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/detached.ts';
+import { ensureRunning, isRunning, stopDetached, writePidFile } from '../../kit/detached.ts';
 import type { Log } from '../../kit/log.ts';
-import { isCode, SkeinError } from '../../model/errors.ts';
+import { Supervisor } from '../../kit/supervisor.ts';
+import { SkeinError } from '../../model/errors.ts';
 import { EtcdClient } from './client.ts';
 import { findOwner, isListening, tailOf } from './member-process.ts';
 import {
@@ -41,13 +41,14 @@ export interface EtcdMemberOptions {
   readonly log: Log;
   /** Path of etcd; found in PATH unless given. */
   readonly binary?: string;
+  /** For how long it may be silent until it counts as hung. */
+  readonly hungMs?: number;
 }
 
 const SOCKET = 'client:0';
 const START_MS = 30_000;
-const POLL_MS = 500;
-/** So many status calls without any answer (5 s each): the process hangs. A restart loses nothing. */
-const HUNG_AFTER = 6;
+/** No answer to one question is waited for longer; longer than any patience that begins with 30 s. */
+const ANSWER_MS = 60_000;
 const REMOVED = /permanently removed|member has been removed|removed from the cluster/;
 
 export class EtcdMember {
@@ -55,6 +56,11 @@ export class EtcdMember {
   readonly #dir: string;
   readonly #client: EtcdClient;
   readonly #log: Log;
+  readonly #supervisor: Supervisor;
+  /** Aborted when nobody waits for its start any more. */
+  #unwanted = new AbortController();
+  /** Aborted when `supervise` finds that the other members have removed this one. */
+  #expelled = new AbortController();
   /** Held while the process is being changed by intent, so that `supervise` does not take that for a crash. */
   #busy: Promise<unknown> = Promise.resolve();
 
@@ -63,6 +69,17 @@ export class EtcdMember {
     this.#dir = resolve(options.dir);
     this.#client = new EtcdClient(this.target);
     this.#log = options.log.with({ 'etcd.name': options.name });
+    this.#supervisor = new Supervisor(
+      {
+        name: 'etcd',
+        logFile: this.#file('etcd.log'),
+        pid: () => this.pid,
+        start: () => this.#exclusive(() => this.#again()),
+        answers: () => this.#answers(),
+        kill: (pid) => this.#kill(pid),
+      },
+      { clock: options.clock, log: this.#log, hungMs: options.hungMs },
+    );
   }
 
   /** For EtcdClient: the unix socket of this member. */
@@ -119,7 +136,7 @@ export class EtcdMember {
   /** Quorum is lost for good: makes a cluster of one out of this member's data. Ends the running process first. */
   async forceNewCluster(): Promise<void> {
     if (!this.hasData) throw new SkeinError('failed-precondition', `no data of etcd in ${this.#dir}`);
-    await this.#exclusive(async () => {
+    await this.#giveUp(async () => {
       await this.#stop();
       await this.#run({ kind: 'force-new-cluster' }, 'alone', 'serving');
       // Left running like this, the argument would do it again at each restart by others than us.
@@ -141,7 +158,7 @@ export class EtcdMember {
   }
 
   async stop(): Promise<void> {
-    await this.#exclusive(() => this.#stop());
+    await this.#giveUp(() => this.#stop());
   }
 
   /**
@@ -149,7 +166,7 @@ export class EtcdMember {
    * finds all of it or none.
    */
   async wipe(): Promise<void> {
-    await this.#exclusive(async () => {
+    await this.#giveUp(async () => {
       const data = join(this.#dir, 'data');
       if (this.pid === undefined) await this.#clearWay(data);
       await this.#stop();
@@ -170,44 +187,27 @@ export class EtcdMember {
    * Abort it before `stop` or `wipe`: what it finds stopped it starts again.
    */
   async supervise(signal: AbortSignal): Promise<'stopped' | 'removed'> {
-    let failures = 0;
-    let silent = 0;
-    while (!signal.aborted) {
-      await sleep(
-        this.#options.clock,
-        Math.max(POLL_MS, backoff({ base: 250, cap: 10_000 }, failures)),
-        signal,
-      );
-      if (signal.aborted) break;
-      try {
-        silent = await this.#exclusive(() => this.#check(silent));
-        failures = 0;
-      } catch (error) {
-        if (this.removed) return 'removed';
-        failures += 1;
-        this.#log.error('etcd does not come up, will try again', { failures, err: error });
-      }
-    }
-    return 'stopped';
+    const expelled = (this.#expelled = new AbortController());
+    await this.#supervisor.run(AbortSignal.any([signal, expelled.signal]));
+    return expelled.signal.aborted ? 'removed' : 'stopped';
   }
 
-  /** One look at the process; returns how many looks in a row found it silent. */
-  async #check(silent: number): Promise<number> {
-    cutLog(this.#file('etcd.log'));
-    if (this.pid === undefined) {
-      if (!this.hasData) return 0; // stopped and wiped, or not started yet
-      if (this.removed)
-        throw new SkeinError('failed-precondition', 'this member was removed from its cluster');
-      this.#log.warn('etcd has ended, starting it again');
+  /** It has ended without anybody's intent. */
+  async #again(): Promise<void> {
+    if (this.pid !== undefined || !this.hasData) return; // stopped and wiped, or not started yet
+    if (this.removed) return this.#expelled.abort();
+    this.#log.warn('etcd has ended, starting it again');
+    try {
       await this.#run({ kind: 'existing' }, this.timing, 'answering');
-      return 0;
+    } catch (error) {
+      if (!this.removed) throw error;
+      this.#expelled.abort();
     }
-    if (await this.#answers()) return 0;
-    if (silent + 1 < HUNG_AFTER) return silent + 1;
-    this.#log.error('etcd does not answer, restarting it', { pid: this.pid });
-    await stopDetached(this.#file('etcd.pid'), { signal: 'SIGKILL', timeoutMs: 5000 });
-    await this.#run({ kind: 'existing' }, this.timing, 'answering');
-    return 0;
+  }
+
+  /** Nothing that was acknowledged is lost by it. */
+  async #kill(pid: number): Promise<void> {
+    if (this.pid === pid) await stopDetached(this.#file('etcd.pid'), { signal: 'SIGKILL', timeoutMs: 5000 });
   }
 
   async #run(mode: StartMode, timing: Timing, until: 'serving' | 'answering'): Promise<void> {
@@ -226,7 +226,15 @@ export class EtcdMember {
       logFile: this.#file('etcd.log'),
     });
     this.#log.info(started ? 'etcd started' : 'etcd adopted', { pid, mode: mode.kind, timing });
-    await this.#ready(until);
+    try {
+      await (until === 'serving' ? this.#serving() : this.#supervisor.ready(this.#unwanted.signal));
+    } catch (cause) {
+      if (this.pid !== undefined) throw cause;
+      const { message } = SkeinError.from(cause);
+      throw new SkeinError('unavailable', `${message}: ${tailOf(this.#file('etcd.log')).slice(-600)}`, {
+        cause,
+      });
+    }
   }
 
   /**
@@ -241,15 +249,10 @@ export class EtcdMember {
     else writePidFile(this.#file('etcd.pid'), pid);
   }
 
-  async #ready(until: 'serving' | 'answering'): Promise<void> {
+  async #serving(): Promise<void> {
     const end = this.#options.clock.now() + START_MS;
-    for (;;) {
-      if (until === 'serving' ? await this.serves() : await this.#answers()) return;
-      if (this.pid === undefined)
-        throw new SkeinError(
-          'unavailable',
-          `etcd ended while starting: ${tailOf(this.#file('etcd.log')).slice(-600)}`,
-        );
+    while (!(await this.serves())) {
+      if (this.pid === undefined) throw new SkeinError('unavailable', 'etcd ended while starting');
       if (this.#options.clock.now() > end)
         throw new SkeinError('unavailable', `etcd did not serve within ${START_MS / 1000} s`);
       await sleep(this.#options.clock, 25);
@@ -264,16 +267,25 @@ export class EtcdMember {
     );
   }
 
-  /** The process answers, as a learner or without a leader too. */
+  /** The process answers, as a learner or without a leader too: with a refusal of its own, then. */
   async #answers(): Promise<boolean> {
-    return this.#client.maintenance.status({}).then(
+    return this.#client.maintenance.status({}, { timeoutMs: ANSWER_MS }).then(
       () => true,
-      (error: unknown) => isCode(error, 'unavailable') && /no leader/.test(String(error)),
+      (error: unknown) => /etcdserver: /.test(String(error)),
     );
   }
 
   async #stop(): Promise<void> {
     await stopDetached(this.#file('etcd.pid'), { signal: 'SIGTERM', timeoutMs: 10_000 });
+  }
+
+  /** A start that still waits for an answer is waited for no more. */
+  async #giveUp(act: () => Promise<void>): Promise<void> {
+    this.#unwanted.abort();
+    await this.#exclusive(() => {
+      this.#unwanted = new AbortController();
+      return act();
+    });
   }
 
   #exclusive<T>(act: () => Promise<T>): Promise<T> {
