@@ -6,7 +6,7 @@
  */
 import { type Clock, timestamp } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
-import { SkeinError } from '../../model/errors.ts';
+import { isCode, SkeinError } from '../../model/errors.ts';
 import { type Id, type Kind, KINDS, type Objects } from '../../model/objects.ts';
 import { anyObject, checkBatch, decode, idOf, isNamed, nameOf, refusal } from '../codec.ts';
 import type { AnyObject, Batch, Change, Fence, Op, Store } from '../store.ts';
@@ -29,6 +29,9 @@ const PAGE: Readonly<Record<Kind, number>> = {
 };
 /** Objects remembered; one costs about 200 bytes. */
 const MAX_KNOWN = 60_000;
+/** Docker's words, for who asked for a change. */
+const NO_LEADER =
+  "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
 /** An unversioned operation that meets another writer is tried again this often. */
 const ATTEMPTS = 5;
 
@@ -79,6 +82,16 @@ export class EtcdStore implements Store {
 
   async transact(ops: readonly Op[], fence?: Fence): Promise<number> {
     checkBatch(ops);
+    try {
+      return await this.#transact(ops, fence);
+    } catch (error) {
+      if (isCode(error, 'unavailable') && /no leader/.test(String(error)))
+        throw new SkeinError('unavailable', NO_LEADER, { cause: error });
+      throw error;
+    }
+  }
+
+  async #transact(ops: readonly Op[], fence?: Fence): Promise<number> {
     for (let attempt = 1; ; attempt++) {
       const now = timestamp(this.#clock.now());
       const known = await this.#stateOf(ops, attempt > 1);
