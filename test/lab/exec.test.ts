@@ -208,7 +208,7 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     );
     const address = await addressOf('node2', 'bg');
     const task = await taskOn('node1');
-    const reach = () => on('node1', 'exec', task, 'ping', '-c1', '-w2', address);
+    const reach = () => on('node1', 'exec', task, 'ping', '-c1', '-W1', address);
     await until('it answers', async () => (await reach()).code === 0 || 'no', { timeoutMs: 20_000 });
     const pid = await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg');
     await stage.lab.kill('node2');

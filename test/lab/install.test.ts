@@ -160,7 +160,7 @@ describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
       writeFileSync(tar, (await buildImage()).tar);
       for (const node of ['node1', 'node2']) await docker(node, 'load', '-i', tar);
       await docker(
-        ...(['node1', 'service', 'create', '--no-resolve-image', '--update-monitor', '1s'] as const),
+        ...(['node1', 'service', 'create', '--no-resolve-image', '--update-monitor', '300ms'] as const),
         ...['--name', 'web', '--replicas', '2', '-p', '80:80', IMAGE],
       );
       for (const address of ['192.0.2.11', '192.0.2.12']) {

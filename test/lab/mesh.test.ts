@@ -24,7 +24,7 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
   let machine: unknown;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const create = (name: string, ...args: string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name, ...args);
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
 
   before(async () => {
     machine = await machineState(NAME);

@@ -21,7 +21,7 @@ describe('MTU', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await stage
       .docker('node1')
       .ok(
-        ...['service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--mode', 'global'],
+        ...['service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--mode', 'global'],
         ...['--name', 'web', '-p', '80:80', IMAGE],
       );
     addresses = new Map(NODES.map((node) => [node, stage.lab.node(node).address]));

@@ -88,7 +88,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let asked = '';
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const create = (name: string, ...args: string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
 
   async function containers(service: string): Promise<Container[]> {
     const ids = await docker('ps', '-q', '--no-trunc', '--filter', `name=${service}.`);

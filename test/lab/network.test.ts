@@ -29,7 +29,7 @@ describe('networks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const create = (name: string, ...args: readonly string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '500ms', '--name', name, ...args);
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
 
   /** The running containers of a service, with the way into their namespaces. */
   async function boxes(service: string): Promise<Box[]> {

@@ -18,7 +18,7 @@ export function publishing(stageOf: () => Stage): void {
       .docker('node1')
       .ok(...args);
   const create = (name: string, ...args: string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name, ...args);
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
   const publishedPorts = async (name: string) => {
     const format = '{{range .Endpoint.Ports}}{{.Protocol}}/{{.TargetPort}}/{{.PublishedPort}} {{end}}';
     return (await docker('service', 'inspect', '-f', format, name)).trim().split(' ');

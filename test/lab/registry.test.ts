@@ -41,7 +41,7 @@ describe('registry', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     return /401/.test(stderr) || stderr;
   };
   const create = (...args: string[]) =>
-    docker('node1').run('service', 'create', '--name', 'web', '--update-monitor', '1s', ...args, IMAGE);
+    docker('node1').run('service', 'create', '--name', 'web', '--update-monitor', '300ms', ...args, IMAGE);
 
   before(async () => {
     machine = await machineState(NAME);

@@ -73,7 +73,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const fails = (...args: string[]) => stage.docker('node1').fails(...args);
   const create = (name: string, ...args: string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name, ...args);
+    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
   const sum = (counts: readonly number[]) => counts.reduce((a, b) => a + b, 0);
   const perNode = (tasks: readonly { readonly node: string }[]) =>
     stage.lab.plan.nodes.map(({ name }) => tasks.filter((t) => t.node === name).length);

@@ -36,7 +36,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 600_000 }, () 
   const fails = (...args: string[]) => stage.docker('node1').fails(...args);
   const create = (name: string, ...args: string[]) =>
     docker(
-      ...['service', 'create', '--no-resolve-image', '--update-monitor', '1s', '--name', name],
+      ...['service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name],
       ...['--restart-delay', '0s', '--stop-grace-period', '1s', ...args],
     );
   /** Asks until there is an answer. */

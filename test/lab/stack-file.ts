@@ -2,7 +2,7 @@
 import { IMAGE } from './stage.ts';
 
 export const compose = (options: { readonly env: string; readonly extra: boolean }): string => `
-version: "3.8"
+version: "3.12"
 services:
   web:
     image: ${IMAGE}
@@ -11,7 +11,7 @@ services:
     ports: [ "8090:80" ]
     secrets: [ { source: key, target: key.txt, mode: 0400 } ]
     configs: [ { source: conf, target: /etc/conf } ]
-    healthcheck: { test: [ "CMD", "true" ], interval: 300ms, retries: 2, start_period: 5s }
+    healthcheck: { test: [ "CMD", "true" ], interval: 300ms, retries: 2, start_period: 5s, start_interval: 200ms }
     stop_grace_period: 1s
     volumes: [ { type: tmpfs, target: /scratch } ]
     deploy:
@@ -117,7 +117,7 @@ export const WEB_SPEC: object = {
       StopGracePeriod: 1_000_000_000,
       Healthcheck: {
         ...{ Test: ['CMD', 'true'], Interval: 300_000_000 },
-        ...{ Retries: 2, StartPeriod: 5_000_000_000 },
+        ...{ Retries: 2, StartPeriod: 5_000_000_000, StartInterval: 200_000_000 },
       },
       Secrets: [{ File: file('key.txt', 0o400), SecretID: '<id>', SecretName: 'st_key' }],
       Configs: [{ File: file('/etc/conf', 0o444), ConfigID: '<id>', ConfigName: 'st_conf' }],
