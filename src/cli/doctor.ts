@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { dataRootFacts } from '../daemon/data-root-facts.ts';
 import { isRunning } from '../kit/detached.ts';
 import { runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -13,6 +14,7 @@ import { NetworkStatusFile } from '../net/network-status.ts';
 interface DoctorOptions {
   readonly json?: boolean;
   readonly runRoot: string;
+  readonly dataRoot: string;
 }
 
 export function registerDoctor(program: Command): void {
@@ -21,11 +23,12 @@ export function registerDoctor(program: Command): void {
     .description('what is well on this node and what is not, and what to do about it')
     .option('--json', 'print the findings as JSON')
     .option('--run-root <folder>', 'run root of the daemon', '/run/skein')
+    .option('--data-root <folder>', 'data root of the daemon', '/var/lib/skein')
     .action(doctor);
 }
 
 async function doctor(options: DoctorOptions): Promise<void> {
-  const findings = diagnose(await gather(options.runRoot));
+  const findings = diagnose(await gather(options));
   const text = options.json ? JSON.stringify({ checks: findings }, null, 2) : findings.map(line).join('\n');
   process.stdout.write(`${text}\n`);
   if (findings.some((finding) => finding.level === 'fail')) process.exitCode = 1;
@@ -34,7 +37,7 @@ async function doctor(options: DoctorOptions): Promise<void> {
 const line = ({ name, level, found, advice }: Finding): string =>
   `${level.padEnd(5)}${name.padEnd(20)}${found}${advice ? `\n${''.padEnd(25)}-> ${advice}` : ''}`;
 
-async function gather(runRoot: string): Promise<DoctorFacts> {
+async function gather({ runRoot, dataRoot }: DoctorOptions): Promise<DoctorFacts> {
   const firewall = new HostFirewall(runProcess);
   const chains = await firewall.look();
   return {
@@ -52,6 +55,7 @@ async function gather(runRoot: string): Promise<DoctorFacts> {
       ours: isInFront(chain),
     })),
     unseenFirewall: await firewall.cannotSeeAll(),
+    ...(await dataRootFacts(dataRoot)),
     clockSynchronized: await synchronized(),
     now: Date.now(),
   };

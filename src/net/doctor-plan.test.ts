@@ -17,6 +17,8 @@ const well: DoctorFacts = {
   links: [{ name: 'eth0', mtu: 1500 }],
   chains: [],
   unseenFirewall: false,
+  certificate: { from: NOW - 1000, to: NOW + 1000 },
+  disk: 0.5,
   clockSynchronized: true,
   now: NOW,
 };
@@ -35,6 +37,8 @@ test('every finding that is not ok says what to do', () => {
     forwarding: false,
     links: [{ name: 'eth0', mtu: 1280 }],
     chains: [{ text: 'iptables-nft: table ip filter, chain FORWARD', drops: true, ours: false }],
+    certificate: { from: NOW - 1000, to: NOW },
+    disk: 0.9,
     clockSynchronized: false,
     status: {
       peers: [{ ...well.status.peers[0]!, awaySince: NOW - 400 }],
@@ -53,6 +57,8 @@ test('every finding that is not ok says what to do', () => {
       'ports warn',
       'peers warn',
       'audit warn',
+      'certificate fail',
+      'disk warn',
       'clock warn',
     ],
   );
@@ -68,4 +74,13 @@ test('a firewall that can not be seen is told with the package that shows it', (
   const [finding, ...more] = findings({ unseenFirewall: true });
   assert.deepEqual([finding!.name, finding!.level, more], ['firewall', 'warn', []]);
   assert.match(finding!.advice!, /apt-get install iptables/);
+});
+
+test('a certificate that nobody renewed is told before it ends', () => {
+  const valid = (from: number, to: number) => findings({ certificate: { from: NOW + from, to: NOW + to } });
+  assert.deepEqual(valid(-84, 16), []);
+  const [finding, ...more] = valid(-86, 14);
+  assert.deepEqual([finding!.name, finding!.level, more], ['certificate', 'warn', []]);
+  assert.match(finding!.found, /^ends at 1970-01-01T00:16:40\.014Z/);
+  assert.deepEqual(findings({ certificate: undefined, disk: undefined }), []);
 });

@@ -22,6 +22,10 @@ export interface DoctorFacts {
   readonly chains: readonly { readonly text: string; readonly drops: boolean; readonly ours: boolean }[];
   /** iptables-legacy has a table, and is not installed to show it. */
   readonly unseenFirewall: boolean;
+  /** From when to when it is valid; undefined: this node is in no cluster. */
+  readonly certificate: { readonly from: number; readonly to: number } | undefined;
+  /** Share of the disk under the data root that is in use; undefined: there is no such folder. */
+  readonly disk: number | undefined;
   /** The kernel's clock is kept in step with others'. */
   readonly clockSynchronized: boolean | undefined;
   readonly now: number;
@@ -29,6 +33,10 @@ export interface DoctorFacts {
 
 /** Below this a packet of 1280 bytes, which IPv6 and many tunnels count on, does not fit the overlay. */
 const LEAST_MTU = 1_330;
+/** Share of its life after which a certificate should have been renewed, if a manager was reached. */
+const RENEWED_BY = 0.85;
+/** From here on unused images are given up (agent/image-collector.ts). */
+const DISK_FILLS = 0.85;
 
 export function diagnose(facts: DoctorFacts): readonly Finding[] {
   return [daemon(facts), ...kernel(facts), forwarding(facts), bridge(facts), mtu(facts)].concat([
@@ -36,6 +44,8 @@ export function diagnose(facts: DoctorFacts): readonly Finding[] {
     ports(facts),
     peers(facts),
     audits(facts),
+    certificate(facts),
+    disk(facts),
     clock(facts),
   ]);
 }
@@ -156,6 +166,28 @@ function audits({ status: { audits: seen }, now }: DoctorFacts): Finding {
     found: `${found}, repaired: ${counted.join(', ')}`,
     advice: "something on this node changes what is Skein's: look for tools that flush nftables or links",
   };
+}
+
+function certificate({ certificate: valid, now }: DoctorFacts): Finding {
+  const name = 'certificate';
+  if (!valid) return { name, level: 'ok', found: 'none, this node is in no cluster' };
+  const { from, to } = valid;
+  const ends = new Date(to).toISOString();
+  if (now >= to) {
+    const advice = 'look at the clock; if it is right: docker swarm leave --force, and join again';
+    return { name, level: 'fail', found: `ended at ${ends}: managers refuse this node`, advice };
+  }
+  if (now < from + RENEWED_BY * (to - from)) return { name, level: 'ok', found: `valid until ${ends}` };
+  const advice = 'managers renew it when they are reached: look for "cannot renew" in the log';
+  return { name, level: 'warn', found: `ends at ${ends} and was not renewed yet`, advice };
+}
+
+function disk({ disk: used }: DoctorFacts): Finding {
+  if (used === undefined) return { name: 'disk', level: 'ok', found: 'no data root yet' };
+  const found = `${Math.round(used * 100)} % in use`;
+  if (used < DISK_FILLS) return { name: 'disk', level: 'ok', found };
+  const advice = 'docker system df says what of it is images, containers and volumes';
+  return { name: 'disk', level: 'warn', found, advice };
 }
 
 const clock = ({ clockSynchronized }: DoctorFacts): Finding =>

@@ -221,19 +221,15 @@ describe('firewalls and foreign hands', { skip: skipWithoutDocker, timeout: 600_
   });
 
   test('doctor says what it found and did', async () => {
-    const doctor = [
-      process.execPath,
-      'bin/skein',
-      'doctor',
-      '--json',
-      '--run-root',
-      stage.lab.node('node1').runRoot,
-    ];
+    const { runRoot, dataRoot } = stage.lab.node('node1');
+    const roots = ['--run-root', runRoot, '--data-root', dataRoot];
+    const doctor = [process.execPath, 'bin/skein', 'doctor', '--json', ...roots];
     const { stdout } = await stage.lab.exec('node1', doctor, { accept: [0, 1] });
     const { checks } = JSON.parse(stdout) as { checks: { name: string; level: string; found: string }[] };
     const level = (name: string) => checks.find((check) => check.name === name)?.level;
     assert.equal(level('peers'), 'ok');
     assert.equal(level('forwarding'), 'ok');
+    assert.match(checks.find((check) => check.name === 'certificate')!.found, /^valid until /);
     assert.match(checks.find((check) => check.name === 'firewall')!.found, /put in front/);
   });
 });
