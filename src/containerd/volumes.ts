@@ -166,7 +166,9 @@ export class LocalVolumes implements VolumeStore {
     const aside = join(root, `.${name}`);
     await rm(aside, { recursive: true, force: true });
     await mkdir(join(aside, '_data'), { recursive: true, mode: 0o755 });
-    await writeFile(join(aside, 'volume.json'), JSON.stringify({ createdAt, labels, options }));
+    // On the disk before it has the name: after a loss of power its options would be gone, and the folder there.
+    const about = JSON.stringify({ createdAt, labels, options });
+    await writeFile(join(aside, 'volume.json'), about, { flush: true });
     await rename(aside, folder);
     this.#say(name, 'create');
     return { name, labels, options, createdAt, mountpoint: this.path(name) };
