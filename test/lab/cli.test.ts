@@ -1,8 +1,12 @@
 /** `skein lab` as people and scripts call it: words, JSON and exit codes. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { registerLab } from '../../src/cli/lab.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab, type LabReport } from '../../src/lab/lab.ts';
@@ -14,6 +18,15 @@ const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'src', 'c
 const skein = (...args: string[]) =>
   runProcess([process.execPath, MAIN, 'lab', ...args], { accept: [0, 1, 7] });
 const named = (command: string, ...args: string[]) => skein(command, '--name', NAME, ...args);
+
+/** The commands without a process of their own. */
+function program(): Command {
+  const skeinLab = new Command().exitOverride().configureOutput({ writeErr: () => {} });
+  registerLab(skeinLab);
+  return skeinLab;
+}
+const here = (command: string, ...args: string[]) =>
+  program().parseAsync(['lab', command, '--name', NAME, ...args], { from: 'user' });
 
 before(() =>
   Lab.up(
@@ -95,16 +108,33 @@ test('exec gives the output and the exit code, with and without --', async () =>
 });
 
 test('cut and heal', async () => {
-  const ping = async () =>
-    (await named('exec', 'node1', 'busybox', 'ping', '-c', '1', '-W', '1', '192.0.2.12')).code;
-  assert.equal((await named('cut', 'node1', 'node2')).code, 0);
-  assert.equal(await ping(), 1);
-  assert.equal((await named('heal', 'node1', 'node2')).code, 0);
-  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 20_000 });
-  assert.equal((await named('cut', 'node2')).code, 0);
-  assert.equal(await ping(), 1);
-  assert.equal((await named('heal', 'node2')).code, 0);
-  await until('an answer', async () => (await ping()) === 0 || 'none', { timeoutMs: 20_000 });
+  const lab = Lab.open(NAME);
+  const ping = (from: string) =>
+    lab.exec(from, ['busybox', 'ping', '-c', '1', '-W', '1', '192.0.2.12'], { accept: [0, 1] });
+  const isCut = async (from: string) => assert.equal((await ping(from)).code, 1, `${from} gets no answer`);
+  const answers = (from: string) =>
+    until('an answer', async () => (await ping(from)).code === 0 || 'none', { timeoutMs: 20_000 });
+  await here('cut', 'node1', 'node2');
+  await here('cut', 'node2', 'client');
+  await isCut('node1');
+  await here('heal', 'node1', 'node2');
+  await answers('node1');
+  await isCut('client');
+  await here('heal');
+  await answers('client');
+  await here('cut', 'node2');
+  await isCut('node1');
+  await here('heal', 'node2');
+  await answers('node1');
+});
+
+test('kill sends the signal that is asked for, by name or number', async () => {
+  const pid = Lab.open(NAME).report().nodes[1]!.pids.skeind;
+  const state = () => /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]!;
+  await here('kill', 'node2', '--signal', 'stop');
+  await until('it to be stopped', async () => state() === 'T' || state(), { timeoutMs: 20_000 });
+  await here('kill', 'node2', 'skeind', '--signal', String(constants.signals.SIGCONT));
+  await until('it to go on', async () => state() !== 'T' || 'T', { timeoutMs: 20_000 });
 });
 
 test('kill and start', async () => {
@@ -115,7 +145,10 @@ test('kill and start', async () => {
   assert.match(again.stderr, /skeind does not run on node1/);
 });
 
-test('what is asked wrongly is an error in words', async () => {
+test('what is asked wrongly is an error in words, and the exit code says so', async () => {
+  const { code, stderr } = await skein('cut', '--name', 'nowhere', 'node1');
+  assert.equal(code, 1);
+  assert.match(stderr, /^skein: no such lab: nowhere .*\n$/);
   for (const [args, message] of [
     [
       ['cut', '--name', NAME, 'node9'],
@@ -135,8 +168,6 @@ test('what is asked wrongly is an error in words', async () => {
     [['up', '--nodes', '2', '--name', NAME], /lab test-cli exists/],
     [['up', '--nodes', '2', '--name', '../x'], /invalid lab name/],
   ] as const) {
-    const { code, stderr } = await skein(...args);
-    assert.equal(code, 1, args.join(' '));
-    assert.match(stderr, message);
+    await assert.rejects(program().parseAsync(['lab', ...args], { from: 'user' }), { message });
   }
 });
