@@ -89,13 +89,6 @@ function runTests(patterns, { concurrency }) {
   });
 }
 
-const sum = (a, b) => ({
-  passed: a.passed + b.passed,
-  failed: a.failed + b.failed,
-  skipped: a.skipped + b.skipped,
-  reasons: [...new Set([...a.reasons, ...b.reasons])],
-});
-
 function finish({ passed, failed, skipped, reasons }) {
   if (skipped > 0) console.log(`${skipped} tests or groups of tests skipped: ${reasons.join('; ')}`);
   console.log(`${passed} passed, ${failed} failed`);
@@ -121,8 +114,7 @@ const scripts = {
     installPackages();
     await build({ checks: CHECKS });
     if (args.length > 0) return finish(await runTests(args, { concurrency: 1 }));
-    const unit = await runTests(UNIT, { concurrency: 2 });
-    finish(sum(unit, await runTests(['test/*/**/*.test.ts'], { concurrency: 2 })));
+    finish(await runTests([...UNIT, 'test/*/**/*.test.ts'], { concurrency: 2 }));
   },
   async demo() {
     needRoot('npm run demo');
