@@ -223,7 +223,7 @@ function mortal<T extends object>(target: T, life: { calls: number }): T {
       if (key === 'images') return mortal(value as object, life);
       if (typeof value !== 'function') return value;
       const method = (value as (...args: unknown[]) => unknown).bind(object);
-      if (key === 'events' || key === 'logs' || key === 'announce') return method;
+      if (['events', 'logs', 'announce', 'netnsPath'].includes(key as string)) return method;
       return async (...args: unknown[]) => {
         if (life.calls-- <= 0) throw new SkeinError('canceled', 'the agent was killed');
         return method(...args);

@@ -64,6 +64,10 @@ export class NamedNetwork implements AuditedNetwork {
     await this.#options.network.detach(id);
   }
 
+  netnsPath(id: ContainerId): string {
+    return this.#options.network.netnsPath(id);
+  }
+
   sandboxes(): Promise<readonly ContainerId[]> {
     return this.#options.network.sandboxes();
   }

@@ -23,7 +23,9 @@ export type Step =
   | { readonly kind: 'report'; readonly status: TaskStatus }
   | { readonly kind: 'pull-image' }
   | { readonly kind: 'cancel-pull' }
+  /** Of a container that is there: to know it again, in this process. */
   | { readonly kind: 'attach-sandbox' }
+  /** With its sandbox. */
   | { readonly kind: 'create-container' }
   | { readonly kind: 'start-container' }
   | { readonly kind: 'signal-stop'; readonly signal: string }
@@ -151,9 +153,7 @@ function planPrepare(status: TaskStatus, seen: Observed, say: Say): Step {
   if (isBefore(status.state, 'preparing')) return say('preparing', 'preparing');
   if (seen.notes.pulling) return idle;
   if (!seen.imagePresent) return { kind: 'pull-image' };
-  if (!seen.networksReady) return idle;
-  if (!seen.attached || !seen.sandbox) return { kind: 'attach-sandbox' };
-  return { kind: 'create-container' };
+  return seen.networksReady ? { kind: 'create-container' } : idle;
 }
 
 function planStart(item: TaskItem, status: TaskStatus, seen: Observed, say: Say): Step {

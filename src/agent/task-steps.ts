@@ -119,7 +119,7 @@ export class TaskSteps {
       local.pull?.abort();
       local.pull = undefined;
     },
-    'attach-sandbox': (_, context) => this.#attach(context),
+    'attach-sandbox': (_, context) => this.#try(context.local, () => this.#attach(context)),
     'create-container': (_, context) => this.#create(context),
     'start-container': (_, context) => this.#start(context),
     'signal-stop': async ({ signal }, { id, local }) => {
@@ -164,7 +164,8 @@ export class TaskSteps {
     void work.finally(() => this.#background.delete(work));
   }
 
-  async #attach({ id, item, local }: Context): Promise<Outcome> {
+  async #attach(context: Context): Promise<Known> {
+    const { id, item, local } = context;
     const view = this.#options.networkLoop.view;
     if (!item || !view) throw new SkeinError('unavailable', 'the network view is not applied yet');
     try {
@@ -172,25 +173,26 @@ export class TaskSteps {
       local.attachFailures = 0;
       return { seen: { sandbox: true, attached: local.sandbox } };
     } catch (thrown) {
-      // The kernel may be busy with a namespace that is going: a few more tries before the task is given up.
-      const error = SkeinError.from(thrown);
-      local.attachFailures = (local.attachFailures ?? 0) + 1;
-      if (isCode(error, ...TRANSIENT) || (error.code === 'internal' && local.attachFailures < ATTACH_TRIES))
-        throw error;
-      local.failure = { state: 'rejected', err: error.message };
+      throw attachError(SkeinError.from(thrown), local);
     }
   }
 
-  async #create({ id, item, local }: Context): Promise<Outcome> {
-    const { assignments, files, payloads, runtime, resolvConf } = this.#options;
+  /** With its sandbox, where it has none yet: that is made while containerd makes the container's root. */
+  async #create(context: Context): Promise<Outcome> {
+    const { id, item, local } = context;
+    const { assignments, files, network, payloads, runtime, resolvConf } = this.#options;
     const node = this.#options.node();
     return this.#try(local, async () => {
       const paths = await files.write(id, fileContents(item!, node, id, await resolvConf()));
       const secret = payloadFiles(item!, node, assignments.payloads);
       Object.assign(paths, await payloads.write(id, secret));
-      const place = { id, netnsPath: local.sandbox!.netnsPath, files: paths };
-      local.container = await runtime.create(containerConfig(item!, node, place, local.image ?? {}));
-      return { seen: { container: local.container, files: true, payloads: secret.length > 0 } };
+      const place = { id, netnsPath: network.netnsPath(id), files: paths };
+      const config = containerConfig(item!, node, place, local.image ?? {});
+      let sandbox: Known['seen'] = {};
+      local.container = await runtime.create(config, async () => {
+        if (!local.sandbox) sandbox = (await this.#attach(context)).seen;
+      });
+      return { seen: { ...sandbox, container: local.container, files: true, payloads: secret.length > 0 } };
     });
   }
 
@@ -215,6 +217,14 @@ export class TaskSteps {
       else local.failure = { state: 'rejected', err: error.message };
     }
   }
+}
+
+/** The kernel may be busy with a namespace that is going: a few more tries before the task is given up. */
+function attachError(error: SkeinError, local: Local): SkeinError {
+  if (isCode(error, ...TRANSIENT)) return error;
+  local.attachFailures = (local.attachFailures ?? 0) + 1;
+  const again = error.code === 'internal' && local.attachFailures < ATTACH_TRIES;
+  return new SkeinError(again ? 'unavailable' : 'failed-precondition', error.message, { cause: error });
 }
 
 function pullError(thrown: unknown, reference: string): string {

@@ -187,8 +187,12 @@ export class Worker {
   async #observe(context: Context): Promise<Observed> {
     const { runtime, network, networkLoop, files, payloads } = this.#options;
     const { id, item, local } = context;
-    const [container, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
+    const wants = item && !local.pull && !isAfter(item.desiredState, 'complete');
+    const image = async () => (wants ? runtime.images.config(item.spec.ContainerSpec.Image) : undefined);
+    const isNew = local.container === undefined; // in all likelihood there is none: both are asked for at once
+    const [container, config, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
       runtime.get(id),
+      isNew ? image() : undefined,
       network.hasSandbox(id),
       files.has(id),
       files.isStarted(id),
@@ -201,8 +205,8 @@ export class Worker {
       local.stopSince = undefined;
       runtime.announce(id, 'stop');
     }
-    const wanted = item && !container && !local.pull && !isAfter(item.desiredState, 'complete');
-    if (wanted) local.image = await runtime.images.config(item.spec.ContainerSpec.Image);
+    const wanted = wants && !container;
+    if (wanted) local.image = isNew ? config : await image();
     return {
       id,
       container: ours,

@@ -7,16 +7,17 @@ import { join } from 'node:path';
 import { create as message, toBinary } from '@bufbuild/protobuf';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import { type ContainerdApi, NAMESPACE, SNAPSHOTTER, unless } from './api.ts';
+import { type ContainerdApi, NAMESPACE, unless } from './api.ts';
 import { makeFifo } from './fifo.ts';
 import { OptionsSchema } from './gen/runc-options_pb.js';
+import type { Mount } from './gen/types_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
 import { streamsOf } from './container-record.ts';
 import type { StreamName } from './log-record.ts';
 import type { ContainerConfig } from './runtime.ts';
 
 /** An image's first container on a cold disk. */
-export const CREATE_TIMEOUT_MS = 60_000;
+const CREATE_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 10_000;
 const SIGKILL = 9;
 
@@ -61,16 +62,15 @@ export class ContainerTasks {
     };
   }
 
-  /** Its output goes to the files of these names in the folder, or nowhere, where none is kept. */
-  async create(config: ContainerConfig, outputs: string): Promise<void> {
+  /** On this root file system; its output goes to the files of these names in the folder, or nowhere, where none is kept. */
+  async create(config: ContainerConfig, rootfs: Mount[], outputs: string): Promise<void> {
     const { id, spec } = config;
     const kept = streamsOf(config);
     const output = (stream: StreamName) => (kept.includes(stream) ? join(outputs, stream) : '/dev/null');
-    const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
     await this.#api.tasks.create(
       {
         containerId: id,
-        rootfs: mounts,
+        rootfs,
         terminal: spec.TTY ?? false,
         stdin: spec.OpenStdin ? await this.#makeStdin(id) : '',
         stdout: output('stdout'),
@@ -79,6 +79,11 @@ export class ContainerTasks {
       },
       { timeoutMs: CREATE_TIMEOUT_MS },
     );
+  }
+
+  /** Its process runs, with this pid; `not-found` where it was not created, or has ended and gone. */
+  async start(id: ContainerId): Promise<number> {
+    return (await this.#api.tasks.start({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS })).pid;
   }
 
   /** False where it has ended already: containerd says not found, or runc's own words for a process that is gone. */

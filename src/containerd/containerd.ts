@@ -15,11 +15,12 @@ import { mkdir } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import { Archives } from './archives.ts';
@@ -40,12 +41,12 @@ import {
   streamsOf,
 } from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
-import { ContainerTasks, CREATE_TIMEOUT_MS, isUp } from './container-tasks.ts';
+import { ContainerTasks, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
 import { Execs } from './execs.ts';
 import { openWriter } from './fifo.ts';
 import { folderSize } from './folder-size.ts';
-import { type Process, Status } from './gen/task-types_pb.js';
+import type { Mount } from './gen/types_pb.js';
 import { readHostLimits } from './host.ts';
 import { readRootUsers, readUsers } from './image-users.ts';
 import { Images } from './images.ts';
@@ -190,7 +191,7 @@ export class Containerd implements ContainerRuntime {
     return this.#reader.get(id);
   }
 
-  async create(config: ContainerConfig): Promise<ContainerInfo> {
+  async create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
     const { id } = config;
     const image = await this.images.local(config.image);
     if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
@@ -219,9 +220,10 @@ export class Containerd implements ContainerRuntime {
       throw error;
     }
     try {
-      await this.#prepareRoot(id, image);
+      const root = this.#prepareRoot(id, image);
+      await together(root, nextTurn().then(surroundings)); // the call is on its way first
       if (config.restartable) await this.volumes.release(id);
-      else await this.#createTask(config, ready);
+      else await this.#createTask(config, await root, ready);
       await this.#output.start(config);
       this.#events.tell({ type: 'create', id, info: made });
       return made;
@@ -237,11 +239,16 @@ export class Containerd implements ContainerRuntime {
   }
 
   async start(id: ContainerId): Promise<number> {
-    const task = (await this.#tasks.get(id)) ?? (await this.#createAgain(id));
-    if (task.status === Status.RUNNING || task.status === Status.PAUSED) return task.pid;
     try {
-      const { pid } = await this.#api.tasks.start({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS });
-      return pid;
+      return await this.#tasks.start(id);
+    } catch (error) {
+      const task = await this.#tasks.get(id);
+      if (isUp(task)) return task.pid; // it was started before
+      if (task || !isCode(error, 'not-found')) throw ociError(error, 'failed to start container');
+      await this.#createAgain(id);
+    }
+    try {
+      return await this.#tasks.start(id);
     } catch (error) {
       throw ociError(error, 'failed to start container');
     }
@@ -372,24 +379,30 @@ export class Containerd implements ContainerRuntime {
     return users;
   }
 
-  async #prepareRoot(id: ContainerId, image: LocalImage): Promise<void> {
+  /** A new one, be there what is left of a container of this id that was half removed. */
+  async #prepareRoot(id: ContainerId, image: LocalImage): Promise<Mount[]> {
+    const { snapshots } = this.#api;
     const snapshot = { snapshotter: SNAPSHOTTER, key: id };
-    await unless('not-found', this.#api.snapshots.remove(snapshot)); // of a container of this id, half removed
-    await this.#api.snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
+    const prepare = () => snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
+    const made = await unless('already-exists', prepare());
+    if (made) return made.mounts;
+    await snapshots.remove(snapshot);
+    return (await prepare()).mounts;
   }
 
   async #createTask(
     config: ContainerConfig,
+    root: Mount[],
     { fill, points }: Pick<ReadyMounts, 'fill' | 'points'>,
   ): Promise<void> {
     const { id } = config;
-    await this.#tasks.create(config, this.#files.folder(id));
+    await this.#tasks.create(config, root, this.#files.folder(id));
     this.volumes.use(id, points);
     for (const one of fill) await fillVolume(this.#run, this.#tasks.rootfs(id), one);
   }
 
   /** The process of a restartable container that does not run. */
-  async #createAgain(id: ContainerId): Promise<Pick<Process, 'status' | 'pid'>> {
+  async #createAgain(id: ContainerId): Promise<void> {
     const info = await this.get(id);
     if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
     const { config } = info;
@@ -398,7 +411,8 @@ export class Containerd implements ContainerRuntime {
     await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
     try {
       const image = await this.images.local(info.imageId);
-      await this.#createTask(config, await this.#readyMounts(id, this.#planMounts(config, image)));
+      const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
+      await this.#createTask(config, mounts, await this.#readyMounts(id, this.#planMounts(config, image)));
       await this.#output.stop(id); // of the life before; two would record everything twice
       await this.#output.start(config);
     } catch (error) {
@@ -407,7 +421,6 @@ export class Containerd implements ContainerRuntime {
       await this.#files.setNotStarted(id, before, startFailure(words));
       throw words;
     }
-    return { status: Status.CREATED, pid: 0 };
   }
 
   #planMounts({ id, spec }: ContainerConfig, image: LocalImage | undefined): readonly PlannedMount[] {
@@ -429,6 +442,11 @@ export class Containerd implements ContainerRuntime {
     const known = new Set((await this.list()).map((info) => info.id));
     for (const id of await this.#files.list()) if (!known.has(id)) await this.remove(id);
   }
+}
+
+/** Both to their ends, whatever becomes of one: what is undone after a failure must not be made any more. */
+async function together(...works: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
 }
 
 const unique = (): string => randomBytes(8).toString('hex');

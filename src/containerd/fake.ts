@@ -4,7 +4,7 @@
  */
 import { PassThrough, type Writable } from 'node:stream';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { checkReadable } from './container-record.ts';
 import { FakeArchives } from './fake-archives.ts';
@@ -152,7 +152,7 @@ export class FakeRuntime implements ContainerRuntime {
     return this.#entries.get(id)?.info;
   }
 
-  async create(config: ContainerConfig): Promise<ContainerInfo> {
+  async create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
     await this.#enter('create', config.id);
     const found = await this.images.get(config.image);
     if (!found) throw new SkeinError('not-found', `No such image: ${config.image}`);
@@ -167,10 +167,23 @@ export class FakeRuntime implements ContainerRuntime {
       ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
       ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined },
     };
-    this.#entries.set(id, { info, stdin: new PassThrough(), lines: [] });
+    await this.#surrounded(info, surroundings);
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
     this.#send({ type: 'create', id, info });
     return info;
+  }
+
+  /** Half made meanwhile; whoever was canceled is dead, and cleans nothing up. */
+  async #surrounded(info: ContainerInfo, surroundings: () => Promise<void>): Promise<void> {
+    const entry: Entry = { info: { ...info, status: 'unknown' }, stdin: new PassThrough(), lines: [] };
+    this.#entries.set(info.id, entry);
+    try {
+      await surroundings();
+    } catch (error) {
+      if (!isCode(error, 'canceled')) this.#entries.delete(info.id);
+      throw error;
+    }
+    entry.info = info;
   }
 
   async start(id: ContainerId): Promise<number> {

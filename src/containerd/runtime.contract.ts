@@ -1,6 +1,7 @@
 /** What every ContainerRuntime does: run against the fake here, against containerd in test/containerd. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerSpec } from '../model/spec.ts';
 import { collectOutput, type ExecConfig } from './process.ts';
@@ -147,6 +148,21 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await assert.rejects(runtime.kill(wanted.id, 'SIGNOT'), { code: 'invalid-argument' });
       await runtime.remove(wanted.id);
       await assert.rejects(runtime.start(wanted.id), { code: 'not-found' });
+    });
+
+    test('its surroundings are made while it is half made; where they fail, nothing of it stays', async () => {
+      const { runtime } = harness;
+      const wanted = config();
+      const failed = new SkeinError('unavailable', 'no namespace');
+      const fails = runtime.create(wanted, () => Promise.reject(failed));
+      await assert.rejects(fails, { code: 'unavailable', message: 'no namespace' });
+      assert.equal(await runtime.get(wanted.id), undefined);
+      let seen: string | undefined;
+      const made = await runtime.create(wanted, async () => {
+        seen = (await runtime.get(wanted.id))?.status;
+      });
+      assert.deepEqual([seen, made.status], ['unknown', 'created']);
+      await runtime.remove(wanted.id);
     });
 
     test('events begin with resync and tell start, exit code and removal', async () => {

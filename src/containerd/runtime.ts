@@ -159,8 +159,11 @@ export interface ContainerRuntime {
   version(): Promise<{ readonly containerd: string; readonly revision: string; readonly runc: string }>;
   list(): Promise<readonly ContainerInfo[]>;
   get(id: ContainerId): Promise<ContainerInfo | undefined>;
-  /** Snapshot, OCI spec, containerd container and (not yet started) task with its log files; what `get` gives of it. */
-  create(config: ContainerConfig): Promise<ContainerInfo>;
+  /**
+   * Snapshot, OCI spec, containerd container and (not yet started) task with its log files; what `get` gives of it.
+   * `surroundings` makes what only the task needs (its namespace), while the rest is made; where that fails nothing stays.
+   */
+  create(config: ContainerConfig, surroundings?: () => Promise<void>): Promise<ContainerInfo>;
   /** Starts the created task, or a restartable container that does not run; the pid. */
   start(id: ContainerId): Promise<number>;
   /** Signal name ("SIGTERM") or number; no error when it has ended already. */

@@ -63,6 +63,10 @@ export class FakeNetwork implements NodeNetwork {
     return { id: spec.id, netnsPath: pathOf(spec.id), hostPorts: record.hostPorts };
   }
 
+  netnsPath(id: ContainerId): string {
+    return pathOf(id);
+  }
+
   async detach(id: ContainerId): Promise<void> {
     this.#records.delete(id);
   }

@@ -143,7 +143,7 @@ export class KernelNetwork implements NodeNetwork {
       if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
       return {
         id: spec.id,
-        netnsPath: this.#places.path(spec.id)!,
+        netnsPath: this.netnsPath(spec.id),
         hostPorts: record.hostPorts,
       };
     });
@@ -170,7 +170,11 @@ export class KernelNetwork implements NodeNetwork {
   async attached(): Promise<readonly AttachedSandbox[]> {
     return this.#records.all
       .filter(({ spec }) => this.#places.exists(spec.id))
-      .map(({ spec, hostPorts }) => ({ spec, hostPorts, netnsPath: this.#places.path(spec.id)! }));
+      .map(({ spec, hostPorts }) => ({ spec, hostPorts, netnsPath: this.netnsPath(spec.id) }));
+  }
+
+  netnsPath(id: ContainerId): string {
+    return this.#places.path(id)!;
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {

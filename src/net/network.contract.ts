@@ -42,6 +42,7 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
     test('attach gives a sandbox, the same one when repeated', async () => {
       const first = await network.attach(sandbox(1, '10.255.0.7'));
       assert.match(first.netnsPath, new RegExp(containerId(1)));
+      assert.equal(network.netnsPath(containerId(1)), first.netnsPath);
       assert.deepEqual(await network.attach(sandbox(1, '10.255.0.7')), first);
       assert.deepEqual(await network.sandboxes(), [containerId(1)]);
       assert.deepEqual(

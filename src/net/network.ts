@@ -51,6 +51,8 @@ export interface NodeNetwork {
    * The networks it names must be in the last applied view.
    */
   attach(spec: SandboxSpec): Promise<Sandbox>;
+  /** Where the container's namespace is bound once it is attached: what `attach` will say. */
+  netnsPath(id: ContainerId): string;
   /** Removes namespace and links; what is gone already is no error. */
   detach(id: ContainerId): Promise<void>;
   /** The sandboxes that were attached and not detached since, as they were asked for. */

@@ -32,7 +32,7 @@ const QUICK_OUTFITTED_SIZE = 2;
 const CONCURRENCY = 8;
 const SETTLE_MS = 500;
 /** Between the event of the last container and its task that runs. */
-const LAST_ASKED_EVERY_MS = 5;
+const LAST_ASKED_EVERY_MS = 2;
 
 export const deployBenchmark: Benchmark = {
   name: 'deploy',
