@@ -109,6 +109,35 @@ test('containerd that is away for a while costs time, not the task', async (t) =
   await n.untilState('t1', 'running');
 });
 
+test('a kernel that is busy costs a few tries more of the sandbox, and nothing half made', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  const attach = n.network.attach.bind(n.network);
+  const made: number[] = [];
+  n.network.attach = async (spec) => {
+    made.push((await n.runtime.list()).length);
+    return made.length < 4 ? Promise.reject(new SkeinError('internal', 'EBUSY')) : attach(spec);
+  };
+  n.send();
+  await n.untilState('t1', 'running');
+  assert.deepEqual(made, [1, 1, 1, 1], 'the container is known before anything else of it is made');
+  assert.equal((await n.runtime.list()).length, 1);
+});
+
+for (const [code, tries] of [
+  ['internal', 5],
+  ['failed-precondition', 1],
+] as const)
+  test(`a sandbox that cannot be made (${code}) rejects the task in its words after ${tries} tries`, async (t) => {
+    const n = await node(t, taskItem('t1'));
+    let asked = 0;
+    n.network.attach = () => Promise.reject(new SkeinError(code, `no (${++asked})`));
+    n.send();
+    await n.untilState('t1', 'rejected');
+    assert.equal(n.tasks.get('t1')!.status.err, `no (${tries})`);
+    await n.clock.advance(60_000);
+    assert.deepEqual([asked, await n.runtime.list()], [tries, []]);
+  });
+
 for (const [grace, seconds] of [
   [{ StopGracePeriod: 3e9 }, 3],
   [{}, 10],

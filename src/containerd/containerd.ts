@@ -15,8 +15,7 @@ import { mkdir } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Clock, timestamp } from '../kit/clock.ts';
+import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
@@ -27,34 +26,22 @@ import { Archives } from './archives.ts';
 import { removeCgroup } from './cgroup.ts';
 import { ContainerFiles } from './container-files.ts';
 import { ContainerEnds } from './container-ends.ts';
+import { ContainerMaker } from './container-maker.ts';
 import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
-import {
-  changedRecord,
-  checkReadable,
-  newContainer,
-  ociError,
-  readRecord,
-  record,
-  resourcesAny,
-  startFailure,
-  streamsOf,
-} from './container-record.ts';
+import { changedRecord, checkReadable, ociError, readRecord, resourcesAny } from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
 import { ContainerTasks, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
 import { Execs } from './execs.ts';
 import { openWriter } from './fifo.ts';
 import { folderSize } from './folder-size.ts';
-import type { Mount } from './gen/types_pb.js';
 import { readHostLimits } from './host.ts';
-import { readRootUsers, readUsers } from './image-users.ts';
+import { readRootUsers } from './image-users.ts';
 import { Images } from './images.ts';
-import type { LocalImage } from './local-images.ts';
 import { queryLogs } from './log-query.ts';
-import { fillVolume, planMounts, type PlannedMount, type ReadyMounts, readyMounts } from './mounts.ts';
 import { execProcess, type OciProcess } from './oci-process.ts';
-import { type HostLimits, ociSpec, resourcesOf } from './oci-spec.ts';
+import { type HostLimits, resourcesOf } from './oci-spec.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { RegistryClient } from './registry.ts';
 import type {
@@ -69,7 +56,6 @@ import type {
 import { signalNumber } from './signal.ts';
 import { readUsage, type Usage } from './usage.ts';
 import { stdinPipe } from './stdin-pipe.ts';
-import type { UserDatabase } from './user.ts';
 import { LocalVolumes } from './volumes.ts';
 
 export interface ContainerdOptions {
@@ -105,7 +91,7 @@ export class Containerd implements ContainerRuntime {
   readonly #reader: ContainerReader;
   readonly #ends: ContainerEnds;
   readonly #roots: ContainerRoots;
-  readonly #users = new Map<string, UserDatabase>();
+  readonly #maker: ContainerMaker;
   #runcVersion: string | undefined;
 
   private constructor(api: ContainerdApi, options: ContainerdOptions) {
@@ -142,6 +128,13 @@ export class Containerd implements ContainerRuntime {
         clock: options.clock,
       }),
       users: () => this.#reader.imageUsers(),
+    });
+    this.#maker = new ContainerMaker({
+      ...{ api, clock, log, unique, cgroupParent: options.cgroupParent, host: this.#host, run: this.#run },
+      ...{ images: this.images, volumes: this.volumes, files: this.#files, reader: this.#reader },
+      ...{ tasks: this.#tasks, output: this.#output, ends: this.#ends, roots: this.#roots },
+      made: (info) => this.#events.tell({ type: 'create', id: info.id, info }),
+      remove: (id) => this.remove(id),
     });
   }
 
@@ -191,51 +184,8 @@ export class Containerd implements ContainerRuntime {
     return this.#reader.get(id);
   }
 
-  async create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
-    const { id } = config;
-    const image = await this.images.local(config.image);
-    if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
-    if (await this.#reader.record(id))
-      throw new SkeinError('already-exists', `container ${id} exists already`);
-    const plan = this.#planMounts(config, image);
-    const ready = await this.#readyMounts(id, plan);
-    let made: ContainerInfo;
-    try {
-      const spec = ociSpec({
-        config,
-        image: image.run,
-        users: await this.#usersOf(image),
-        mounts: ready.mounts,
-        cgroupParent: this.#options.cgroupParent,
-        host: this.#host,
-      });
-      await this.#files.create(id, streamsOf(config));
-      const points = plan.map(({ point }) => point);
-      const { container } = await this.#api.containers.create({
-        container: record(config, spec, image, points, this.#tasks.runcOptions()),
-      });
-      made = newContainer(config, points, container);
-    } catch (error) {
-      await this.volumes.release(id);
-      throw error;
-    }
-    try {
-      const root = this.#prepareRoot(id, image);
-      await together(root, nextTurn().then(surroundings)); // the call is on its way first
-      if (config.restartable) await this.volumes.release(id);
-      else await this.#createTask(config, await root, ready);
-      await this.#output.start(config);
-      this.#events.tell({ type: 'create', id, info: made });
-      return made;
-    } catch (error) {
-      await this.remove(id).catch((cause: unknown) =>
-        this.#options.log.warn('half-made container stays until it is removed', {
-          'container.id': id,
-          err: cause,
-        }),
-      );
-      throw ociError(error, 'failed to create task for container');
-    }
+  create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
+    return this.#maker.create(config, surroundings);
   }
 
   async start(id: ContainerId): Promise<number> {
@@ -245,7 +195,7 @@ export class Containerd implements ContainerRuntime {
       const task = await this.#tasks.get(id);
       if (isUp(task)) return task.pid; // it was started before
       if (task || !isCode(error, 'not-found')) throw ociError(error, 'failed to start container');
-      await this.#createAgain(id);
+      await this.#maker.createProcess(id);
     }
     try {
       return await this.#tasks.start(id);
@@ -367,86 +317,11 @@ export class Containerd implements ContainerRuntime {
     return this.#execs.start(id, config, execProcess(own.process, config, users, this.#host));
   }
 
-  async #usersOf(image: LocalImage): Promise<UserDatabase> {
-    if (image.snapshot === undefined) return { passwd: '', group: '' };
-    const known = this.#users.get(image.snapshot);
-    if (known) return known;
-    const id = `skein-users-${unique()}`;
-    const users = await this.#api.leased(id, this.#options.clock.now(), (call) =>
-      readUsers(this.#api, image.snapshot!, id, call),
-    );
-    this.#users.set(image.snapshot, users);
-    return users;
-  }
-
-  /** A new one, be there what is left of a container of this id that was half removed. */
-  async #prepareRoot(id: ContainerId, image: LocalImage): Promise<Mount[]> {
-    const { snapshots } = this.#api;
-    const snapshot = { snapshotter: SNAPSHOTTER, key: id };
-    const prepare = () => snapshots.prepare({ ...snapshot, parent: image.snapshot ?? '' });
-    const made = await unless('already-exists', prepare());
-    if (made) return made.mounts;
-    await snapshots.remove(snapshot);
-    return (await prepare()).mounts;
-  }
-
-  async #createTask(
-    config: ContainerConfig,
-    root: Mount[],
-    { fill, points }: Pick<ReadyMounts, 'fill' | 'points'>,
-  ): Promise<void> {
-    const { id } = config;
-    await this.#tasks.create(config, root, this.#files.folder(id));
-    this.volumes.use(id, points);
-    for (const one of fill) await fillVolume(this.#run, this.#tasks.rootfs(id), one);
-  }
-
-  /** The process of a restartable container that does not run. */
-  async #createAgain(id: ContainerId): Promise<void> {
-    const info = await this.get(id);
-    if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
-    const { config } = info;
-    await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
-    const before = { start: await this.#files.lastStart(id), exit: await this.#files.exit(id) };
-    await this.#files.setStarted(id, timestamp(this.#options.clock.now()));
-    try {
-      const image = await this.images.local(info.imageId);
-      const { mounts } = await this.#api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
-      await this.#createTask(config, mounts, await this.#readyMounts(id, this.#planMounts(config, image)));
-      await this.#output.stop(id); // of the life before; two would record everything twice
-      await this.#output.start(config);
-    } catch (error) {
-      await this.volumes.release(id);
-      const words = ociError(error, 'failed to create task for container');
-      await this.#files.setNotStarted(id, before, startFailure(words));
-      throw words;
-    }
-  }
-
-  #planMounts({ id, spec }: ContainerConfig, image: LocalImage | undefined): readonly PlannedMount[] {
-    const declared = Object.keys(image?.run.Volumes ?? {});
-    return planMounts(id, spec.Mounts ?? [], declared, (name) => this.volumes.path(name));
-  }
-
-  async #readyMounts(id: ContainerId, plan: readonly PlannedMount[]): Promise<ReadyMounts> {
-    try {
-      return await readyMounts(id, plan, this.volumes);
-    } catch (error) {
-      await this.volumes.release(id);
-      throw error;
-    }
-  }
-
   /** Folders of containers that are no more: their removal was cut short. */
   async #sweep(): Promise<void> {
     const known = new Set((await this.list()).map((info) => info.id));
     for (const id of await this.#files.list()) if (!known.has(id)) await this.remove(id);
   }
-}
-
-/** Both to their ends, whatever becomes of one: what is undone after a failure must not be made any more. */
-async function together(...works: readonly Promise<unknown>[]): Promise<void> {
-  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
 }
 
 const unique = (): string => randomBytes(8).toString('hex');

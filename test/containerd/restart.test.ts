@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { ContainerdApi, SNAPSHOTTER } from '../../src/containerd/api.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import { ContainerdProcess } from '../../src/containerd/daemon-process.ts';
 import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
@@ -242,4 +243,15 @@ test('an image that is removed and collected takes nothing from its containers; 
   await runtime.remove(config.id);
   assert.deepEqual(readdirSync(join(own.root, 'data', 'containers')), []);
   assert.deepEqual(readdirSync(join(own.root, 'data', 'volumes')), []);
+});
+
+test('what a removal that was cut short left of a root is no part of the next container of that id', async () => {
+  const config = shell('echo made anew');
+  const api = new ContainerdApi(own.daemon.socket);
+  await api.snapshots.prepare({ snapshotter: SNAPSHOTTER, key: config.id, parent: '' });
+  api.close();
+  await runtime.create(config);
+  await runtime.start(config.id);
+  assert.equal(await output(config.id), 'made anew\n');
+  await runtime.remove(config.id);
 });
