@@ -7,7 +7,6 @@
  * a drained container be stopped under its connections.
  * One task more on this node costs its own steps and an entry of the full pass; a task elsewhere costs one endpoint.
  */
-import { readFile } from 'node:fs/promises';
 import { isNews } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerRuntime } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
@@ -27,7 +26,7 @@ import { followContainers } from './follow-containers.ts';
 import { DEFAULT_POLICY, diskOf, ImageCollector } from './image-collector.ts';
 import { readLogs } from './logs.ts';
 import { type AuditedNetwork, NetworkLoop } from './network-loop.ts';
-import { PLATFORM } from './node-facts.ts';
+import { PLATFORM, readResolvConf } from './node-facts.ts';
 import type { PayloadStore } from './payload-store.ts';
 import { Reporter, type StatusSink } from './reporter.ts';
 import { SteeringLoop } from './steering-loop.ts';
@@ -58,7 +57,7 @@ export interface AgentOptions {
   readonly log: Log;
   /** Hears what happens on this node. */
   readonly tell?: Tell;
-  readonly resolvConf?: () => Promise<string>;
+  readonly resolvConf?: () => string;
   readonly isStandalone?: (id: ContainerId) => boolean;
   readonly concurrency?: number;
   /** When images that tasks brought are given up. */
@@ -129,7 +128,7 @@ export class Agent {
       payloads,
       hash,
       node: () => ({ id: assignments.networkView()?.self?.nodeId, hostname, platform: PLATFORM }),
-      resolvConf: options.resolvConf ?? (() => readFile('/etc/resolv.conf', 'utf8').catch(() => '')),
+      resolvConf: options.resolvConf ?? readResolvConf,
       clock,
       log,
       ...(options.tell && { tell: options.tell }),

@@ -137,7 +137,7 @@ export class FakeNode {
       hash: sha256,
       clock: this.clock,
       log: silentLog,
-      resolvConf: async () => 'nameserver 192.0.2.53\n',
+      resolvConf: () => 'nameserver 192.0.2.53\n',
     });
     this.#agent = agent;
     agent.start();

@@ -1,4 +1,5 @@
 /** What this machine is, for `node inspect`, `info` and the scheduler. Read once at start. */
+import { readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import * as os from 'node:os';
 import { join } from 'node:path';
@@ -75,4 +76,13 @@ export async function engineId(dataRoot: string, make: () => string): Promise<st
   await writeFile(`${path}.new`, `${id}\n`, { flush: true });
   await rename(`${path}.new`, path);
   return id;
+}
+
+/** The node's own, as it is now; empty where it has none. Read on the way of every start: not through the thread pool. */
+export function readResolvConf(): string {
+  try {
+    return readFileSync('/etc/resolv.conf', 'utf8');
+  } catch {
+    return '';
+  }
 }

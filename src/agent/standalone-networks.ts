@@ -44,7 +44,7 @@ export interface StandaloneNetworksOptions {
   readonly runtime: Pick<ContainerRuntime, 'update' | 'announce'>;
   readonly files: TaskFiles;
   readonly place: () => NetworkPlace | undefined;
-  readonly resolvConf: () => Promise<string>;
+  readonly resolvConf: () => string;
 }
 
 const NO_CLUSTER =
@@ -156,7 +156,7 @@ export class StandaloneNetworks {
     // Who was disconnected from his last network keeps no way in either.
     const ports = stands.length === 0 && mode === 'overlay' ? [] : spec.ports;
     await network.attach(standaloneSandbox(id, { ...spec, ports }, stands, internal));
-    await files.write(id, standaloneFiles(id, spec, stands, await resolvConf()));
+    await files.write(id, standaloneFiles(id, spec, stands, resolvConf()));
   }
 
   async #keep(id: ContainerId, spec: StandaloneSpec): Promise<void> {

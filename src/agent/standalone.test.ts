@@ -74,7 +74,7 @@ async function host(t: TestContext) {
   const open = async () => {
     const standalone = await Standalone.open({
       ...{ runtime, files: new TaskFiles(root, 'standalone'), place: () => (member.is ? place : undefined) },
-      ...{ runRoot: root, resolvConf: async () => '', random: () => 0, clock, log: silentLog },
+      ...{ runRoot: root, resolvConf: () => '', random: () => 0, clock, log: silentLog },
       newId: () => (++next).toString(16).padStart(64, 'f') as ContainerId,
     });
     standalone.run();

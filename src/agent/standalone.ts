@@ -28,7 +28,7 @@ export interface StandaloneOptions {
   readonly files: TaskFiles;
   readonly place: () => NetworkPlace | undefined;
   readonly runRoot: string;
-  readonly resolvConf: () => Promise<string>;
+  readonly resolvConf: () => string;
   readonly newId: () => ContainerId;
   readonly random: () => number;
   readonly clock: Clock;

@@ -77,7 +77,7 @@ export interface TaskStepsOptions {
   readonly hash: HashText;
   readonly node: () => NodeNames;
   /** The node's /etc/resolv.conf, as it is now. */
-  readonly resolvConf: () => Promise<string>;
+  readonly resolvConf: () => string;
   readonly clock: Clock;
   readonly log: Log;
   /** Hears of pulls and of health. */
@@ -183,7 +183,7 @@ export class TaskSteps {
     const { assignments, files, network, payloads, runtime, resolvConf } = this.#options;
     const node = this.#options.node();
     return this.#try(local, async () => {
-      const paths = await files.write(id, fileContents(item!, node, id, await resolvConf()));
+      const paths = await files.write(id, fileContents(item!, node, id, resolvConf()));
       const secret = payloadFiles(item!, node, assignments.payloads);
       Object.assign(paths, await payloads.write(id, secret));
       const place = { id, netnsPath: network.netnsPath(id), files: paths };

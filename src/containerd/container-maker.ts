@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { type ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import type { ContainerEnds } from './container-ends.ts';
@@ -60,11 +60,10 @@ export class ContainerMaker {
 
   /** See ContainerRuntime. */
   async create(config: ContainerConfig, surroundings: () => Promise<void>): Promise<ContainerInfo> {
-    const { images, reader, log, made, remove } = this.#options;
+    const { images, log, made, remove } = this.#options;
     const { id } = config;
     const image = await images.local(config.image);
     if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
-    if (await reader.record(id)) throw new SkeinError('already-exists', `container ${id} exists already`);
     const plan = this.#planMounts(config, image);
     const ready = await this.#readyMounts(id, plan);
     const info = await this.#record(config, image, plan, ready);
@@ -97,7 +96,7 @@ export class ContainerMaker {
       });
       return newContainer(config, points, container);
     } catch (error) {
-      await volumes.release(config.id);
+      if (!isCode(error, 'already-exists')) await volumes.release(config.id); // else they are held by the one that is there
       throw error;
     }
   }

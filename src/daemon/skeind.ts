@@ -5,14 +5,13 @@
  */
 import { hash, randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { flushCompileCache } from 'node:module';
 import { hostname as systemHostname } from 'node:os';
 import { AgentEngine } from '../agent/engine.ts';
 import { NodeEvents } from '../agent/node-events.ts';
 import { Standalone } from '../agent/standalone.ts';
 import { TaskFiles } from '../agent/task-files.ts';
-import { describeNode, engineId, readHostFacts } from '../agent/node-facts.ts';
+import { describeNode, engineId, readHostFacts, readResolvConf } from '../agent/node-facts.ts';
 import type { Backends } from '../api/backend.ts';
 import { ExecInstances } from '../api/exec-instances.ts';
 import { registryLogin } from '../api/registry-login.ts';
@@ -112,7 +111,7 @@ class Skeind {
       files: new TaskFiles(dataRoot, 'standalone'),
       place: () => swarm.agent?.place,
       runRoot,
-      resolvConf: () => readFile('/etc/resolv.conf', 'utf8').catch(() => ''),
+      resolvConf: readResolvConf,
       newId: () => randomBytes(32).toString('hex') as ContainerId,
       random: Math.random,
       clock,
