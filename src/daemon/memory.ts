@@ -8,9 +8,9 @@
  */
 
 /**
- * A young generation that a deploy of 20 tasks does not fill faster than its calls are answered: with the smallest one a
- * seventh of its time is garbage collection. What it makes the heap grow by is given back when skeind is idle, for which
- * it must be able to ask (heap-trimmer.ts).
+ * A young generation that a deploy does not fill again and again: with the smallest one a seventh of its time is
+ * garbage collection. What it makes the heap grow by is given back when skeind is idle, for which it must be able to ask
+ * for a collection (heap-trimmer.ts, ADR 16).
  */
 export const NODE_FLAGS: readonly string[] = ['--max-semi-space-size=4', '--expose-gc'];
 
