@@ -45,14 +45,22 @@ test('an idle moment between two tasks is not the end of a deploy', async (t) =>
   assert.equal(heap.collections, 0);
 });
 
-test('a process that grows again at once is not held each second', async (t) => {
+test('a process that grows again at once, whose work that is and no burst, is held more and more seldom', async (t) => {
   const { clock, heap, trimmer } = scene();
   t.after(() => trimmer.stop());
-  for (let i = 0; i < 30; i++) {
-    heap.committed = LIVE + 60 * MB;
-    await clock.advance(1_000);
-  }
-  assert.equal(heap.collections, 3);
+  const growFor = async (seconds: number) => {
+    for (let i = 0; i < seconds; i++) {
+      heap.committed = LIVE + 60 * MB;
+      await clock.advance(1_000);
+    }
+    return heap.collections;
+  };
+  assert.equal(await growFor(20), 2, 'at 2 s, and 10 s later');
+  assert.equal(await growFor(100), 4, 'at 32 and 72 s');
+  heap.committed = LIVE;
+  await clock.advance(600_000);
+  assert.equal(await growFor(1), 5, 'that was long ago');
+  assert.equal(await growFor(20), 6);
 });
 
 test('a heap in which much is alive is left alone', async (t) => {

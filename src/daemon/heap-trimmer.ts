@@ -30,7 +30,9 @@ const LOOK_MS = 1_000;
 const IDLE = 0.1;
 /** So many looks in a row: between the tasks of a deploy there are idle moments too. */
 const IDLE_LOOKS = 2;
+/** The least time between two collections; twice as long each time that what one gave back was taken again at once. */
 const REST_MS = 10_000;
+const MAX_REST_MS = 10 * 60_000;
 /** Less than this is not worth the pause. */
 const WORTH_BYTES = 12 << 20;
 const LARGE_BYTES = 128 << 20;
@@ -42,6 +44,7 @@ export class HeapTrimmer {
   #idleLooks = 0;
   /** What was left by the last collection, and when that was. */
   #last = { committed: 0, at: Number.NEGATIVE_INFINITY };
+  #restMs = REST_MS;
 
   constructor(options: HeapTrimmerOptions) {
     this.#options = options;
@@ -69,7 +72,9 @@ export class HeapTrimmer {
     const { busy, committed, used } = look();
     this.#idleLooks = busy < IDLE ? this.#idleLooks + 1 : 0;
     const worth = committed - this.#last.committed >= WORTH_BYTES && used < LARGE_BYTES;
-    if (!worth || this.#idleLooks < IDLE_LOOKS || clock.now() - this.#last.at < REST_MS) return;
+    const since = clock.now() - this.#last.at;
+    if (!worth || this.#idleLooks < IDLE_LOOKS || since < this.#restMs) return;
+    this.#restMs = since < 2 * this.#restMs ? Math.min(2 * this.#restMs, MAX_REST_MS) : REST_MS;
     collect();
     this.#last = { committed: look().committed, at: clock.now() };
   }
