@@ -53,6 +53,17 @@ export function originalOf(socket: NetlinkSocket, reply: Tuple): Tuple | undefin
   return original && readTuple(original, reply.protocol);
 }
 
+/** Every connection that the socket's namespace remembers. */
+export const forgetAll = (socket: NetlinkSocket): void =>
+  socket.request([
+    {
+      type: (SUBSYSTEM_CONNTRACK << 8) | CT_DELETE,
+      flags: 0,
+      body: head(NFPROTO_IPV4),
+      what: 'forget all connections',
+    },
+  ]);
+
 const tupleAttribute = (kind: number, tuple: Tuple): Buffer =>
   attr(kind, [
     attr(CTA_TUPLE_IP, [
