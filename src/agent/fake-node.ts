@@ -2,13 +2,13 @@
  * A node for tests: the whole agent on a containerd and a kernel in memory, and a manager's side that is told what to
  * assign and remembers what was reported. The agent can be killed and started anew on the same fakes.
  */
-import { hash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FakeRuntime } from '../containerd/fake.ts';
 import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
+import { sha256 } from '../kit/sha256.ts';
 import type {
   ContainerId,
   InterfaceAddress,
@@ -31,7 +31,6 @@ import { PayloadStore } from './payload-store.ts';
 import { Assignments, type Items } from './assignments.ts';
 
 export const IMAGE = 'registry.example/web:1';
-export const sha256 = (text: string): string => hash('sha256', text);
 export const idOf = (taskId: string): ContainerId => containerIdOf(taskId as TaskId, sha256);
 
 const NET = 'net1' as NetworkId;

@@ -1,9 +1,9 @@
 /** Which names a network view has, and what of them changes with it. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId, TaskId } from '../model/ids.ts';
+import { sha256 as hash } from '../kit/sha256.ts';
 import { containerIdOf } from '../model/names.ts';
 import { endpointKey } from '../model/network-view.ts';
 import { endpoint, INGRESS, network, port, service, view } from '../net/builders.ts';
@@ -11,7 +11,6 @@ import { namesDelta } from './names-plan.ts';
 
 const FRONT = 'front' as NetworkId;
 const web = 'web' as ServiceId;
-const hash = (text: string) => createHash('sha256').update(text).digest('hex');
 const shortId = (task: string) => containerIdOf(task as TaskId, hash).slice(0, 12);
 const served = {
   ...service('web', port(80, 80)),

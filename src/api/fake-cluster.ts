@@ -1,7 +1,7 @@
 /** The cluster's control in memory: one change of the view per call, and every task runs at once. */
-import { hash } from 'node:crypto';
 import type { FakeRuntime } from '../containerd/fake.ts';
 import { type Clock, sleep, timestamp } from '../kit/clock.ts';
+import { sha256 } from '../kit/sha256.ts';
 import { SkeinError } from '../model/errors.ts';
 import type {
   Cidr,
@@ -25,7 +25,6 @@ import type { Change } from '../store/store.ts';
 import type { ClusterBackend } from './backend.ts';
 import { FakePayloads } from './fake-payloads.ts';
 
-const sha256 = (text: string): string => hash('sha256', text);
 const GIB = 1024 ** 3;
 export const fakeDescription = (hostname: string): NonNullable<Node['description']> => ({
   hostname,

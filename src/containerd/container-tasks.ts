@@ -12,7 +12,7 @@ import { makeFifo } from './fifo.ts';
 import { OptionsSchema } from './gen/runc-options_pb.js';
 import type { Mount } from './gen/types_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
-import { streamsOf } from './container-record.ts';
+import { ociError, streamsOf } from './container-record.ts';
 import type { StreamName } from './log-record.ts';
 import type { ContainerConfig } from './runtime.ts';
 
@@ -83,7 +83,11 @@ export class ContainerTasks {
 
   /** Its process runs, with this pid; `not-found` where it was not created, or has ended and gone. */
   async start(id: ContainerId): Promise<number> {
-    return (await this.#api.tasks.start({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS })).pid;
+    try {
+      return (await this.#api.tasks.start({ containerId: id }, { timeoutMs: CREATE_TIMEOUT_MS })).pid;
+    } catch (error) {
+      throw ociError(error, 'failed to start container');
+    }
   }
 
   /** False where it has ended already: containerd says not found, or runc's own words for a process that is gone. */

@@ -29,7 +29,7 @@ import { ContainerEnds } from './container-ends.ts';
 import { ContainerMaker } from './container-maker.ts';
 import { ContainerOutput } from './container-output.ts';
 import { ContainerReader } from './container-reader.ts';
-import { changedRecord, checkReadable, ociError, readRecord, resourcesAny } from './container-record.ts';
+import { changedRecord, checkReadable, readRecord, resourcesAny } from './container-record.ts';
 import { ContainerRoots } from './container-roots.ts';
 import { ContainerTasks, isUp } from './container-tasks.ts';
 import { EventHub } from './event-hub.ts';
@@ -194,14 +194,10 @@ export class Containerd implements ContainerRuntime {
     } catch (error) {
       const task = await this.#tasks.get(id);
       if (isUp(task)) return task.pid; // it was started before
-      if (task || !isCode(error, 'not-found')) throw ociError(error, 'failed to start container');
-      await this.#maker.createProcess(id);
+      if (task || !isCode(error, 'not-found')) throw error;
     }
-    try {
-      return await this.#tasks.start(id);
-    } catch (error) {
-      throw ociError(error, 'failed to start container');
-    }
+    await this.#maker.createProcess(id);
+    return this.#tasks.start(id);
   }
 
   async kill(id: ContainerId, signal: string | number): Promise<void> {

@@ -3,7 +3,7 @@
  * the member of a cluster that it was. A signal ends skeind and nothing else: containers, containerd, etcd and every
  * rule in the kernel stay.
  */
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { hostname as systemHostname } from 'node:os';
@@ -23,6 +23,7 @@ import { type Clock, systemClock } from '../kit/clock.ts';
 import { EventLog } from '../kit/event-log.ts';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import type { Log } from '../kit/log.ts';
+import { sha256 } from '../kit/sha256.ts';
 import { SkeinError } from '../model/errors.ts';
 import { parseGenericResources } from '../model/generic-resources.ts';
 import { type ContainerId, type Mac, newId } from '../model/ids.ts';
@@ -178,8 +179,6 @@ class Skeind {
     this.#stops.push(() => trimmer.stop());
   }
 }
-
-const sha256 = (text: string): string => hash('sha256', text);
 
 /** Two daemons on one data root would fight over every container; the second one is told so. */
 function claim(pidFile: string, dataRoot: string): void {

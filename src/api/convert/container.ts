@@ -1,5 +1,5 @@
 /** Container in Docker's JSON: the line of a list, and inspected. */
-import { hash } from 'node:crypto';
+import { sha256 } from '../../kit/sha256.ts';
 import { mergedEnv } from '../../containerd/oci-spec.ts';
 import type { ContainerInfo, ImageInfo, MountPoint } from '../../containerd/runtime.ts';
 import type { PortSpec } from '../../model/spec.ts';
@@ -129,7 +129,7 @@ const mountJson = ({ type, name, source, target, readOnly, propagation }: MountP
 });
 
 const endpointId = ({ networkId, address }: ContainerNetwork): string =>
-  hash('sha256', `endpoint ${networkId} ${address}`);
+  sha256(`endpoint ${networkId} ${address}`);
 
 /** Of a user's own container that does not run: where it will stand. */
 export const networksToCome = (container: ContainerInfo): readonly ContainerNetwork[] =>

@@ -1,5 +1,5 @@
 /** Network in Docker's JSON: in lists, and inspected with its containers, ingress endpoints and peers. */
-import { hash } from 'node:crypto';
+import { sha256 } from '../../kit/sha256.ts';
 import type { NetworkItem } from '../../model/network-view.ts';
 import type { Cidr, ContainerId, Ipv4, NodeId } from '../../model/ids.ts';
 import { taskName } from '../../model/names.ts';
@@ -98,8 +98,6 @@ export interface LocalEndpoint {
   readonly mac: string;
   readonly address: string;
 }
-
-const sha256 = (text: string): string => hash('sha256', text);
 
 const endpointJson = (networkId: string, name: string, mac: string, address: string): object => ({
   Name: name,
