@@ -3,11 +3,14 @@
  * the mark that it was started once, by which a reboot is told from a container that was never finished, and what its
  * health checks showed.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { ContainerId } from '../model/ids.ts';
 import type { Health } from './health-plan.ts';
+
+const flush = promisify(fsync);
 
 const STARTED = 'started';
 const HEALTH = 'health.json';
@@ -35,9 +38,11 @@ export class TaskFiles {
     return paths;
   }
 
-  async markStarted(id: ContainerId): Promise<void> {
+  /** There for whoever asks from now on, a next process too; on disk when it resolves. */
+  markStarted(id: ContainerId): Promise<void> {
     mkdirSync(join(this.#root, id), { recursive: true, mode: 0o755 });
-    await writeFile(join(this.#root, id, STARTED), '', { flush: true });
+    const file = openSync(join(this.#root, id, STARTED), 'w', 0o644);
+    return flush(file).finally(() => closeSync(file));
   }
 
   async isStarted(id: ContainerId): Promise<boolean> {

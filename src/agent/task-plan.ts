@@ -6,7 +6,8 @@
  * INVARIANTS
  * - A report never goes back in state: `status` is the highest known, of the manager or of this agent.
  * - What was said to listen on its ports, or was waited for long enough, is never said not to again.
- * - A container is started at most once: `started` is on disk before the first attempt.
+ * - A container is started at most once: `started` is there before the first attempt, for whoever comes after a killed
+ *   agent, and on disk before anybody hears that it runs.
  * - Without an item, or when an ended task is to be removed, everything of the container goes; the worker asks only
  *   after the first snapshot.
  */

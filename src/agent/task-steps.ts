@@ -5,7 +5,7 @@
  * INVARIANT: no step waits for a registry: a pull goes on in the background and marks its container when it ends.
  */
 import { transferEvent } from '../containerd/container-event.ts';
-import type { ContainerInfo, ContainerRuntime, ImageInfo, RegistryAuth } from '../containerd/runtime.ts';
+import type { ContainerInfo, ContainerRuntime, LocalImage, RegistryAuth } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
@@ -34,8 +34,8 @@ export interface Local {
   attachFailures?: number;
   pull?: AbortController | undefined;
   sandbox?: Sandbox | undefined;
-  /** The config of its image, as it was last seen. */
-  image?: ImageInfo['config'] | undefined;
+  /** Its image, as it was last seen. */
+  image?: LocalImage | undefined;
   /** As it was made, or found to be. */
   container?: ContainerInfo | undefined;
 }
@@ -187,19 +187,22 @@ export class TaskSteps {
       const secret = payloadFiles(item!, node, assignments.payloads);
       Object.assign(paths, await payloads.write(id, secret));
       const place = { id, netnsPath: network.netnsPath(id), files: paths };
-      const config = containerConfig(item!, node, place, local.image ?? {});
+      const { image } = local;
+      const config = containerConfig(item!, node, place, image?.config ?? {});
       let sandbox: Known['seen'] = {};
-      local.container = await runtime.create(config, async () => {
+      const surroundings = async () => {
         if (!local.sandbox) sandbox = (await this.#attach(context)).seen;
-      });
+      };
+      local.container = await runtime.create(config, { ...(image && { image }), surroundings });
       return { seen: { ...sandbox, container: local.container, files: true, payloads: secret.length > 0 } };
     });
   }
 
   async #start({ id, local }: Context): Promise<Outcome> {
-    await this.#options.files.markStarted(id);
+    const { files, runtime } = this.#options;
+    const marked = files.markStarted(id);
     return this.#try(local, async () => {
-      const pid = await this.#options.runtime.start(id);
+      const [pid] = await Promise.all([runtime.start(id), marked]);
       return local.container && { seen: { container: { ...local.container, status: 'running', pid } } };
     });
   }

@@ -188,9 +188,9 @@ export class Worker {
     const { runtime, network, networkLoop, files, payloads } = this.#options;
     const { id, item, local } = context;
     const wants = item && !local.pull && !isAfter(item.desiredState, 'complete');
-    const image = async () => (wants ? runtime.images.config(item.spec.ContainerSpec.Image) : undefined);
+    const image = async () => (wants ? runtime.images.local(item.spec.ContainerSpec.Image) : undefined);
     const isNew = local.container === undefined; // in all likelihood there is none: both are asked for at once
-    const [container, config, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
+    const [container, early, sandbox, hasFiles, started, hasPayloads] = await Promise.all([
       runtime.get(id),
       isNew ? image() : undefined,
       network.hasSandbox(id),
@@ -206,7 +206,7 @@ export class Worker {
       runtime.announce(id, 'stop');
     }
     const wanted = wants && !container;
-    if (wanted) local.image = isNew ? config : await image();
+    if (wanted) local.image = isNew ? early : await image();
     return {
       id,
       container: ours,

@@ -21,10 +21,9 @@ import type { ContainerTasks } from './container-tasks.ts';
 import type { Mount } from './gen/types_pb.js';
 import { readUsers } from './image-users.ts';
 import type { Images } from './images.ts';
-import type { LocalImage } from './local-images.ts';
 import { fillVolume, planMounts, type PlannedMount, type ReadyMounts, readyMounts } from './mounts.ts';
 import { type HostLimits, ociSpec } from './oci-spec.ts';
-import type { ContainerConfig, ContainerInfo } from './runtime.ts';
+import type { ContainerConfig, ContainerInfo, LocalImage, Making } from './runtime.ts';
 import type { UserDatabase } from './user.ts';
 import type { LocalVolumes } from './volumes.ts';
 
@@ -59,16 +58,16 @@ export class ContainerMaker {
   }
 
   /** See ContainerRuntime. */
-  async create(config: ContainerConfig, surroundings: () => Promise<void>): Promise<ContainerInfo> {
+  async create(config: ContainerConfig, making: Making): Promise<ContainerInfo> {
     const { images, log, made, remove } = this.#options;
     const { id } = config;
-    const image = await images.local(config.image);
+    const image = making.image ?? (await images.local(config.image));
     if (!image) throw new SkeinError('not-found', `No such image: ${config.image}`);
     const plan = this.#planMounts(config, image);
     const ready = await this.#readyMounts(id, plan);
     const info = await this.#record(config, image, plan, ready);
     try {
-      await this.#fill(config, image, ready, surroundings);
+      await this.#fill(config, image, ready, making);
     } catch (error) {
       await remove(id).catch((cause: unknown) =>
         log.warn('half-made container stays until it is removed', { 'container.id': id, err: cause }),
@@ -88,7 +87,7 @@ export class ContainerMaker {
     const { api, cgroupParent, files, host, tasks, volumes } = this.#options;
     try {
       const users = await this.#usersOf(image);
-      const spec = ociSpec({ config, image: image.run, users, mounts, cgroupParent, host });
+      const spec = ociSpec({ config, image: image.config, users, mounts, cgroupParent, host });
       await files.create(config.id, streamsOf(config));
       const points = plan.map(({ point }) => point);
       const { container } = await api.containers.create({
@@ -106,11 +105,14 @@ export class ContainerMaker {
     config: ContainerConfig,
     image: LocalImage,
     ready: ReadyMounts,
-    surroundings: () => Promise<void>,
+    { surroundings }: Making,
   ): Promise<void> {
     const { output, volumes } = this.#options;
     const root = this.#prepareRoot(config.id, image);
-    await together(root, nextTurn().then(surroundings)); // the call is on its way first
+    await together(
+      root,
+      nextTurn().then(() => surroundings?.()),
+    ); // the call is on its way first
     if (config.restartable) await volumes.release(config.id);
     else await this.#createTask(config, await root, ready);
     await output.start(config);
@@ -163,7 +165,7 @@ export class ContainerMaker {
   }
 
   #planMounts({ id, spec }: ContainerConfig, image: LocalImage | undefined): readonly PlannedMount[] {
-    const declared = Object.keys(image?.run.Volumes ?? {});
+    const declared = Object.keys(image?.config['Volumes'] ?? {});
     return planMounts(id, spec.Mounts ?? [], declared, (name) => this.#options.volumes.path(name));
   }
 

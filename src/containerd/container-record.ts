@@ -4,10 +4,9 @@ import { SNAPSHOTTER } from './api.ts';
 import type { Exit } from './container-files.ts';
 import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
-import type { LocalImage } from './local-images.ts';
 import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
 import { formatTime, type StreamName } from './log-record.ts';
-import type { ContainerConfig, ContainerInfo, LogQuery, MountPoint } from './runtime.ts';
+import type { ContainerConfig, ContainerInfo, LocalImage, LogQuery, MountPoint } from './runtime.ts';
 
 const RUNTIME = 'io.containerd.runc.v2';
 const SPEC_TYPE = 'types.containerd.io/opencontainers/runtime-spec/1/Spec';

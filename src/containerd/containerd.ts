@@ -52,6 +52,7 @@ import type {
   ContainerRuntime,
   LogLine,
   LogQuery,
+  Making,
 } from './runtime.ts';
 import { signalNumber } from './signal.ts';
 import { readUsage, type Usage } from './usage.ts';
@@ -184,8 +185,8 @@ export class Containerd implements ContainerRuntime {
     return this.#reader.get(id);
   }
 
-  create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
-    return this.#maker.create(config, surroundings);
+  create(config: ContainerConfig, making: Making = {}): Promise<ContainerInfo> {
+    return this.#maker.create(config, making);
   }
 
   async start(id: ContainerId): Promise<number> {

@@ -7,6 +7,7 @@ import { nothingToPush } from './push.ts';
 import { familiarName, familiarRepository, fullName, parseReference, repositoryOf } from './reference.ts';
 import type {
   ImageInfo,
+  LocalImage,
   ImageStore,
   ImportOptions,
   PullOptions,
@@ -69,8 +70,9 @@ export class FakeImages implements ImageStore {
     return id === undefined ? undefined : this.#info(id);
   }
 
-  async config(reference: string): Promise<ImageInfo['config'] | undefined> {
-    return (await this.get(reference))?.config;
+  async local(reference: string): Promise<LocalImage | undefined> {
+    const found = await this.get(reference);
+    return found && { id: found.id, config: found.config, snapshot: found.layers.at(-1) };
   }
 
   async pull(reference: string, options: PullOptions = {}): Promise<ImageInfo> {

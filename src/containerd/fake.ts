@@ -21,6 +21,7 @@ import type {
   ContainerRuntime,
   LogLine,
   LogQuery,
+  Making,
 } from './runtime.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import { signalNumber } from './signal.ts';
@@ -152,9 +153,9 @@ export class FakeRuntime implements ContainerRuntime {
     return this.#entries.get(id)?.info;
   }
 
-  async create(config: ContainerConfig, surroundings = async () => {}): Promise<ContainerInfo> {
+  async create(config: ContainerConfig, making: Making = {}): Promise<ContainerInfo> {
     await this.#enter('create', config.id);
-    const found = await this.images.get(config.image);
+    const found = making.image ?? (await this.images.local(config.image));
     if (!found) throw new SkeinError('not-found', `No such image: ${config.image}`);
     if (this.#entries.has(config.id))
       throw new SkeinError('already-exists', `container ${config.id} exists already`);
@@ -167,18 +168,18 @@ export class FakeRuntime implements ContainerRuntime {
       ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
       ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined },
     };
-    await this.#surrounded(info, surroundings);
+    await this.#surrounded(info, making.surroundings);
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
     this.#send({ type: 'create', id, info });
     return info;
   }
 
   /** Half made meanwhile; whoever was canceled is dead, and cleans nothing up. */
-  async #surrounded(info: ContainerInfo, surroundings: () => Promise<void>): Promise<void> {
+  async #surrounded(info: ContainerInfo, surroundings: Making['surroundings']): Promise<void> {
     const entry: Entry = { info: { ...info, status: 'unknown' }, stdin: new PassThrough(), lines: [] };
     this.#entries.set(info.id, entry);
     try {
-      await surroundings();
+      await surroundings?.();
     } catch (error) {
       if (!isCode(error, 'canceled')) this.#entries.delete(info.id);
       throw error;

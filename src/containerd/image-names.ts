@@ -48,7 +48,7 @@ export class ImageNames {
     return {
       id: found.id,
       untagged: doomed.map(({ name }) => familiarName(parseReference(name))),
-      deleted: last && !held ? [found.id, ...chainIds(diffIds(found.config)).reverse()] : [],
+      deleted: last && !held ? [found.id, ...chainIds(diffIds(found.document)).reverse()] : [],
     };
   }
 

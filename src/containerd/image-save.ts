@@ -99,7 +99,7 @@ function indexOf(images: readonly SavedImage[]): object {
     digest: image.target.digest,
     size: image.target.size,
     ...(annotations && { annotations }),
-    platform: { architecture: image.config.architecture, os: image.config.os },
+    platform: { architecture: image.document.architecture, os: image.document.os },
   });
   const manifests = images.flatMap(({ image, names }) =>
     names.length === 0

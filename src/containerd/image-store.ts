@@ -36,6 +36,14 @@ export interface ImageInfo {
   readonly layerSizes: readonly number[];
 }
 
+/** What a container is made from; what an id stands for never changes. */
+export interface LocalImage {
+  readonly id: string;
+  readonly config: ImageInfo['config'];
+  /** Topmost layer as a snapshot; undefined for an image without layers. */
+  readonly snapshot: string | undefined;
+}
+
 /** An image all of whose names were brought by tasks' pulls alone. */
 export interface TaskImage {
   readonly id: string;
@@ -89,8 +97,8 @@ export interface ImageStore {
   list(): Promise<readonly ImageInfo[]>;
   /** By tag, digest reference, id or unambiguous id prefix. */
   get(reference: string): Promise<ImageInfo | undefined>;
-  /** The config of what `get` would find; costs one call, however many images there are. */
-  config(reference: string): Promise<ImageInfo['config'] | undefined>;
+  /** What `get` would find, as far as a container is made of it; costs one call, however many images there are. */
+  local(reference: string): Promise<LocalImage | undefined>;
   /**
    * Pulls from the registry that the reference names; several at once of one image do the work once. Errors:
    * `not-found`, `unauthenticated` / `permission-denied` ("pull access denied ..."), `unavailable`.

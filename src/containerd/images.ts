@@ -11,7 +11,7 @@ import { loadArchive } from './image-load.ts';
 import { ImageNames } from './image-names.ts';
 import type { ImageUser } from './image-removal.ts';
 import { chosenToSave, saveArchive } from './image-save.ts';
-import { isNameless, type LocalImage, LocalImages } from './local-images.ts';
+import { isNameless, LocalImages } from './local-images.ts';
 import { mediaType, pullContent } from './pull.ts';
 import { knownElsewhere, nothingToPush, pushContent } from './push.ts';
 import { familiarName, fullName, parseReference, type Reference, repositoryOf } from './reference.ts';
@@ -21,6 +21,7 @@ import type {
   ImageInfo,
   ImageStore,
   ImportOptions,
+  LocalImage,
   PullOptions,
   PullProgress,
   PushedImage,
@@ -66,11 +67,6 @@ export class Images implements ImageStore {
 
   get(reference: string): Promise<ImageInfo | undefined> {
     return this.#local.get(reference);
-  }
-
-  async config(reference: string): Promise<ImageInfo['config'] | undefined> {
-    const found = await this.#local.find(reference);
-    return found && (found.config.config ?? {});
   }
 
   local(reference: string): Promise<LocalImage | undefined> {

@@ -18,24 +18,15 @@ import {
   parseIndex,
   parseManifest,
 } from './image-format.ts';
-import type { ImageRunConfig } from './oci-spec.ts';
 import { familiarName, familiarRepository, fullName, parseReference } from './reference.ts';
-import type { ImageInfo } from './runtime.ts';
-
-/** What a container is made from. */
-export interface LocalImage {
-  readonly id: string;
-  readonly run: ImageRunConfig;
-  /** Topmost layer as a snapshot; undefined for an image without layers. */
-  readonly snapshot: string | undefined;
-}
+import type { ImageInfo, LocalImage } from './runtime.ts';
 
 /** An image that runs here, whole. */
 export interface Resolved extends LocalImage {
   /** Of the manifest itself, where the name points to an index. */
   readonly target: Descriptor;
   readonly manifest: Manifest;
-  readonly config: ImageConfig;
+  readonly document: ImageConfig;
   readonly layerSizes: readonly number[];
   readonly size: number;
 }
@@ -128,18 +119,18 @@ export class LocalImages {
       return child && (await hasBlob(this.#api, child.digest)) ? this.#resolve(child) : undefined;
     }
     const manifest = parseManifest(bytes);
-    const document = await unless('not-found', readBlob(this.#api, manifest.config.digest));
-    if (!document) return undefined;
-    const config = parseConfig(document);
-    const chain = chainIds(diffIds(config));
+    const blob = await unless('not-found', readBlob(this.#api, manifest.config.digest));
+    if (!blob) return undefined;
+    const document = parseConfig(blob);
+    const chain = chainIds(diffIds(document));
     const layerSizes = await this.#sizes(chain);
     const image: Resolved = {
       id: manifest.config.digest,
       target: { mediaType: target.mediaType, digest: target.digest, size: bytes.length },
-      run: (config.config ?? {}) as ImageRunConfig,
+      config: document.config ?? {},
       snapshot: chain.at(-1),
       manifest,
-      config,
+      document,
       layerSizes,
       size: layerSizes.reduce((sum, size) => sum + size, 0),
     };
@@ -170,13 +161,13 @@ function describe(image: Resolved, names: readonly string[]): ImageInfo {
       .filter((r) => r.digest !== undefined)
       .map((r) => `${familiarRepository(r)}@${r.digest}`)
       .sort(),
-    created: image.config.created ?? undefined,
+    created: image.document.created ?? undefined,
     size: image.size,
-    architecture: image.config.architecture,
-    os: image.config.os,
-    config: image.config.config ?? {},
-    history: image.config.history ?? [],
-    layers: diffIds(image.config),
+    architecture: image.document.architecture,
+    os: image.document.os,
+    config: image.config,
+    history: image.document.history ?? [],
+    layers: diffIds(image.document),
     layerSizes: image.layerSizes,
   };
 }

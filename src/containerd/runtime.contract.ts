@@ -154,13 +154,12 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const { runtime } = harness;
       const wanted = config();
       const failed = new SkeinError('unavailable', 'no namespace');
-      const fails = runtime.create(wanted, () => Promise.reject(failed));
+      const fails = runtime.create(wanted, { surroundings: () => Promise.reject(failed) });
       await assert.rejects(fails, { code: 'unavailable', message: 'no namespace' });
       assert.equal(await runtime.get(wanted.id), undefined);
       let seen: string | undefined;
-      const made = await runtime.create(wanted, async () => {
-        seen = (await runtime.get(wanted.id))?.status;
-      });
+      const surroundings = async () => void (seen = (await runtime.get(wanted.id))?.status);
+      const made = await runtime.create(wanted, { surroundings });
       assert.deepEqual([seen, made.status], ['unknown', 'created']);
       await runtime.remove(wanted.id);
     });
@@ -360,8 +359,9 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       for (const reference of [info.id, hex, hex.slice(0, 12)])
         assert.equal((await runtime.images.get(reference))?.id, info.id);
       assert.equal(await runtime.images.get('absent'), undefined);
-      assert.deepEqual(await runtime.images.config(image), info.config);
-      assert.equal(await runtime.images.config('absent'), undefined);
+      const local = await runtime.images.local(image);
+      assert.deepEqual([local?.id, local?.config], [info.id, info.config]);
+      assert.equal(await runtime.images.local('absent'), undefined);
       await runtime.images.tag(image, 'other:2');
       assert.deepEqual((await runtime.images.get('other:2'))?.tags, [image, 'other:2'].sort());
       await assert.rejects(runtime.images.remove(hex.slice(0, 12), {}), {

@@ -9,7 +9,7 @@ import type { Writable } from 'node:stream';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerLimits, ContainerSpec, Labels, LogDriverSpec, MountSpec } from '../model/spec.ts';
 import type { ContainerArchives } from './archive.ts';
-import type { ImageStore } from './image-store.ts';
+import type { ImageStore, LocalImage } from './image-store.ts';
 import type { ExecConfig, ExecProcess, TerminalSize } from './process.ts';
 import type { Usage } from './usage.ts';
 
@@ -152,6 +152,14 @@ export interface ContainerChange {
   readonly notes?: unknown;
 }
 
+/** What the maker of a container brings along. */
+export interface Making {
+  /** As `images.local` gave it a moment ago, to who has asked; else it is looked up. */
+  readonly image?: LocalImage;
+  /** Makes what only the task needs (its namespace), while the rest is made; where that fails nothing stays. */
+  readonly surroundings?: () => Promise<void>;
+}
+
 export interface ContainerRuntime {
   readonly images: ImageStore;
   readonly volumes: VolumeStore;
@@ -159,11 +167,8 @@ export interface ContainerRuntime {
   version(): Promise<{ readonly containerd: string; readonly revision: string; readonly runc: string }>;
   list(): Promise<readonly ContainerInfo[]>;
   get(id: ContainerId): Promise<ContainerInfo | undefined>;
-  /**
-   * Snapshot, OCI spec, containerd container and (not yet started) task with its log files; what `get` gives of it.
-   * `surroundings` makes what only the task needs (its namespace), while the rest is made; where that fails nothing stays.
-   */
-  create(config: ContainerConfig, surroundings?: () => Promise<void>): Promise<ContainerInfo>;
+  /** Snapshot, OCI spec, containerd container and (not yet started) task with its log files; what `get` gives of it. */
+  create(config: ContainerConfig, making?: Making): Promise<ContainerInfo>;
   /** Starts the created task, or a restartable container that does not run; the pid. */
   start(id: ContainerId): Promise<number>;
   /** Signal name ("SIGTERM") or number; no error when it has ended already. */

@@ -2,13 +2,17 @@
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number;
-  /** Runs `fn` once after `ms`; the returned function cancels it. */
+  /** Runs `fn` once after `ms`, never before it returns; the returned function cancels it. */
   after(ms: number, fn: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   after(ms, fn) {
+    if (ms <= 0) {
+      const next = setImmediate(fn); // a timer takes a millisecond at least
+      return () => clearImmediate(next);
+    }
     const timer = setTimeout(fn, Math.min(ms, 0x7fffffff));
     return () => clearTimeout(timer);
   },

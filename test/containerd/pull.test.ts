@@ -234,7 +234,7 @@ test('a registry that dies half-way: said in words, nothing half-made is shown, 
     });
     assert.ok(registry.asked(blob).length > 2, 'it was tried again');
     assert.deepEqual(await runtime.images.list(), []);
-    assert.equal(await runtime.images.config(name), undefined);
+    assert.equal(await runtime.images.local(name), undefined);
     state = 'well';
     assert.equal((await runtime.images.pull(name, {})).id, digestOf(image.config));
   } finally {

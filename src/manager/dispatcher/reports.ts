@@ -28,7 +28,7 @@ export interface ReportsOptions {
   readonly fence: Fence | undefined;
 }
 
-const BATCH_MS = 50;
+const BATCH_MS = 100;
 /** The least time between the end of a write and the next; where writes are slow, as long as the last one took. */
 const REST_MS = 2;
 const BATCH_SIZE = 100;
