@@ -50,6 +50,7 @@ export async function installDebian(packages) {
   const others = dependenciesOf(missing, env);
   if (others.length > 0) say(`  ${'what they need'.padEnd(width)} ${others.join(' ')}`);
   await install(missing, env);
+  switchOff(unitsOf(missing));
   letServicesStart();
 }
 
@@ -78,6 +79,20 @@ async function install(names, env) {
   if (code === 0) return;
   say(`apt-get install ${names.join(' ')} failed (exit ${code ?? signal})`);
   process.exit(1);
+}
+
+const UNIT = /^(?:\/usr)?\/lib\/systemd\/system\/([^/@]+\.(?:service|socket))$/gm;
+
+/** What systemd would start for these packages. */
+const unitsOf = (names) =>
+  [...spawnSync('dpkg', ['-L', ...names], { encoding: 'utf8' }).stdout.matchAll(UNIT)].map(
+    ([, name]) => name,
+  );
+
+/** A package's services are on from the next boot, whatever policy held them back now. These came for us alone. */
+function switchOff(units) {
+  if (units.length === 0 || spawnSync('systemctl', ['--version']).error) return;
+  must('systemctl', ['disable', '--quiet', ...units]);
 }
 
 /**

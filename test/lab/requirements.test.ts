@@ -1,6 +1,6 @@
 /** What the demo and the lab ask of the machine before they change it. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -153,5 +153,27 @@ test('a missing program is named with its Debian package', async () => {
     assert.equal(containerd?.how, 'apt-get install containerd');
   } finally {
     process.env.PATH = path;
+  }
+});
+
+test('the services of what was installed are off at the next boot too', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-off-'));
+  const program = (name: string, script: string) =>
+    writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  try {
+    program('dpkg', '[ "$1" = -L ] && cat "$0.files"');
+    const paths = ['etcd.service', 'etcd@.service', 'extra/docker.socket', 'docker.socket'];
+    const listed = paths.map((path) => `/lib/systemd/system/${path}\n`).join('');
+    writeFileSync(join(folder, 'dpkg.files'), `/usr/bin/etcd\n${listed}/etc/init.d/etcd\n`);
+    program('apt-get', 'exit 0');
+    program('systemctl', '[ "$1" = --version ] || echo "$@" > "$0.asked"');
+    const script = `import { installDebian } from '${join(dirname(RUN), 'debian.mjs')}'; await installDebian({ etcd: 'store' });`;
+    await runProcess([process.execPath, '--input-type=module', '-e', script], {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+    });
+    const asked = readFileSync(join(folder, 'systemctl.asked'), 'utf8');
+    assert.equal(asked, 'disable --quiet etcd.service docker.socket\n');
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
