@@ -2,7 +2,7 @@
  * The namespaces of one node, each with its netlink sockets: opened once inside, used from anywhere. Sockets of
  * sandboxes are not kept, because an open socket would keep the namespace of a removed container alive.
  */
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, systemClock } from '../kit/clock.ts';
 import type { ContainerId } from '../model/ids.ts';
@@ -12,6 +12,7 @@ import { LibNft } from './libnft.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket } from './netlink.ts';
 import { createNetns, inNetns, isNetns, removeNetns } from '../kit/netns.ts';
 import type { Place } from './state.ts';
+import { readSysctl, writeSysctl } from './sysctl.ts';
 
 interface Closable {
   close(): void;
@@ -155,16 +156,13 @@ export class Places {
     this.#forgetIndexes(place);
   }
 
+  /** Undefined also where there is no such place. */
   readSysctl(place: Place, key: string): string | undefined {
-    try {
-      return this.inside(place, () => readFileSync(`/proc/sys/${key}`, 'utf8').trim());
-    } catch {
-      return undefined;
-    }
+    return this.exists(place) ? this.inside(place, () => readSysctl(key)) : undefined;
   }
 
   writeSysctl(place: Place, key: string, value: string): void {
-    this.inside(place, () => writeFileSync(`/proc/sys/${key}`, value));
+    this.inside(place, () => writeSysctl(key, value));
   }
 
   close(): void {
