@@ -261,7 +261,7 @@ export class Lab {
       return `skeind runs and does not answer; its log ends with:\n${logTail(node)}`;
     };
     await until(`${node.name} to answer on ${node.socket}`, ready, {
-      timeoutMs: 30_000,
+      timeoutMs: 60_000,
       ...(signal && { signal }),
     });
   }

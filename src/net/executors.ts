@@ -143,13 +143,13 @@ function tryIndex(places: Places, place: Place, name: string): number | undefine
 }
 
 /**
- * One message makes the link where it belongs, both ends of a veth at once, with MAC and MTU. It is sent in the root
- * namespace, so that a VXLAN device has its underlay socket there. A death before the second message leaves a link
+ * One message makes the link where it belongs, both ends of a veth at once, with MAC and MTU. A VXLAN device is made from
+ * the root namespace, and so has its underlay socket there. A death before the second message leaves a link
  * without its bridge, which the next difference sees.
  */
 function createLink(places: Places, link: Link, peer: Link | undefined): void {
   for (const end of peer ? [link, peer] : [link]) deleteLink(places, end.place, end.name);
-  const socket = places.route('root');
+  const socket = places.route(link.type.kind === 'vxlan' ? 'root' : link.place);
   places.withFd(link.place, (fd) => {
     const made = { ...linkMessage(link), netnsFd: fd };
     switch (link.type.kind) {

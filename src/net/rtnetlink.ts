@@ -84,9 +84,14 @@ export function ifinfo(index: number, up: boolean | undefined, family = 0): Buff
   return out;
 }
 
+/** Of a link that is made. */
+const namedAttributes = (link: LinkMessage): Buffer[] => [
+  attr(IFLA_IFNAME, text(link.name)),
+  ...linkAttributes(link),
+];
+
 function linkAttributes(link: LinkMessage): Buffer[] {
   return [
-    attr(IFLA_IFNAME, text(link.name)),
     ...(link.mac ? [attr(IFLA_ADDRESS, macBytes(link.mac))] : []),
     ...(link.mtu ? [attr(IFLA_MTU, u32(link.mtu))] : []),
     ...(link.netnsFd === undefined ? [] : [attr(IFLA_NET_NS_FD, u32(link.netnsFd))]),
@@ -100,15 +105,21 @@ function newLink(link: LinkMessage, kind: string, data: AttributeValue): Message
     type: RTM_NEWLINK,
     flags: NLM_F_CREATE | NLM_F_EXCL,
     what: `add ${kind} ${link.name}`,
-    body: Buffer.concat([ifinfo(0, link.up), ...linkAttributes(link), attr(IFLA_LINKINFO, info)]),
+    body: Buffer.concat([ifinfo(0, link.up), ...namedAttributes(link), attr(IFLA_LINKINFO, info)]),
   };
 }
 
 export const addBridge = (link: LinkMessage): Message =>
   newLink(link, 'bridge', [attr(IFLA_BR_MCAST_SNOOPING, u8(0))]);
 
+/**
+ * To be sent where the link itself goes: a kernel before 6.15 looks there for the name, so that a container's eth0 could
+ * not be made in a namespace with an eth0 of its own, such as a host's.
+ */
 export const addVeth = (link: LinkMessage, peer: LinkMessage): Message =>
-  newLink(link, 'veth', [attr(VETH_INFO_PEER, Buffer.concat([ifinfo(0, peer.up), ...linkAttributes(peer)]))]);
+  newLink(link, 'veth', [
+    attr(VETH_INFO_PEER, Buffer.concat([ifinfo(0, peer.up), ...namedAttributes(peer)])),
+  ]);
 
 /** Made by a socket of the root namespace, so the underlay socket is there, wherever the link itself goes. */
 export const addVxlan = (
@@ -123,6 +134,7 @@ export const addVxlan = (
     attr(IFLA_VXLAN_PROXY, u8(1)),
   ]);
 
+/** Without the name: a kernel before 6.2 takes it for a new one, which a link that is up is refused, be it the same. */
 export const setLink = (index: number, link: LinkMessage): Message => ({
   type: RTM_NEWLINK,
   flags: 0,
