@@ -46,6 +46,8 @@ const CONNECTIONS = 32;
 const STREAMS = 4;
 /** Connections for the latency: so few that nothing queues for a core, which would be all that is measured. */
 const UNHURRIED = 2;
+const NEW_RUNS = 5;
+const LATENCY_RUNS = 16;
 /**
  * Where the client closes first, its ports wait for a minute: without these it would have none left after 28,000
  * connections, and the contender that lets it close first (HAProxy) would be blamed.
@@ -66,6 +68,8 @@ interface Measure {
   readonly close?: boolean;
   /** How often in a round. Where it is near its target, or one hiccup of the machine makes it, a few rounds say little. */
   readonly runs: number;
+  /** Of a run, where its figure is one of the machine's moods: many short runs say more than few long ones. */
+  readonly seconds?: number;
   readonly quantities: readonly Quantity[];
 }
 
@@ -76,7 +80,7 @@ const MEASURES: readonly Measure[] = [
     // One thread is a core's worth of load: what a contender costs would hide on the other core.
     threads: 2,
     close: true,
-    runs: 3,
+    runs: NEW_RUNS,
     quantities: [
       { quantity: 'new connections', unit: '1/s', of: (f) => f.requestsPerSecond },
       { quantity: 'processor time a new connection', unit: 'us', lower: true, of: (f) => f.busyUs },
@@ -91,7 +95,8 @@ const MEASURES: readonly Measure[] = [
   {
     path: '/',
     connections: UNHURRIED,
-    runs: 5,
+    runs: LATENCY_RUNS,
+    seconds: 1,
     quantities: [{ quantity: 'p99 latency', unit: 'ms', lower: true, of: (f) => f.p99Ms }],
   },
   {
@@ -131,17 +136,25 @@ async function runMesh(stage: BenchStage): Promise<BenchResult> {
   await openBarePath(lab, [...replicas.values()]);
   const proxy = hasProgram('haproxy');
   if (proxy) await startProxy(stage, lab, proxied);
-  const few = quick ? [] : await measureAll(stage, lab, replicas, proxy, 'with 4 services');
+  const contenders = CONTENDERS.filter((c) => proxy || c !== 'HAProxy');
+  const namespaces = [
+    ...lab.plan.nodes.map(({ netns }) => netns),
+    ...[...replicas.values(), ...proxied.values()].map(({ pid }) => `/proc/${pid}/ns/net`),
+  ];
+  const measure = (situation: string) =>
+    measureAll({ stage, lab, replicas, namespaces, contenders, situation });
+  const few = quick ? [] : await measure('with 4 services');
   const many = quick ? QUICK_MANY : MANY;
   progress(`publishing ${many} services more`);
   await publishMany(lab, many, signal);
-  const lots = await measureAll(stage, lab, replicas, proxy, `with ${many} services more`);
+  const lots = await measure(`with ${many} services more`);
   return {
     name: 'mesh',
     title: 'The routing mesh against the bare path and HAProxy',
     method:
       `wrk, ${CONNECTIONS} connections (two threads for new ones, or one; ${UNHURRIED} for the latency; ${STREAMS} streams of ${BIG_BYTES / 1e6} MB for throughput), from the ` +
-      `client's namespace through node1 to nginx in one task; ${stage.rounds} interleaved rounds, ${stage.seconds} s a run; 3 runs a round for new connections, each with empty connection tables, 5 for the latency. ` +
+      `client's namespace through node1 to nginx in one task; ${stage.rounds} interleaved rounds, ${stage.seconds} s a run; ${NEW_RUNS} runs a round for new connections, each with empty connection tables in nodes and containers, ` +
+      `${LATENCY_RUNS} of a second for the latency. ` +
       'The bare path is the same links, bridges and tunnel, routed without translation and without connection tracking: ' +
       'no mesh can be faster, so its lead over HAProxy is the most that any can have here, where client and server share ' +
       'the processors. Processor time is what all processors are busy for a connection, client and server included: what is ' +
@@ -156,20 +169,24 @@ async function runMesh(stage: BenchStage): Promise<BenchResult> {
   };
 }
 
-async function measureAll(
-  stage: BenchStage,
-  lab: Lab,
-  replicas: ReadonlyMap<Target, Replica>,
-  proxy: boolean,
-  situation: string,
-): Promise<Figure[]> {
+interface Ground {
+  readonly stage: BenchStage;
+  readonly lab: Lab;
+  readonly replicas: ReadonlyMap<Target, Replica>;
+  /** Those on the ways that track connections. */
+  readonly namespaces: readonly string[];
+  readonly contenders: readonly Contender[];
+  readonly situation: string;
+}
+
+async function measureAll(ground: Ground): Promise<Figure[]> {
+  const { stage, lab, replicas, namespaces, contenders, situation } = ground;
   const values = new Map<string, { figure: Omit<Figure, 'values'>; values: number[] }>();
-  const contenders = CONTENDERS.filter((c) => proxy || c !== 'HAProxy');
   for (let round = 1; round <= stage.rounds; round++) {
     stage.progress(`mesh, ${situation}: round ${round} of ${stage.rounds}`);
     for (const { target, replica, measure, contender } of runsOf(replicas, contenders, round, stage.quick)) {
       const url = `${urlOf(lab, contender, target, replica)}${measure.path}`;
-      if (measure.close) forgetConnections(lab);
+      if (measure.close) forgetConnections(namespaces);
       const figures = await load(stage, lab.enter(CLIENT), url, measure);
       if (figures.errors > 0) stage.progress(`${contender}: ${figures.errors} requests failed`);
       for (const { quantity: what, unit, lower = false, of } of measure.quantities) {
@@ -209,11 +226,11 @@ function* runsOf(
 }
 
 /**
- * One client has 64,000 ports, used up in three seconds: a run would meet what the one before has left in the nodes' tables
+ * One client has 64,000 ports, used up in three seconds: a run would meet what the one before has left in these tables
  * for two minutes, and whoever tracks connections would be charged for it. Many clients would not.
  */
-function forgetConnections(lab: Lab): void {
-  for (const { netns } of lab.plan.nodes) {
+function forgetConnections(namespaces: readonly string[]): void {
+  for (const netns of namespaces) {
     const socket = inNetns(netns, () => new NetlinkSocket(NETLINK_NETFILTER));
     try {
       forgetAll(socket);
@@ -224,10 +241,10 @@ function forgetConnections(lab: Lab): void {
 }
 
 async function load(
-  { seconds, signal }: BenchStage,
+  { seconds: usual, signal }: BenchStage,
   enter: readonly string[],
   url: string,
-  { connections, threads = 1, close }: Measure,
+  { connections, threads = 1, close, seconds = usual }: Measure,
 ): Promise<WrkFigures & { readonly busyUs: number }> {
   signal.throwIfAborted();
   const before = busySeconds();
