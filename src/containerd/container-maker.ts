@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import type { RunProcess } from '../kit/process.ts';
+import { Remembered } from '../kit/remembered.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { type ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
@@ -48,10 +49,13 @@ export interface ContainerMakerOptions {
   readonly remove: (id: ContainerId) => Promise<void>;
 }
 
+/** Databases of users; one is a few KB, 2 MiB at most. */
+const USERS = 100;
+
 export class ContainerMaker {
   readonly #options: ContainerMakerOptions;
   /** By snapshot of the image. */
-  readonly #users = new Map<string, UserDatabase>();
+  readonly #users = new Remembered<string, UserDatabase>(USERS);
 
   constructor(options: ContainerMakerOptions) {
     this.#options = options;

@@ -2,6 +2,7 @@
  * The images that are here, read from containerd each time: its names, what they point to, and Docker's ids of that. What
  * an id stands for never changes, so documents are read once.
  */
+import { Remembered } from '../kit/remembered.ts';
 import { SkeinError } from '../model/errors.ts';
 import { type ContainerdApi, SNAPSHOTTER, unless } from './api.ts';
 import { hasBlob, readBlob } from './blobs.ts';
@@ -32,7 +33,7 @@ export interface Resolved extends LocalImage {
 }
 
 const ID = /^(?:sha256:)?([0-9a-f]{1,64})$/;
-/** Images by digest never change; old entries make room. */
+/** Images by digest never change. */
 const CACHE = 500;
 
 /** A name that no person gave: of an image without one. */
@@ -41,7 +42,7 @@ export const isNameless = (name: string): boolean => name.startsWith('sha256:');
 export class LocalImages {
   readonly #api: ContainerdApi;
   readonly #architecture: string;
-  readonly #resolved = new Map<string, Resolved>();
+  readonly #resolved = new Remembered<string, Resolved>(CACHE);
 
   constructor(api: ContainerdApi, architecture: string) {
     this.#api = api;
@@ -134,7 +135,6 @@ export class LocalImages {
       layerSizes,
       size: layerSizes.reduce((sum, size) => sum + size, 0),
     };
-    if (this.#resolved.size >= CACHE) this.#resolved.delete(this.#resolved.keys().next().value!);
     this.#resolved.set(target.digest, image);
     return image;
   }

@@ -55,9 +55,14 @@ const endSignal = (): Promise<void> =>
 
 class Skeind {
   readonly #stops: (() => Promise<void>)[] = [];
+  readonly #log: Log;
+
+  private constructor(log: Log) {
+    this.#log = log;
+  }
 
   static async start(settings: Settings, log: Log): Promise<Skeind> {
-    const daemon = new Skeind();
+    const daemon = new Skeind(log);
     try {
       await daemon.#start(settings, log);
       return daemon;
@@ -67,10 +72,12 @@ class Skeind {
     }
   }
 
-  /** In the reverse order of the start. */
+  /** In the reverse order of the start; what fails to end is said, and keeps nothing else from its end. */
   async stop(): Promise<void> {
-    for (const stop of this.#stops.reverse()) await stop();
-    this.#stops.length = 0;
+    for (const stop of this.#stops.splice(0).reverse())
+      await stop().catch((error: unknown) =>
+        this.#log.warn('a part of skeind did not end well', { err: error }),
+      );
   }
 
   async #start(settings: Settings, log: Log): Promise<void> {

@@ -13,7 +13,13 @@ class NetworkNames {
   readonly endpointsOf = new Map<string, Set<EndpointRecord>>();
   readonly addresses = new Map<Ipv4, Set<EndpointRecord>>();
   readonly virtualIps = new Map<Ipv4, Set<ServiceRecord>>();
+
+  get empty(): boolean {
+    return this.name === '' && this.services.size + this.virtualIps.size + this.addresses.size === 0;
+  }
 }
+
+const UNKNOWN: NetworkNames = new NetworkNames();
 
 export class Names {
   readonly #records = new Map<string, DnsRecord>();
@@ -28,11 +34,16 @@ export class Names {
     return this.#sandboxes;
   }
 
+  /** Those that a record is of. */
+  get networks(): ReadonlyMap<NetworkId, NetworkNames> {
+    return this.#networks;
+  }
+
   put(key: string, record: DnsRecord): void {
     this.delete(key);
     this.#records.set(key, record);
     this.#index(record, add);
-    if (record.kind === 'network') this.network(record.id).name = fold(record.name);
+    if (record.kind === 'network') this.#enter(record.id).name = fold(record.name);
     if (record.kind === 'sandbox') this.#sandboxes.set(record.id, record);
   }
 
@@ -41,11 +52,19 @@ export class Names {
     if (!record) return;
     this.#records.delete(key);
     this.#index(record, remove);
-    if (record.kind === 'network') this.network(record.id).name = '';
-    if (record.kind === 'sandbox') this.#sandboxes.delete(record.id);
+    if (record.kind === 'sandbox') return void this.#sandboxes.delete(record.id);
+    const id = record.kind === 'network' ? record.id : record.networkId;
+    const network = this.#enter(id);
+    if (record.kind === 'network') network.name = '';
+    if (network.empty) this.#networks.delete(id);
   }
 
-  network(id: NetworkId): NetworkNames {
+  /** Of one that nothing is known of: nothing. */
+  network(id: NetworkId): Readonly<NetworkNames> {
+    return this.#networks.get(id) ?? UNKNOWN;
+  }
+
+  #enter(id: NetworkId): NetworkNames {
     let network = this.#networks.get(id);
     if (!network) this.#networks.set(id, (network = new NetworkNames()));
     return network;
@@ -53,11 +72,11 @@ export class Names {
 
   #index(record: DnsRecord, change: typeof add): void {
     if (record.kind === 'service') {
-      const network = this.network(record.networkId);
+      const network = this.#enter(record.networkId);
       for (const name of [record.name, ...record.aliases]) change(network.services, fold(name), record);
       if (record.virtualIp) change(network.virtualIps, record.virtualIp, record);
     } else if (record.kind === 'endpoint') {
-      const network = this.network(record.networkId);
+      const network = this.#enter(record.networkId);
       for (const name of record.names) change(network.containers, fold(name), record);
       change(network.addresses, record.address, record);
       if (record.serviceId) change(network.endpointsOf, record.serviceId, record);

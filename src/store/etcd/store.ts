@@ -6,6 +6,7 @@
  */
 import { type Clock, timestamp } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
+import { Remembered } from '../../kit/remembered.ts';
 import { isCode, SkeinError } from '../../model/errors.ts';
 import { type Id, type Kind, KINDS, type Objects } from '../../model/objects.ts';
 import { anyObject, checkBatch, decode, idOf, isNamed, nameOf, refusal } from '../codec.ts';
@@ -45,7 +46,7 @@ export class EtcdStore implements Store {
   readonly #client: EtcdClient;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #known = new Map<string, Known>();
+  readonly #known = new Remembered<string, Known>(MAX_KNOWN);
   readonly #closed = new AbortController();
 
   /** The client is shared with the election; `close` of the store ends its watches and leaves the client open. */
@@ -163,20 +164,14 @@ export class EtcdStore implements Store {
       if (op.op === 'delete') this.#known.delete(key);
       else {
         const createdAt = known.get(key)?.createdAt ?? now;
-        this.#keep(key, { version, createdAt, name: nameOf(op.kind, op.object) });
+        this.#known.set(key, { version, createdAt, name: nameOf(op.kind, op.object) });
       }
     }
   }
 
-  #keep(key: string, known: Known): void {
-    this.#known.delete(key);
-    this.#known.set(key, known);
-    if (this.#known.size > MAX_KNOWN) this.#known.delete(this.#known.keys().next().value!);
-  }
-
   #read(kind: Kind, kv: KeyValue): AnyObject {
     const object = decode(kind, toText(kv.value), Number(kv.modRevision));
-    this.#keep(toText(kv.key), {
+    this.#known.set(toText(kv.key), {
       version: object.version,
       createdAt: object.createdAt,
       name: isNamed(kind) ? nameOf(kind, object) : undefined,
