@@ -13,7 +13,7 @@ export class EtcdLab {
   readonly #members: EtcdMember[] = [];
   readonly #clients: EtcdClient[] = [];
 
-  member(options: Pick<EtcdMemberOptions, 'name' | 'peerUrl' | 'tls' | 'hungMs'>): EtcdMember {
+  member(options: Omit<EtcdMemberOptions, 'dir' | 'clock' | 'log'>): EtcdMember {
     const member = new EtcdMember({
       dir: join(this.dir, options.name),
       clock: systemClock,
@@ -24,7 +24,10 @@ export class EtcdLab {
     return member;
   }
 
-  async single(name = 'one', options: Pick<EtcdMemberOptions, 'hungMs'> = {}): Promise<EtcdMember> {
+  async single(
+    name = 'one',
+    options: Pick<EtcdMemberOptions, 'hungMs' | 'quotaBytes'> = {},
+  ): Promise<EtcdMember> {
     const member = this.member({ name, peerUrl: `http://127.0.0.1:${await freePort()}`, ...options });
     await member.startSingle();
     return member;

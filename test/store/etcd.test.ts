@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
@@ -7,7 +8,8 @@ import { EtcdElection } from '../../src/store/etcd/election.ts';
 import { PREFIX, prefixEnd, toBytes } from '../../src/store/etcd/keys.ts';
 import type { EtcdMember } from '../../src/store/etcd/member.ts';
 import { EtcdStore } from '../../src/store/etcd/store.ts';
-import type { Fence } from '../../src/store/store.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import type { Draft, Fence } from '../../src/store/store.ts';
 import { storeContract, task } from '../../src/store/store.contract.ts';
 import { EtcdLab, until } from './etcd-lab.ts';
 
@@ -72,6 +74,38 @@ test('large transactions and answers of more than one page and fragment come bac
   }
   assert.deepEqual(sizes, Array.from({ length: 15 }, () => 150)); // prettier-ignore
   assert.equal((await store.snapshot()).objects.length, 15 * 150);
+});
+
+test('a full store says so and takes removals; by the way that is written down it takes everything again', async () => {
+  const small = await lab.single('small', { quotaBytes: 16 * 1024 * 1024 });
+  const store = new EtcdStore({ ...common(), client: lab.client(small) });
+  const drafts: Draft<'task'>[] = [];
+  const create = (object: Draft<'task'>) => store.transact([{ op: 'create', kind: 'task', object }]);
+  const fill = async () => {
+    for (let n = 0; n < 40; n++) {
+      const draft = task({ serviceName: 'x'.repeat(1_000_000) });
+      await create(draft);
+      drafts.push(draft);
+    }
+  };
+  await assert.rejects(fill(), {
+    code: 'resource-exhausted',
+    message: /store is full .* The store is full$/,
+  });
+  for (const { id } of drafts) await store.transact([{ op: 'delete', kind: 'task', id }]);
+  await assert.rejects(create(task()), { code: 'resource-exhausted' });
+
+  const etcdctl = async (...args: string[]) => {
+    const argv = ['etcdctl', '--endpoints', 'unix://client:0', ...args];
+    const env = { PATH: process.env['PATH'], ETCDCTL_API: '3' };
+    return (await runProcess(argv, { cwd: join(lab.dir, 'small'), env })).stdout;
+  };
+  const status = await etcdctl('endpoint', 'status', '-w', 'json');
+  await etcdctl('compact', /"revision":(\d+)/.exec(status)![1]!);
+  await etcdctl('defrag');
+  await etcdctl('alarm', 'disarm');
+  await create(task());
+  await store.close();
 });
 
 test('without etcd calls fail in bounded time; afterwards watch and cache go on and nothing is missing', async () => {

@@ -32,6 +32,8 @@ export interface MemberPlan {
   readonly tls: PeerTls | undefined;
   readonly timing: Timing;
   readonly mode: StartMode;
+  /** Of the database; 4 GiB unless given. */
+  readonly quotaBytes?: number | undefined;
 }
 
 const TICKS: Readonly<Record<Timing, { readonly heartbeat: number; readonly election: number }>> = {
@@ -46,10 +48,10 @@ const TICKS: Readonly<Record<Timing, { readonly heartbeat: number; readonly elec
 const LIMITS = [
   ['--max-txn-ops', '1024'],
   ['--max-request-bytes', `${8 * 1024 * 1024}`],
-  ['--quota-backend-bytes', `${4 * 1024 * 1024 * 1024}`],
   ['--auto-compaction-mode', 'periodic'],
   ['--auto-compaction-retention', '10m'],
 ] as const;
+const QUOTA = 4 * 1024 ** 3;
 
 export function memberArgv(plan: MemberPlan): readonly string[] {
   const { heartbeat, election } = TICKS[plan.timing];
@@ -62,6 +64,7 @@ export function memberArgv(plan: MemberPlan): readonly string[] {
     ...['--listen-peer-urls', plan.peerUrl, '--initial-advertise-peer-urls', plan.peerUrl],
     ...['--heartbeat-interval', `${heartbeat}`, '--election-timeout', `${election}`, '--pre-vote'],
     ...LIMITS.flat(),
+    ...['--quota-backend-bytes', `${plan.quotaBytes ?? QUOTA}`],
     ...['--logger', 'zap', '--log-outputs', 'stderr'],
     ...tlsFlags(plan.tls),
     ...modeFlags(plan),

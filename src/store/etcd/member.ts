@@ -43,6 +43,7 @@ export interface EtcdMemberOptions {
   readonly binary?: string;
   /** For how long it may be silent until it counts as hung. */
   readonly hungMs?: number;
+  readonly quotaBytes?: number;
 }
 
 const SOCKET = 'client:0';
@@ -213,13 +214,13 @@ export class EtcdMember {
   async #run(mode: StartMode, timing: Timing, until: 'serving' | 'answering'): Promise<void> {
     mkdirSync(this.#dir, { recursive: true, mode: 0o700 });
     mkdirSync(join(this.#dir, 'data'), { recursive: true, mode: 0o700 });
-    const { name, peerUrl, tls, binary = 'etcd' } = this.#options;
+    const { name, peerUrl, tls, binary = 'etcd', quotaBytes } = this.#options;
     const dataDir = join(this.#dir, 'data');
     if (this.pid === undefined) await this.#clearWay(dataDir);
     if (this.pid === undefined) writeFileSync(this.#file('timing'), timing);
     const { pid, started } = await ensureRunning({
       name: 'etcd',
-      argv: memberArgv({ binary, dataDir, socket: SOCKET, name, peerUrl, tls, timing, mode }),
+      argv: memberArgv({ binary, dataDir, socket: SOCKET, name, peerUrl, tls, timing, mode, quotaBytes }),
       cwd: this.#dir,
       env: memberEnv(process.env['PATH']),
       pidFile: this.#file('etcd.pid'),

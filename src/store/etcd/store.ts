@@ -33,6 +33,9 @@ const MAX_KNOWN = 60_000;
 /** Docker's words, for who asked for a change. */
 const NO_LEADER =
   "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+/** etcd takes deletions alone, until somebody has made room and said so. */
+const FULL =
+  "the cluster's store is full (etcd: database space exceeded): nothing but removals is taken; see docs/operations.md, The store is full";
 /** An unversioned operation that meets another writer is tried again this often. */
 const ATTEMPTS = 5;
 
@@ -85,10 +88,12 @@ export class EtcdStore implements Store {
     checkBatch(ops);
     try {
       return await this.#transact(ops, fence);
-    } catch (error) {
-      if (isCode(error, 'unavailable') && /no leader/.test(String(error)))
-        throw new SkeinError('unavailable', NO_LEADER, { cause: error });
-      throw error;
+    } catch (cause) {
+      if (isCode(cause, 'unavailable') && /no leader/.test(String(cause)))
+        throw new SkeinError('unavailable', NO_LEADER, { cause });
+      if (isCode(cause, 'resource-exhausted') && /space exceeded/.test(String(cause)))
+        throw new SkeinError('resource-exhausted', FULL, { cause });
+      throw cause;
     }
   }
 
