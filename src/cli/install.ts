@@ -12,13 +12,27 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { DEBIAN_PACKAGES, type InstallStep, PARTS, planInstall, refusals } from '../daemon/install-plan.ts';
+import {
+  DEBIAN_PACKAGES,
+  type InstallStep,
+  PARTS,
+  planInstall,
+  refusals,
+  SETTINGS_FILE,
+} from '../daemon/install-plan.ts';
+import { loadSettings, socketPath } from '../daemon/settings.ts';
 import { runProcess } from '../kit/process.ts';
+import { EngineClient } from '../lab/client.ts';
+import { until } from '../lab/cluster.ts';
 import { hasProgram } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
 
 const source = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+/** A first start on a slow machine compiles everything. */
+const START_MS = 120_000;
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+const daemonSocket = (): string => socketPath(loadSettings(SETTINGS_FILE, {}));
 
 export function registerInstall(program: Command): void {
   program
@@ -42,7 +56,7 @@ export function registerInstall(program: Command): void {
         if (!options.dryRun) await execute(step);
       }
       if (!options.dryRun && !staging)
-        say('\nSkein runs. Next:  docker -H unix:///run/skein/skein.sock swarm init');
+        say(`\nSkein runs. Next:  docker -H unix://${daemonSocket()} swarm init`);
     });
 }
 
@@ -104,6 +118,8 @@ function describe(step: InstallStep): string {
       return `write ${step.path}${step.keep ? ' unless it is there' : ''}`;
     case 'systemctl':
       return `systemctl ${step.args.join(' ')}`;
+    case 'await-daemon':
+      return 'wait until it answers';
   }
 }
 
@@ -143,6 +159,12 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
     },
     async systemctl({ args }) {
       await runProcess(['systemctl', ...args]);
+    },
+    async 'await-daemon'() {
+      const socket = daemonSocket();
+      const engine = new EngineClient(socket);
+      const answers = async () => (await engine.ping()) || 'it does not: journalctl -u skein says why';
+      await until(`skeind to answer on ${socket}`, answers, { timeoutMs: START_MS });
     },
   };
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LIBRARY, planInstall, refusals, UNIT } from './install-plan.ts';
+import { GATEWAY_LINK, INGRESS_LINK } from '../net/link-names.ts';
+import { HOST_NETWORK_FILES } from './host-network.ts';
+import { type InstallStep, LIBRARY, planInstall, refusals, UNIT } from './install-plan.ts';
 
 const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
 const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
@@ -16,9 +18,25 @@ test('packages come first, and a service that came with one is switched off', ()
 test('the unit is read, comes with every boot, and runs the new copy from now on, last of all', () => {
   const steps = planInstall(facts, []);
   assert.deepEqual(
-    steps.slice(-3).map((step) => step.kind === 'systemctl' && step.args.join(' ')),
-    ['daemon-reload', 'enable skein.service', 'restart skein.service'],
+    steps.slice(-4).map((step) => (step.kind === 'systemctl' ? step.args.join(' ') : step.kind)),
+    ['daemon-reload', 'enable skein.service', 'restart skein.service', 'await-daemon'],
   );
+});
+
+test("the host's own network programs are told to leave Skein's links alone, before there is one", () => {
+  const steps = planInstall(facts, []);
+  const at = (pick: (step: InstallStep) => boolean) => steps.findIndex(pick);
+  const told = (ending: string) => at((s) => s.kind === 'write' && s.path.endsWith(ending));
+  const reload = at((s) => s.kind === 'systemctl' && s.args[0] === 'try-reload-or-restart');
+  const start = at((s) => s.kind === 'systemctl' && s.args[0] === 'restart');
+  const order = [-1, told('/05-skein.network'), told('/05-skein.link'), reload, start];
+  assert.deepEqual(
+    order,
+    order.toSorted((a, b) => a - b),
+  );
+  assert.equal(new Set(order).size, order.length);
+  for (const link of [INGRESS_LINK, GATEWAY_LINK]) assert.match(link, /^sk-/);
+  for (const { content } of HOST_NETWORK_FILES) assert.match(content, /^(Original)?Name=sk-\*$/m);
 });
 
 test("a containerd or etcd that was there before is nobody's business", () => {

