@@ -1,0 +1,53 @@
+/** Reports of agents that are queues, on a virtual clock. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { TaskId } from '../../model/ids.ts';
+import type { Task, TaskStatus } from '../../model/objects.ts';
+import type { TaskState } from '../../model/task-state.ts';
+import { task } from '../testing/builders.ts';
+import { accept } from './reports.ts';
+import { Agent, cluster, status, taskObject } from '../testing/dispatcher.ts';
+
+test('reports are written in batches; they never go back, and are refused for a task of another node', async () => {
+  const c = await cluster();
+  const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b', '192.0.2.2')];
+  await c.add(taskObject('t', 'a', [], 'assigned', 'running'));
+  await c.add(taskObject('u', 'a', [], 'assigned', 'running'));
+  const before = (await c.store.snapshot()).revision;
+  const say = (agent: Agent, id: string, s: TaskStatus) =>
+    agent.out.push({ type: 'status', tasks: [{ id: id as TaskId, status: s }] });
+  say(a, 't', status('preparing', 2));
+  say(a, 't', status('running', 3));
+  say(a, 'u', status('running', 3));
+  say(b, 'u', status('failed', 4));
+  await c.clock.advance(200);
+  const { revision } = await c.store.snapshot();
+  assert.equal(revision, before + 1, 'one transaction');
+  say(a, 't', status('starting', 5));
+  await c.clock.advance(200);
+  assert.equal((await c.store.get('task', 't' as TaskId))?.status.state, 'running');
+  assert.equal((await c.store.get('task', 'u' as TaskId))?.status.state, 'running');
+  c.store.setAvailable(false);
+  say(a, 't', status('failed', 6));
+  await c.clock.advance(500);
+  c.store.setAvailable(true);
+  await c.clock.advance(5000);
+  assert.equal((await c.store.get('task', 't' as TaskId))?.status.state, 'failed');
+  await c.end();
+});
+
+test('a task starts with the first report that it is up, listening where it is published; what comes later does not move that', () => {
+  const at = (state: TaskState, second: number, from: Task): Task =>
+    accept(from, { nodeId: from.nodeId!, status: status(state, second) })!;
+  const ready = at('ready', 1, task('t1', { status: status('assigned', 0) }));
+  assert.equal(ready.startedAt, undefined);
+  const closed = { ...status('running', 1), notListening: [80] };
+  const opening = accept(ready, { nodeId: ready.nodeId!, status: closed })!;
+  assert.deepEqual([opening.status.notListening, opening.startedAt], [[80], undefined]);
+  assert.equal(at('running', 2, opening).startedAt, status('running', 2).timestamp);
+  assert.equal(at('running', 2, opening).status.notListening, undefined);
+  const running = at('running', 2, ready);
+  assert.equal(running.startedAt, status('running', 2).timestamp);
+  assert.equal(at('failed', 5, at('running', 3, running)).startedAt, running.startedAt);
+  assert.equal(at('rejected', 3, ready).startedAt, undefined);
+});
