@@ -144,3 +144,16 @@ export function viewOf(...objects: AnyObject[]): Cache {
   );
   return view;
 }
+
+export const SECOND = 1e9;
+export const replicas = (n: number) => ({ Replicated: { Replicas: n } });
+export const image = (Image: string) => ({ ContainerSpec: { Image } });
+
+/** The same service with another image. */
+export const to =
+  (Image: string) =>
+  (s: ServiceSpec): ServiceSpec => ({ ...s, TaskTemplate: { ...s.TaskTemplate, ...image(Image) } });
+
+export const published = {
+  Ports: [{ Protocol: 'tcp' as const, TargetPort: 80, PublishedPort: 80, PublishMode: 'ingress' as const }],
+};

@@ -1,4 +1,5 @@
 /** For tests only: a whole manager (all loops, control) over the store in memory, with fake agents and virtual time. */
+import type { TestContext } from 'node:test';
 import { VirtualClock } from '../../kit/clock.ts';
 import { silentLog } from '../../kit/log.ts';
 import type { NodeId } from '../../model/ids.ts';
@@ -107,4 +108,11 @@ export class TestCluster {
     await this.clock.advance(10_000);
     await this.#following;
   }
+}
+
+/** One with these nodes, that ends with the test. */
+export async function testCluster(t: TestContext, ...nodes: string[]): Promise<TestCluster> {
+  const started = await new TestCluster().start(...nodes);
+  t.after(() => started.stop());
+  return started;
 }
