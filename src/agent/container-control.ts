@@ -64,7 +64,7 @@ export class ContainerControl {
   async stop(info: ContainerInfo, options: { signal?: string; timeoutMs?: number }): Promise<boolean> {
     if (!isUp(info)) return false;
     const { spec } = info.config;
-    const signal = options.signal || spec.StopSignal || (await this.#imageSignal(info)) || 'SIGTERM';
+    const signal = options.signal || (await stopSignal(this.#runtime, info));
     const grace = options.timeoutMs ?? graceMs(spec);
     if (info.status === 'paused') await this.#runtime.resume(info.id);
     await this.#runtime.kill(info.id, signal);
@@ -227,9 +227,11 @@ export class ContainerControl {
       throw error;
     }
   }
+}
 
-  async #imageSignal(info: ContainerInfo): Promise<string | undefined> {
-    const signal = (await this.#runtime.images.get(info.imageId))?.config['StopSignal'];
-    return typeof signal === 'string' ? signal : undefined;
-  }
+/** What asks it to end: as its spec says, or its image, or SIGTERM. */
+export async function stopSignal(runtime: ContainerRuntime, info: ContainerInfo): Promise<string> {
+  const own = info.config.spec.StopSignal;
+  const image = own ? undefined : (await runtime.images.get(info.imageId))?.config['StopSignal'];
+  return own || (typeof image === 'string' && image) || 'SIGTERM';
 }

@@ -33,6 +33,7 @@ import { NetworkStatusFile } from '../net/network-status.ts';
 import { foldersOf } from './folders.ts';
 import { HeapTrimmer, ownHeap } from './heap-trimmer.ts';
 import { localAddresses } from './local-addresses.ts';
+import { endContainers, endingsOf, hostGoesDown } from './power-off.ts';
 import { type Settings, socketPath } from './settings.ts';
 import { Swarm } from './swarm.ts';
 import type { Tools } from './tools.ts';
@@ -103,7 +104,11 @@ class Skeind {
       clock,
       log,
     });
-    this.#stops.push(() => runtime.close());
+    this.#stops.push(async () => {
+      const endings = (await hostGoesDown()) ? await endingsOf(runtime, log) : [];
+      await runtime.close();
+      await endContainers(containerd.socket, endings);
+    });
 
     const hostname = settings.hostname ?? systemHostname();
     const describe = (uplinkMac: Mac) =>

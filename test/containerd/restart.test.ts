@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { ContainerdApi, SNAPSHOTTER } from '../../src/containerd/api.ts';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import { ContainerdProcess } from '../../src/containerd/daemon-process.ts';
+import { endContainers, endingsOf } from '../../src/daemon/power-off.ts';
 import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
@@ -254,4 +255,38 @@ test('what a removal that was cut short left of a root is no part of the next co
   await runtime.start(config.id);
   assert.equal(await output(config.id), 'made anew\n');
   await runtime.remove(config.id);
+});
+
+test('when the host goes down, what ends when it is asked ends so, the rest is killed after its grace', async () => {
+  const willing = shell('trap "echo bye; exit 3" TERM; echo up; while :; do sleep 0.05; done');
+  const deaf = containerConfig(own.netns, {
+    Command: ['/bin/sh', '-c', 'trap : TERM QUIT; echo up; while :; do sleep 0.05; done'],
+    StopSignal: 'SIGQUIT',
+    StopGracePeriod: 500e6,
+  });
+  for (const config of [willing, deaf]) {
+    await runtime.create(config);
+    await runtime.start(config.id);
+    await eventually('the trap is set', () => firstLine(config.id));
+  }
+  const endings = await endingsOf(runtime, silentLog);
+  const asked = (id: ContainerId) => endings.find((ending) => ending.id === id);
+  assert.deepEqual(asked(willing.id), { id: willing.id, signal: 15, graceMs: 10_000 });
+  assert.deepEqual(asked(deaf.id), { id: deaf.id, signal: 3, graceMs: 500 });
+  await runtime.close();
+  await endContainers(own.daemon.socket, endings);
+  runtime = await own.open();
+  const ended = async ({ id }: { id: ContainerId }) => {
+    const info = (await runtime.get(id))!;
+    return [info.status, info.exitCode];
+  };
+  assert.deepEqual(
+    [await ended(willing), await ended(deaf)],
+    [
+      ['stopped', 3],
+      ['stopped', 137],
+    ],
+  );
+  assert.equal(await output(willing.id), 'up\nbye\n');
+  for (const { id } of [willing, deaf]) await runtime.remove(id);
 });
