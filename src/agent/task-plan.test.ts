@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import type { ContainerInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { newStatus, taskItem } from './fake-node.ts';
-import { type Notes, type Observed, planTask } from './task-plan.ts';
+import { graceMs, type Notes, type Observed, planTask } from './task-plan.ts';
 
 const ID = 'c'.repeat(64) as ContainerId;
 const NOW = 1_000_000;
@@ -47,4 +47,10 @@ test('one that runs goes on, one that has ended is told as it ended', () => {
   assert.equal(next({ container: container('running'), sandbox: false }, true), nowhere);
   assert.equal(next({ container: container('stopped') }, true), 'complete: ');
   assert.equal(next({ container: container('stopped', 3) }, true), 'failed: task: non-zero exit (3)');
+});
+
+test('the grace is as asked, ten seconds, or for ever: never none because of a sign', () => {
+  const grace = (StopGracePeriod?: number) =>
+    graceMs(StopGracePeriod === undefined ? {} : { StopGracePeriod });
+  assert.deepEqual([grace(), grace(0), grace(2e9), grace(-1e9)], [10_000, 0, 2000, Infinity]);
 });

@@ -207,8 +207,9 @@ function stopContainer(seen: Observed, now: number): Step {
   return now < until ? { kind: 'wait', until } : { kind: 'kill-container' };
 }
 
-export const graceMs = (spec: ContainerSpec): number =>
-  spec.StopGracePeriod === undefined ? DEFAULT_GRACE_MS : spec.StopGracePeriod / 1e6;
+/** Below 0, which a user's own container alone may have (`--stop-timeout -1`), is for ever. */
+export const graceMs = ({ StopGracePeriod: grace }: Pick<ContainerSpec, 'StopGracePeriod'>): number =>
+  grace === undefined ? DEFAULT_GRACE_MS : grace < 0 ? Infinity : grace / 1e6;
 
 /** A running task, of whose ports only these are closed any more. A clock that was set back makes no older report. */
 export function opened(

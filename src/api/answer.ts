@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
 
-/** What a handler gives back: a value. server.ts is the only place that writes to a socket. */
+/** What a handler gives back: a value. writer.ts and hijack.ts alone write to a socket. */
 export type Answer =
   | { readonly kind: 'json'; readonly status: number; readonly body: unknown }
   | { readonly kind: 'empty'; readonly status: number; readonly headers?: Readonly<Record<string, string>> }

@@ -118,6 +118,10 @@ export class ExecInstances {
     entry.state = 'ended';
     entry.exitCode = code;
     entry.process = undefined;
+    // Its age counts from here: whoever waited for it asks for its exit code next.
+    this.#entries.delete(entry.id);
+    this.#entries.set(entry.id, entry);
+    this.#forget();
     this.#say(entry, 'exec_die', { exitCode: String(code) });
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { matches, parseFilters } from './filters.ts';
+import { globMatches, matches, parseFilters } from './filters.ts';
 
 const parse = (value: unknown) =>
   parseFilters(typeof value === 'string' ? value : JSON.stringify(value), ['a', 'b']);
@@ -36,6 +36,9 @@ test('values of one filter are alternatives, labels are all demanded', () => {
   assert.equal(filters.labels('b', { k: '', l: 'v=w' }), true);
   assert.equal(filters.labels('b', { k: '' }), false);
   assert.equal(filters.labels('b', null), false);
+  // What every object of the language has is no label of anything: a prune by it would take all away.
+  for (const name of ['constructor', 'toString', '__proto__'])
+    assert.equal(parse({ b: [name] }).labels('b', { k: '' }), false, name);
 });
 
 test('names match in part, or at their ends', () => {
@@ -43,4 +46,26 @@ test('names match in part, or at their ends', () => {
     ['web', '^web$', '^web', 'b.1$', 'x', '^eb'].map((wanted) => matches(wanted, 'web.1')),
     [true, false, true, true, false, false],
   );
+});
+
+test('patterns stay within a path element, and cost no more the more stars they have', () => {
+  const all = ['web:1', 'a/web:1', 'a/b/web:1'];
+  for (const [pattern, expected] of [
+    ['*', ['web:1']],
+    ['web*', ['web:1']],
+    ['w?b:1', ['web:1']],
+    ['*/*', ['a/web:1']],
+    ['a/*/w*b*1', ['a/b/web:1']],
+    ['a*web:1', []],
+    ['web', []],
+    ['web:1**', ['web:1']],
+    ['*e*:?', ['web:1']],
+  ] as const)
+    assert.deepEqual(
+      all.filter((text) => globMatches(pattern, text)),
+      expected,
+      pattern,
+    );
+  assert.equal(globMatches(`${'*a'.repeat(100)}*b`, 'a'.repeat(5000)), false);
+  assert.equal(globMatches(`${'*a'.repeat(100)}*b`, `${'a'.repeat(5000)}b`), true);
 });

@@ -27,7 +27,7 @@ export class Filters {
     return this.get(key).every((wanted) => {
       const at = wanted.indexOf('=');
       const name = at < 0 ? wanted : wanted.slice(0, at);
-      const value = labels?.[name];
+      const value = labels && Object.hasOwn(labels, name) ? labels[name] : undefined;
       return value !== undefined && (at < 0 || value === wanted.slice(at + 1));
     });
   }
@@ -55,6 +55,26 @@ export function matches(wanted: string, ...texts: readonly string[]): boolean {
     if (start) return text.startsWith(core);
     return end ? text.endsWith(core) : text.includes(core);
   });
+}
+
+/** Shell-like patterns as in Docker's reference filter: `*` and `?` stay within a path element. */
+export function globMatches(pattern: string, text: string): boolean {
+  const [wanted, given] = [pattern.split('/'), text.split('/')];
+  return wanted.length === given.length && wanted.every((element, i) => elementMatches(element, given[i]!));
+}
+
+/** Cost: the one length times the other at most, for only the last `*` is ever tried again. */
+function elementMatches(pattern: string, text: string): boolean {
+  let [p, t] = [0, 0];
+  let star: { readonly behind: number; taken: number } | undefined;
+  while (t < text.length) {
+    if (pattern[p] === '*') star = { behind: ++p, taken: t };
+    else if (pattern[p] === '?' || pattern[p] === text[t]) [p, t] = [p + 1, t + 1];
+    else if (star) [p, t] = [star.behind, ++star.taken];
+    else return false;
+  }
+  while (pattern[p] === '*') p++;
+  return p === pattern.length;
 }
 
 /** A filter that takes none but these values, and what is said to another. */

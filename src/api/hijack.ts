@@ -35,12 +35,12 @@ function nextChunk(request: IncomingMessage, socket: Socket): Promise<Buffer> {
         source.off('data', onData);
         source.pause();
       }
-      socket.off('close', onClose);
+      for (const event of ['end', 'close']) socket.off(event, onEnd);
       settle();
     };
     const onData = (chunk: Buffer) => done(() => resolve(chunk));
-    const onClose = () => done(() => reject(invalid('the request ended before its body')));
-    socket.once('close', onClose);
+    const onEnd = () => done(() => reject(invalid('the request ended before its body')));
+    for (const event of ['end', 'close']) socket.once(event, onEnd);
     for (const source of [request, socket]) source.on('data', onData);
   });
 }
@@ -83,6 +83,12 @@ async function listenOnly(
   }
 }
 
+/** For an answer that takes nothing over: what the client still sends is read away, so that its end is seen. */
+export function readAway(socket: Socket): void {
+  socket.once('end', () => socket.end());
+  socket.resume();
+}
+
 /** Does nothing where the client is gone: whoever writes looks at the signal. */
 async function send(to: Socket | ServerResponse, chunk: Uint8Array, signal: AbortSignal): Promise<void> {
   if (signal.aborted || !to.writable) return;
@@ -93,7 +99,7 @@ async function send(to: Socket | ServerResponse, chunk: Uint8Array, signal: Abor
  * Closes our half and reads away what the client still sends: closing with unread input would reset the connection
  * under the answer that the client has not read yet.
  */
-async function hangUp(socket: Socket, signal: AbortSignal): Promise<void> {
+export async function hangUp(socket: Socket, signal: AbortSignal): Promise<void> {
   if (signal.aborted || socket.destroyed) return void socket.destroy();
   const timer = setTimeout(() => socket.destroy(), LINGER_MS);
   socket.resume();

@@ -9,14 +9,14 @@ import { chmod, chown, readFile, rm } from 'node:fs/promises';
 import { type IncomingMessage, type Server, ServerResponse, createServer } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Clock, systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { Backends } from './backend.ts';
 import { API_VERSION, MIN_API_VERSION } from './convert/info.ts';
 import { invalid, notFound } from './http-error.ts';
-import { takeBody } from './hijack.ts';
+import { hangUp, takeBody } from './hijack.ts';
 import { ApiRequest } from './request.ts';
 import { type Route, compareVersions, createRouter, splitVersion } from './router.ts';
 import { routes as allRoutes } from './routes.ts';
@@ -58,8 +58,10 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
   const serve = serveRequest(options, closing.signal);
   const app = createApp(serve);
   await app.ready();
-  const servers = new Set<Server>();
-  const started = async (server: Server, listen: (done: () => void) => void): Promise<void> => {
+  const listeners = new Set<Listener>();
+  const create = () => createListener(app, serve, closing.signal);
+  const started = async (listener: Listener, listen: (done: () => void) => void): Promise<void> => {
+    const { server } = listener;
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       listen(() => {
@@ -68,89 +70,109 @@ export async function createApiServer(options: ApiServerOptions): Promise<ApiSer
         resolve();
       });
     });
-    servers.add(server);
+    listeners.add(listener);
   };
   return {
     app,
     async listen(path, { mode = 0o660, group } = {}) {
       await removeStaleSocket(path);
-      const server = createHttpServer(app, serve);
-      await started(server, (done) => {
+      const listener = create();
+      await started(listener, (done) => {
         const mask = process.umask(0o177); // nobody else may connect between bind and chmod
-        server.listen(path, done); // binds before it returns
+        listener.server.listen(path, done); // binds before it returns
         process.umask(mask);
       });
       if (group !== undefined) await chown(path, process.getuid?.() ?? 0, await groupId(group));
       await chmod(path, mode);
     },
     async listenTcp(host, port) {
-      const server = createHttpServer(app, serve);
-      await started(server, (done) => server.listen(port, host, done));
-      const address = server.address();
+      const listener = create();
+      await started(listener, (done) => listener.server.listen(port, host, done));
+      const address = listener.server.address();
       return typeof address === 'object' && address ? address.port : port;
     },
     async close() {
       closing.abort();
-      await Promise.all([...servers].map(closeServer));
+      await Promise.all([...listeners].map(closeListener));
       await app.close();
     },
   };
 }
 
-function createHttpServer(app: FastifyInstance, serve: Serve): Server {
-  const server = createServer({ maxHeaderSize: MAX_HEADER }, (request, response) =>
-    app.routing(request, response),
-  );
+interface Listener {
+  readonly server: Server;
+  /** Connections of upgrade requests: Node counts them until they close, and closes none of them. */
+  readonly handedOver: ReadonlySet<Socket>;
+}
+
+function createListener(app: FastifyInstance, serve: Serve, closing: AbortSignal): Listener {
+  const handedOver = new Set<Socket>();
+  const answers = new Set<ServerResponse>();
+  const server = createServer({ maxHeaderSize: MAX_HEADER }, (request, response) => {
+    answers.add(response);
+    response.once('close', () => answers.delete(response));
+    app.routing(request, response);
+  });
   server.requestTimeout = 0; // an image may take longer than five minutes to arrive; headersTimeout stays
   server.on('upgrade', (request, socket: Socket, head: Buffer) => {
+    handedOver.add(socket);
+    socket.once('close', () => handedOver.delete(socket));
+    socket.on('error', () => socket.destroy());
     const response = new ServerResponse(request);
     response.shouldKeepAlive = false;
     response.assignSocket(socket);
-    response.on('finish', () => socket.end());
-    socket.on('error', () => socket.destroy());
+    response.on('finish', () => void hangUp(socket, closing));
     takeBody(request, socket, head).then(
       (body) => serve(request, response, Readable.from(body.length > 0 ? [body] : []), socket),
       (error: unknown) => writeError(response, error),
     );
   });
-  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
-    const status =
-      error.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
-    const body = `${JSON.stringify({ message: `malformed request: ${error.message}` })}\n`;
-    if (socket.writable)
-      socket.end(
-        `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-      );
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    // What comes in the middle of an answer would be taken for a part of it.
+    const answering = [...answers].some((answer) => answer.socket === socket && answer.headersSent);
+    if (answering) socket.destroy();
+    if (socket.writable) socket.write(malformed(error));
+    socket.destroySoon(); // whatever the client does with its half
   });
-  return server;
+  return { server, handedOver };
+}
+
+function malformed({ code, message }: NodeJS.ErrnoException): string {
+  const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const body = `${JSON.stringify({ message: `malformed request: ${message}` })}\n`;
+  return `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 }
 
 /** Streams have been told to end by the signal; what is still open after a second is cut. */
-async function closeServer(server: Server): Promise<void> {
+async function closeListener({ server, handedOver }: Listener): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), 1000);
+  const timer = setTimeout(() => {
+    server.closeAllConnections();
+    for (const socket of handedOver) socket.destroy();
+  }, 1000);
   await closed;
   clearTimeout(timer);
 }
 
+/** Fastify has no word of its own in an answer: what it would refuse by itself is asked of the table like all else. */
 function createApp(serve: Serve): FastifyInstance {
-  const app = Fastify({ logger: false, bodyLimit: Number.MAX_SAFE_INTEGER, exposeHeadRoutes: false });
+  const handler = (request: FastifyRequest, reply: FastifyReply) => {
+    reply.hijack();
+    // Leaving the body early must not close the connection: the answer goes through it.
+    return serve(request.raw, reply.raw, request.raw.iterator({ destroyOnReturn: false }));
+  };
+  const app = Fastify({
+    logger: false,
+    bodyLimit: Number.MAX_SAFE_INTEGER,
+    exposeHeadRoutes: false,
+    frameworkErrors: (_error, request, reply) => void handler(request, reply),
+  });
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', (_request, payload, done) => done(null, payload));
-  app.setErrorHandler((error, _request, reply) => {
-    reply.hijack();
-    writeError(reply.raw, error);
-  });
-  app.route({
-    method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'],
-    url: '/*',
-    handler: (request, reply) => {
-      reply.hijack();
-      // Leaving the body early must not close the connection: the answer goes through it.
-      return serve(request.raw, reply.raw, request.raw.iterator({ destroyOnReturn: false }));
-    },
-  });
+  app.setErrorHandler((_error, request, reply) => handler(request, reply));
+  app.setNotFoundHandler(handler);
+  app.route({ method: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH'], url: '/*', handler });
   return app;
 }
 

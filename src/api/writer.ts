@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Answer, StreamAnswer } from './answer.ts';
-import { converse } from './hijack.ts';
+import { converse, readAway } from './hijack.ts';
 import { httpError } from './http-error.ts';
 
 export async function writeAnswer(
@@ -15,6 +15,7 @@ export async function writeAnswer(
   signal: AbortSignal,
   upgraded?: Socket,
 ): Promise<void> {
+  if (upgraded && answer.kind !== 'duplex') readAway(upgraded);
   switch (answer.kind) {
     case 'json':
       return writeText(response, answer.status, 'application/json', `${JSON.stringify(answer.body)}\n`);
@@ -25,8 +26,7 @@ export async function writeAnswer(
         ...answer.headers,
         ...(answer.status !== 204 && { 'content-length': 0 }),
       });
-      response.end();
-      return;
+      return endAfterRequest(response);
     case 'stream':
       return writeStream(response, answer, signal);
     case 'duplex':
@@ -43,10 +43,10 @@ function writeText(response: ServerResponse, status: number, type: string, body:
 const MAX_DISCARD = 1024 * 1024 * 1024;
 
 /**
- * The answer goes out at once, but the connection may close only when the client has sent all: it would see a broken
- * pipe instead of the reason.
+ * The answer goes out at once, but ends only when the client has sent all: if the connection closed, it would see a
+ * broken pipe instead of the reason; if the rest stayed unread, it would wait for ever to be rid of it.
  */
-function endAfterRequest(response: ServerResponse, body: string): void {
+function endAfterRequest(response: ServerResponse, body?: string | Uint8Array): void {
   const request = response.req;
   const { 'content-length': length, 'transfer-encoding': encoding, upgrade } = request.headers;
   if (
@@ -58,7 +58,8 @@ function endAfterRequest(response: ServerResponse, body: string): void {
     response.end(body);
     return;
   }
-  if (response.req.method !== 'HEAD') response.write(body);
+  if (body === undefined) response.flushHeaders();
+  else if (request.method !== 'HEAD') response.write(body);
   let size = 0;
   request.on('data', (chunk: Buffer) => {
     size += chunk.length;
@@ -95,11 +96,11 @@ async function writeStream(
       if (!response.write(next.value)) await once(response, 'drain', { signal });
     }
     head();
-    response.end();
+    endAfterRequest(response);
   } catch (error) {
     if (signal.aborted || response.destroyed) response.destroy();
     else if (!response.headersSent) writeError(response, error);
-    else response.end(answer.failure(httpError(error).message));
+    else endAfterRequest(response, answer.failure(httpError(error).message));
   } finally {
     await source.return?.();
   }

@@ -43,4 +43,7 @@ test('what is no instruction, or makes no sense, is refused by name', () => {
   assert.match(refused('CMD')!, /is no change/);
   assert.match(refused('EXPOSE many')!, /invalid containerPort: many/);
   assert.match(refused('ENV A')!, /can't find = in "A"/);
+  // What is wrong behind a thousand labels is found as soon as behind one.
+  const labels = Array.from({ length: 1000 }, (_, i) => `l${i}="v"`).join(' ');
+  assert.match(refused(`LABEL ${labels} wrong`)!, /can't find = in/);
 });

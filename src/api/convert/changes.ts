@@ -44,7 +44,7 @@ const INSTRUCTIONS: Readonly<Record<string, Apply>> = {
 export function changedConfig(changes: readonly string[]): Readonly<Record<string, unknown>> {
   let config: Changed = {};
   for (const change of changes) {
-    const [, name = '', words = ''] = /^\s*(\w+)\s+(\S[^]*?)\s*$/.exec(change) ?? [];
+    const [, name = '', words = ''] = /^(\w+)\s+([^]+)$/.exec(change.trim()) ?? [];
     const apply = INSTRUCTIONS[name.toUpperCase()];
     if (!apply)
       throw invalid(
@@ -69,15 +69,27 @@ function list(words: string): readonly string[] | undefined {
 
 const command = (words: string): readonly string[] => list(words) ?? ['/bin/sh', '-c', words];
 
+const PAIR = /([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)(?:\s+|$)/y;
+
 /** `KEY=VALUE ...`, values in double quotes if they have spaces, or `KEY VALUE` of one. */
-function pairs(words: string): (readonly [string, string])[] {
-  if (/^(?:[^\s=]+=(?:"(?:[^"\\]|\\.)*"|\S*)(?:\s+|$))+$/.test(words))
-    return [...words.matchAll(/([^\s=]+)=("(?:[^"\\]|\\.)*"|\S*)/g)].map(
-      ([, key, value]) => [unquoted(key!), unquoted(value!)] as const,
-    );
+function pairs(words: string): readonly (readonly [string, string])[] {
+  const all = pairsOf(words);
+  if (all) return all;
   const one = /^([^\s=]+)\s+([^]+)$/.exec(words);
   if (!one) throw invalid(`Syntax error - can't find = in "${words}". Must be of the form: name=value`);
   return [[one[1]!, one[2]!]];
+}
+
+/** Pair by pair, none looked at again: in one expression what is wrong at the end costs twice as much a pair. */
+function pairsOf(words: string): readonly (readonly [string, string])[] | undefined {
+  const found: (readonly [string, string])[] = [];
+  for (let at = 0; at < words.length; at = PAIR.lastIndex) {
+    PAIR.lastIndex = at;
+    const [, key, value] = PAIR.exec(words) ?? [];
+    if (key === undefined) return undefined;
+    found.push([unquoted(key), unquoted(value!)]);
+  }
+  return found;
 }
 
 const unquoted = (value: string): string =>

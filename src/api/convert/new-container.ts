@@ -119,7 +119,7 @@ const list = (value: string | readonly string[]): string[] =>
   typeof value === 'string' ? [value] : [...value];
 
 const says = (key: string, value: unknown): boolean => {
-  const silent = SILENT[key] ?? [];
+  const silent = Object.hasOwn(SILENT, key) ? SILENT[key]! : [];
   if (silent.includes('any') || silent.includes(value)) return false;
   if (Array.isArray(value)) return value.length > 0;
   if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
@@ -196,12 +196,12 @@ function portsOf({ PortBindings, PublishAllPorts }: Host): PortSpec[] {
   if (PublishAllPorts) throw refused('skein does not serve --publish-all; publish each port with -p');
   return Object.entries(PortBindings ?? {}).flatMap(([port, bindings]) => {
     const [target = '', protocol = 'tcp'] = port.split('/');
-    if (!/^\d+$/.test(target) || !['tcp', 'udp', 'sctp'].includes(protocol))
-      throw invalid(`invalid port specification: ${port}`);
+    if (!isPort(target) || Number(target) === 0 || !['tcp', 'udp', 'sctp'].includes(protocol))
+      throw invalid(`invalid port specification: "${port}"`);
     return (bindings ?? []).map(({ HostIp, HostPort }): PortSpec => {
       if (HostIp && HostIp !== '0.0.0.0' && HostIp !== '::')
         throw refused(`skein publishes on all addresses of the node; leave ${HostIp} out`);
-      if (HostPort && !/^\d+$/.test(HostPort)) throw invalid(`invalid port specification: "${HostPort}"`);
+      if (HostPort && !isPort(HostPort)) throw invalid(`invalid port specification: "${HostPort}"`);
       return {
         Protocol: protocol as PortSpec['Protocol'],
         TargetPort: Number(target),
@@ -211,6 +211,8 @@ function portsOf({ PortBindings, PublishAllPorts }: Host): PortSpec[] {
     });
   });
 }
+
+const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
 
 /** "HOST:ADDRESS" of the CLI as "ADDRESS HOST" of a service. */
 function hostEntry(entry: string): string {

@@ -10,7 +10,7 @@ import {
   runConfig,
 } from '../convert/image.ts';
 import { isValidReference, pullReference } from '../convert/reference.ts';
-import { type Filters, parseFilters } from '../filters.ts';
+import { type Filters, globMatches, parseFilters } from '../filters.ts';
 import { invalid } from '../http-error.ts';
 import type { ImageInfo, RemovedImage } from '../../containerd/runtime.ts';
 import type { EventLog } from '../../kit/event-log.ts';
@@ -23,20 +23,7 @@ import { findImage, imageTransferRoutes } from './image-transfer.ts';
 
 const FILTERS = ['reference', 'dangling', 'label', 'before', 'since', 'until'];
 
-/** Shell-like patterns as in Docker's reference filter; `*` stays within a path element. */
-function globMatches(pattern: string, text: string): boolean {
-  const source = pattern
-    .split('')
-    .map((char) =>
-      char === '*' ? '[^/]*' : char === '?' ? '[^/]' : char.replace(/[.+^${}()|[\]\\]/, '\\$&'),
-    )
-    .join('');
-  return new RegExp(`^${source}$`).test(text);
-}
-
 const referenced = (pattern: string, image: ImageInfo): boolean =>
-  pattern.length <= 255 &&
-  (pattern.match(/\*/g) ?? []).length <= 8 &&
   image.tags
     .map(familiarTag)
     .some((tag) => globMatches(pattern, tag) || globMatches(pattern, tag.slice(0, tag.lastIndexOf(':'))));

@@ -1,6 +1,8 @@
 /** `docker stats`: what a container uses, once or every second. */
 import { type Answer, json } from '../answer.ts';
 import { type Sample, statsJson } from '../convert/stats.ts';
+import { isCode } from '../../model/errors.ts';
+import type { EngineBackend } from '../backend.ts';
 import { type Clock, sleep, timestamp } from '../../kit/clock.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
@@ -26,14 +28,26 @@ async function stats(request: ApiRequest): Promise<Answer> {
   return {
     kind: 'stream',
     contentType: 'application/json',
-    chunks: everySecond(sample, shown, clock, signal),
+    chunks: everySecond(sample, () => isThere(engine, container.id), shown, clock, signal),
     eager: true,
     failure: (message) => Buffer.from(`${JSON.stringify({ message })}\n`),
   };
 }
 
+async function isThere(engine: EngineBackend, id: string): Promise<boolean> {
+  try {
+    await engine.container(id);
+    return true;
+  } catch (error) {
+    if (isCode(error, 'not-found')) return false;
+    throw error;
+  }
+}
+
+/** Of a container that does not run, nothing each time; of one that is removed it ends, as Docker's. */
 async function* everySecond(
   sample: () => Promise<Sample>,
+  there: () => Promise<boolean>,
   shown: (before: Sample | undefined, now: Sample) => object,
   clock: Clock,
   signal: AbortSignal,
@@ -41,6 +55,7 @@ async function* everySecond(
   let before: Sample | undefined;
   while (!signal.aborted) {
     const now = await sample();
+    if (!now.usage && !(await there())) return;
     yield Buffer.from(`${JSON.stringify(shown(before, now))}\n`);
     before = now;
     await sleep(clock, EVERY_MS, signal);

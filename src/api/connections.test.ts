@@ -1,0 +1,150 @@
+/** What clients do to their connections, on a real socket: none may cost more than itself, none may stay. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { VirtualClock } from '../kit/clock.ts';
+import { silentLog } from '../kit/log.ts';
+import { type Answer, empty } from './answer.ts';
+import { FakeBackends } from './fake-backends.ts';
+import type { Route } from './router.ts';
+import { createApiServer } from './server.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'skein-api-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Reads the beginning of the body, and answers. */
+const firstPart = (answer: () => Answer): Route['handler'] => {
+  return async ({ stream }) => {
+    for await (const _ of stream) break;
+    return answer();
+  };
+};
+
+async function* oneWord() {
+  yield Buffer.from('word');
+}
+async function* noEnd() {
+  yield Buffer.from('word');
+  await new Promise(() => {});
+}
+const streamed = (chunks: AsyncIterable<Uint8Array>): Answer => ({
+  ...{ kind: 'stream', contentType: 'text/plain', chunks, eager: true },
+  failure: () => new Uint8Array(),
+});
+
+const routes: readonly Route[] = [
+  { method: 'GET', path: '/_ping', handler: () => empty() },
+  { method: 'PUT', path: '/part', handler: firstPart(empty) },
+  { method: 'PUT', path: '/part-stream', handler: firstPart(() => streamed(oneWord())) },
+  { method: 'GET', path: '/no-end', handler: () => streamed(noEnd()) },
+];
+
+let count = 0;
+async function start() {
+  const clock = new VirtualClock();
+  const backends = new FakeBackends(clock);
+  const server = await createApiServer({ backends, log: silentLog, clock, routes });
+  const path = join(folder, `${count++}.sock`);
+  await server.listen(path);
+  return { server, path };
+}
+
+/** A client that keeps its half of the connection open, and what it has been told so far. */
+function client(path: string) {
+  const socket = connect({ path, allowHalfOpen: true });
+  let told = '';
+  socket.on('data', (chunk) => (told += String(chunk)));
+  socket.on('error', () => {});
+  const ended = new Promise<void>((resolve) => socket.once('end', resolve).once('close', () => resolve()));
+  const says = (words: RegExp) =>
+    new Promise<void>((resolve) => {
+      const look = () => words.test(told) && resolve();
+      socket.on('data', look);
+      look();
+    });
+  return { socket, ended, says, told: () => told };
+}
+
+const head = (line: string, ...more: readonly string[]): string =>
+  [`${line} HTTP/1.1`, 'Host: skein', ...more, '', ''].join('\r\n');
+const UPGRADE = ['Connection: Upgrade', 'Upgrade: tcp'];
+const gone = (socket: Socket) => new Promise<void>((resolve) => socket.destroy().once('close', resolve));
+
+test('a body that is left in the middle does not hold up its connection, whatever the answer', async () => {
+  const { server, path } = await start();
+  const body = Buffer.alloc(4 * 1024 * 1024);
+  for (const [where, answer] of [
+    ['/part', /200 OK/],
+    ['/part-stream', /word/],
+  ] as const) {
+    const { socket, says } = client(path);
+    socket.write(head(`PUT ${where}`, `Content-Length: ${body.length}`));
+    socket.write(body);
+    await says(answer);
+    socket.write(head('PUT /nowhere', 'Content-Length: 0'));
+    await says(/page not found/);
+    await gone(socket);
+  }
+  await server.close();
+});
+
+test('an upgrade request whose body never comes, or ends early, neither stays nor holds up the end', async () => {
+  const { server, path } = await start();
+  const [waiting, ending] = [client(path), client(path)];
+  for (const { socket } of [waiting, ending])
+    socket.write(head('PUT /part', ...UPGRADE, 'Content-Length: 10'));
+  ending.socket.end();
+  await ending.says(/400 Bad Request[^]*the request ended before its body/);
+  await ending.ended;
+  await server.close();
+  await waiting.ended;
+});
+
+test('an upgrade request that is answered as any other ends with its client, read or unread', async () => {
+  const { server, path } = await start();
+  const plain = client(path);
+  plain.socket.write(`${head('GET /_ping', ...UPGRADE)}more than was asked for`);
+  await plain.says(/200 OK/);
+  await plain.ended;
+  const streaming = client(path);
+  streaming.socket.write(`${head('GET /no-end', ...UPGRADE)}more than was asked for`);
+  await streaming.says(/word/);
+  streaming.socket.end();
+  await streaming.ended;
+  for (const { socket } of [plain, streaming]) await gone(socket);
+  await server.close();
+});
+
+test('what is no request is told so once and cut off, and never in the middle of an answer', async () => {
+  const { server, path } = await start();
+  const garbage = client(path);
+  garbage.socket.write('GARBAGE\r\n\r\n');
+  await garbage.says(/^HTTP\/1\.1 400 Bad Request[^]*malformed request/);
+  await garbage.ended;
+  const streaming = client(path);
+  streaming.socket.write(head('GET /no-end'));
+  await streaming.says(/word/);
+  streaming.socket.write('GARBAGE\r\n\r\n');
+  await streaming.ended;
+  assert.doesNotMatch(streaming.told(), /400|malformed/);
+  await server.close();
+});
+
+test('what fastify would refuse by itself has the form of all refusals', async () => {
+  const { server, path } = await start();
+  for (const request of [
+    head('GET /containers/%zz/json'),
+    head('PROPFIND /info'),
+    `${head('PUT /nowhere', 'Content-Type: ???', 'Content-Length: 2')}{}`,
+  ]) {
+    const { socket, says, told } = client(path);
+    socket.write(request);
+    await says(/\}\n$/);
+    assert.match(told(), /^HTTP\/1\.1 404 Not Found\r\nApi-Version: [^]*\{"message":"page not found"\}\n$/);
+    await gone(socket);
+  }
+  await server.close();
+});
