@@ -28,7 +28,10 @@ export const PEERS = {
   },
 };
 
-const APT = ['-y', '-qq', '--no-install-recommends'];
+/** Nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. */
+const APT = ['-y', '-qq', '--no-install-recommends', '--no-remove'];
+/** Docker's own packages bring what Debian's do, and can not stand beside them. */
+const BROUGHT_BY = { containerd: 'containerd.io', runc: 'containerd.io', 'docker.io': 'docker-ce' };
 const PROGRESS_MS = 3000;
 const width = 18;
 
@@ -36,7 +39,9 @@ const installed = (name) =>
   spawnSync('dpkg', ['-s', name], { encoding: 'utf8' }).stdout?.includes('Status: install ok installed');
 
 export async function installDebian(packages) {
-  const missing = Object.keys(packages).filter((name) => !installed(name));
+  const missing = Object.keys(packages).filter(
+    (name) => !installed(name) && !(BROUGHT_BY[name] && installed(BROUGHT_BY[name])),
+  );
   if (missing.length === 0) return;
   if (spawnSync('apt-get', ['--version']).error) {
     say(`This is no Debian: there is no apt-get. Nothing was changed. Needed: ${missing.join(' ')}`);

@@ -13,7 +13,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import {
+  APT_INSTALL,
   DEBIAN_PACKAGES,
+  missingOf,
+  NODE,
   type InstallStep,
   PARTS,
   planInstall,
@@ -75,21 +78,18 @@ function needHost(dryRun: boolean): void {
 }
 
 function needWhole(): void {
-  const missing = PARTS.filter((part) => !existsSync(join(source, part)));
+  const missing = [...PARTS, NODE].filter((part) => !existsSync(join(source, part)));
   if (missing.length > 0)
     throw new SkeinError(
       'failed-precondition',
-      `${source} lacks ${missing.join(', ')}: install from a checkout of Skein, after npm run build`,
+      `${source} lacks ${missing.join(', ')}: install from a checkout of Skein, after npm ci and npm run build`,
     );
 }
 
-async function missingPackages(): Promise<string[]> {
-  const missing: string[] = [];
-  for (const name of Object.keys(DEBIAN_PACKAGES)) {
-    const { stdout } = await runProcess(['dpkg', '-s', name], { accept: [0, 1] });
-    if (!stdout.includes('Status: install ok installed')) missing.push(name);
-  }
-  return missing;
+async function missingPackages(): Promise<readonly string[]> {
+  const { stdout } = await runProcess(['dpkg-query', '-W', '-f', '${db:Status-Status} ${Package}\\n']);
+  const lines = stdout.split('\n').map((line) => line.split(' '));
+  return missingOf(new Set(lines.filter(([status]) => status === 'installed').map(([, name]) => name!)));
 }
 
 /** Every npm package that the daemon needs at run time, dependencies of dependencies included, from the lock file. */
@@ -128,10 +128,7 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
     async packages({ names }) {
       const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
       await runProcess(['apt-get', 'update', '-qq'], { env, timeoutMs: 300_000 });
-      await runProcess(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...names], {
-        env,
-        timeoutMs: 600_000,
-      });
+      await runProcess([...APT_INSTALL, ...names], { env, timeoutMs: 600_000 });
     },
     async 'disable-service'({ name }) {
       await runProcess(['systemctl', 'disable', '--now', name]);
@@ -154,8 +151,12 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
     async write({ path, mode, content, keep }) {
       if (keep && existsSync(path)) return;
       mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, content, { mode });
-      chmodSync(path, mode);
+      // Aside and renamed: whole or not at all, and never into what a link of that name leads to.
+      const fresh = `${path}.new`;
+      rmSync(fresh, { force: true });
+      writeFileSync(fresh, content, { mode });
+      chmodSync(fresh, mode);
+      renameSync(fresh, path);
     },
     async systemctl({ args }) {
       await runProcess(['systemctl', ...args]);

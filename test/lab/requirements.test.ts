@@ -118,6 +118,28 @@ test('an installation tells what comes, what comes with it, and how far it is', 
   }
 });
 
+test("a host with Docker's own packages keeps them: what they bring is there, and nothing is removed", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-docker-ce-'));
+  const program = (name: string, script: string) =>
+    writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  try {
+    program('dpkg', '[ "$2" = containerd.io ] && echo "Status: install ok installed"');
+    program('apt-get', 'echo "$@" >> "$0.asked"');
+    program('systemctl', 'exit 0');
+    const packages = "{ containerd: 'runs', runc: 'starts', nftables: 'mesh' }";
+    const script = `import { installDebian } from '${join(dirname(RUN), 'debian.mjs')}'; await installDebian(${packages});`;
+    await runProcess([process.execPath, '--input-type=module', '-e', script], {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+    });
+    const asked = readFileSync(join(folder, 'apt-get.asked'), 'utf8').trimEnd().split('\n');
+    const installs = asked.filter((line) => /^install\b/.test(line));
+    assert.ok(installs.length > 0);
+    for (const line of installs) assert.match(line, / --no-remove (-o \S+ )?nftables$/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('a host that is no Debian is told what is needed, and left alone', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-no-debian-'));
   try {
