@@ -47,8 +47,6 @@ export function registerDemo(program: Command): void {
 /** Signals end what is under way; a second one (a terminal sends it to npm and to us) changes nothing. */
 function untilInterrupted(): AbortSignal {
   const abort = new AbortController();
-  // The terminal may go away before the lab is down.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(signal, () => {
       if (!abort.signal.aborted) progress('interrupted: taking everything down');

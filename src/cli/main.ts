@@ -26,6 +26,13 @@ registerDoctor(program);
 registerExplain(program);
 registerTrace(program);
 
+/** Whoever read may be gone (`| head`, a closed terminal): what is under way goes on to its end, told to nobody. */
+const READER_GONE = ['EPIPE', 'EIO'];
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (!READER_GONE.includes(code ?? '')) process.exitCode = 1;
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -2,7 +2,7 @@
  * `skein trace`: what connections to a service do on the wire, hop by hop, on every node that they pass. The daemon
  * captures (manager/trace, trace/node-tracer.ts), this joins and prints.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { EngineClient } from '../lab/client.ts';
 import { SkeinError } from '../model/errors.ts';
@@ -86,6 +86,7 @@ class Trace {
     const file = write === undefined ? undefined : openSync(write, 'w');
     const interrupted = () => this.#stop.abort('interrupted');
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, interrupted);
+    process.stdout.on('error', () => this.#stop.abort('nobody reads what it shows'));
     const looking = setInterval(() => this.#show(this.#report.connections(Date.now())), LOOK_MS);
     try {
       await this.#follow();
@@ -94,7 +95,7 @@ class Trace {
       this.#show(this.#report.connections(Date.now(), true));
       this.#summary();
       if (file !== undefined) {
-        writeSync(file, encodePcapng(this.#report.frames()));
+        writeFileSync(file, encodePcapng(this.#report.frames()));
         closeSync(file);
       }
     }
