@@ -35,9 +35,10 @@ export async function readUsage(
   version: 1 | 2,
   pid: number,
   memoryTotal: number,
+  root = ROOT,
 ): Promise<Usage> {
   const [own, stat, dev] = await Promise.all([
-    version === 2 ? unified(cgroup) : split(cgroup),
+    version === 2 ? unified(join(root, cgroup)) : split(root, cgroup),
     readFile('/proc/stat', 'utf8'),
     readFile(`/proc/${pid}/net/dev`, 'utf8').catch(() => ''),
   ]);
@@ -46,8 +47,8 @@ export async function readUsage(
   return { ...own, memory: { ...memory, limit }, system: systemTime(stat), networks: networkCounters(dev) };
 }
 
-async function unified(cgroup: string): Promise<Pick<Usage, 'cpu' | 'memory' | 'pids'>> {
-  const read = (name: string) => text(join(ROOT, cgroup, name));
+async function unified(folder: string): Promise<Pick<Usage, 'cpu' | 'memory' | 'pids'>> {
+  const read = (name: string) => text(join(folder, name));
   const [cpu, current, max, stat, pids] = await Promise.all(
     ['cpu.stat', 'memory.current', 'memory.max', 'memory.stat', 'pids.current'].map(read),
   );
@@ -62,10 +63,10 @@ async function unified(cgroup: string): Promise<Pick<Usage, 'cpu' | 'memory' | '
   };
 }
 
-async function split(cgroup: string): Promise<Pick<Usage, 'cpu' | 'memory' | 'pids'>> {
+async function split(root: string, cgroup: string): Promise<Pick<Usage, 'cpu' | 'memory' | 'pids'>> {
   const read = (path: string) => {
     const [controller = '', name = ''] = path.split('/');
-    return text(join(ROOT, controller, cgroup, name));
+    return text(join(root, controller, cgroup, name));
   };
   const [total, ticks, usage, limit, stat, pids] = await Promise.all(
     [
