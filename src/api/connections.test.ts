@@ -1,13 +1,15 @@
 /** What clients do to their connections, on a real socket: none may cost more than itself, none may stay. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
-import { type Answer, empty } from './answer.ts';
+import { type Answer, empty, type Peer } from './answer.ts';
 import { FakeBackends } from './fake-backends.ts';
 import type { Route } from './router.ts';
 import { createApiServer } from './server.ts';
@@ -40,7 +42,22 @@ const routes: readonly Route[] = [
   { method: 'PUT', path: '/part', handler: firstPart(empty) },
   { method: 'PUT', path: '/part-stream', handler: firstPart(() => streamed(oneWord())) },
   { method: 'GET', path: '/no-end', handler: () => streamed(noEnd()) },
+  {
+    method: 'POST',
+    path: '/talk',
+    handler: () => ({
+      kind: 'duplex',
+      contentType: 'text/plain',
+      talk: async (peer) => {
+        talking = peer;
+        await once(peer.signal, 'abort');
+      },
+    }),
+  },
 ];
+
+/** The conversation that goes on. */
+let talking: Peer | undefined;
 
 let count = 0;
 async function start() {
@@ -115,6 +132,20 @@ test('an upgrade request that is answered as any other ends with its client, rea
   streaming.socket.end();
   await streaming.ended;
   for (const { socket } of [plain, streaming]) await gone(socket);
+  await server.close();
+});
+
+test('a client that has said all it has to say is heard out; one that is gone is missed', async () => {
+  const { server, path } = await start();
+  const { socket, says } = client(path);
+  socket.end(head('POST /talk', ...UPGRADE));
+  await says(/101 UPGRADED/);
+  await delay(2_500);
+  assert.equal(talking!.signal.aborted, false);
+  await talking!.write(Buffer.from('still there'));
+  await says(/still there/);
+  await gone(socket);
+  if (!talking!.signal.aborted) await once(talking!.signal, 'abort', { signal: AbortSignal.timeout(10_000) });
   await server.close();
 });
 

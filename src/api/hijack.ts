@@ -16,6 +16,10 @@ import { MAX_BODY } from './request.ts';
 /** How long a client that has its answer may take to close its half of the connection. */
 const LINGER_MS = 5_000;
 
+/** How often it is looked whether the client is there. */
+const PULSE_MS = 2_000;
+const NOTHING = Buffer.alloc(0);
+
 /** The body, wherever it is; what came behind it is the conversation's and goes back to the socket. */
 export async function takeBody(request: IncomingMessage, socket: Socket, head: Buffer): Promise<Buffer> {
   if (request.headers['transfer-encoding'] !== undefined)
@@ -53,17 +57,30 @@ export async function converse(
 ): Promise<void> {
   if (!upgraded) return listenOnly(response, answer, signal);
   response.detachSocket(upgraded);
+  upgraded.setKeepAlive(true, PULSE_MS); // over TCP the kernel has to ask, too
   const headers = { 'Content-Type': answer.contentType, Connection: 'Upgrade', Upgrade: 'tcp' };
   const lines = Object.entries({ ...headers, ...response.getHeaders() }).map(
     ([k, v]) => `${k}: ${String(v)}`,
   );
   signal.addEventListener('abort', () => upgraded.destroy(), { once: true });
   upgraded.write(`HTTP/1.1 101 UPGRADED\r\n${lines.join('\r\n')}\r\n\r\n`);
+  const pulse = setInterval(
+    () => (upgraded.destroyed ? clearInterval(pulse) : feelFor(upgraded)),
+    PULSE_MS,
+  ).unref();
   try {
     await answer.talk({ input: upgraded, signal, write: (chunk) => send(upgraded, chunk, signal) });
   } finally {
     await hangUp(upgraded, signal);
   }
+}
+
+/**
+ * A client that is gone and one that has only said all it has to say look the same to who reads, and a container may
+ * print nothing for days. To write nothing tells them apart: it fails where nobody could read it.
+ */
+function feelFor(socket: Socket): void {
+  if (socket.writable && socket.writableLength === 0) socket.write(NOTHING);
 }
 
 async function listenOnly(
