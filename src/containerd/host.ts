@@ -53,6 +53,7 @@ export function readHostLimits(): HostLimits {
     capabilities,
     hardLimits: hardLimits(readFileSync('/proc/self/limits', 'utf8')),
     oomScoreAdj: Number(readFileSync('/proc/self/oom_score_adj', 'utf8')),
+    maxOpenFiles: Number(readFileSync('/proc/sys/fs/nr_open', 'utf8')),
     sysResource: capabilities.has('CAP_SYS_RESOURCE'),
     swapAccounting:
       existsSync('/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes') ||

@@ -13,6 +13,7 @@ const host: HostLimits = {
   capabilities: new Set(CAPABILITIES.filter((name) => name !== 'CAP_SYS_RESOURCE')),
   hardLimits: { RLIMIT_NOFILE: 20000 },
   oomScoreAdj: 0,
+  maxOpenFiles: 1048576,
   sysResource: false,
   swapAccounting: true,
   initPath: undefined,
@@ -159,12 +160,12 @@ test('mounts that are seen on the other side ask the same of the root', () => {
 test('ulimits: no limit is said by -1, and soft is never above hard; the OOM score within its bounds', () => {
   const free = { ...host, sysResource: true };
   const Ulimits = [
-    { Name: 'nofile', Soft: -1, Hard: -1 },
+    { Name: 'core', Soft: -1, Hard: -1 },
     { Name: 'nproc', Soft: 9, Hard: 5 },
   ];
   const { rlimits, oomScoreAdj } = spec({ Ulimits, OomScoreAdj: -5000 }, undefined, { host: free }).process;
   assert.deepEqual(rlimits, [
-    { type: 'RLIMIT_NOFILE', soft: 2 ** 53 - 1, hard: 2 ** 53 - 1 },
+    { type: 'RLIMIT_CORE', soft: 2 ** 53 - 1, hard: 2 ** 53 - 1 },
     { type: 'RLIMIT_NPROC', soft: 5, hard: 5 },
   ]);
   assert.equal(oomScoreAdj, -1000);
@@ -181,6 +182,15 @@ test('capabilities: defaults, additions, removals, ALL on either side, never mor
   assert.equal(all.length, CAPABILITIES.length - 2);
   assert.throws(() => of(['FOO'], []), { message: /unknown capability: "FOO"/ });
   assert.throws(() => of(['SYS_RESOURCE'], []), { message: /not available in the current environment/ });
+});
+
+test('nobody opens more files than the kernel lets one process have, be it root', () => {
+  const most = (Soft: number, Hard: number) =>
+    spec({ Ulimits: [{ Name: 'nofile', Soft, Hard }] }, undefined, { host: { ...host, sysResource: true } })
+      .process.rlimits[0];
+  const all = { type: 'RLIMIT_NOFILE', soft: 1048576, hard: 1048576 };
+  assert.deepEqual([most(2e6, 2e6), most(-1, -1)], [all, all]);
+  assert.deepEqual(most(100, 200), { ...all, soft: 100, hard: 200 });
 });
 
 test('limits become cgroup values; ulimits and the OOM score stay within what the daemon may give', () => {

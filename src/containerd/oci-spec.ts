@@ -39,6 +39,8 @@ export interface HostLimits {
   /** The daemon may set any ulimit and OOM score (CAP_SYS_RESOURCE). */
   readonly oomScoreAdj: number;
   readonly sysResource: boolean;
+  /** Of one process; the kernel refuses more to everybody. */
+  readonly maxOpenFiles: number;
   /** The kernel counts swap against a limit. */
   readonly swapAccounting: boolean;
   /** docker-init or tini, for `Init: true`. */
@@ -161,7 +163,8 @@ export function capabilitiesOf(spec: ContainerSpec, host: HostLimits): string[] 
 function rlimitsOf(spec: ContainerSpec, host: HostLimits): object[] {
   return (spec.Ulimits ?? []).map(({ Name, Soft, Hard }) => {
     const type = `RLIMIT_${Name.toUpperCase()}`;
-    const ceiling = host.sysResource ? Infinity : (host.hardLimits[type] ?? Infinity);
+    const own = host.sysResource ? Infinity : (host.hardLimits[type] ?? Infinity);
+    const ceiling = type === 'RLIMIT_NOFILE' ? Math.min(own, host.maxOpenFiles) : own;
     const clip = (value: number) => (value < 0 ? unlimited(ceiling) : Math.min(value, ceiling));
     const hard = clip(Hard);
     return { type, soft: Math.min(clip(Soft), hard), hard };
