@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ContainerId } from '../model/ids.ts';
+import type { NetworkItem } from '../model/network-view.ts';
 import { serverUnderTest } from './server-under-test.ts';
 
 test('ports that are none are refused before anything is made of them', async () => {
@@ -46,5 +47,24 @@ test('the usage of a container is told for as long as there is a container', asy
   await clock.advance(1000);
   await answer;
   assert.equal(text!.trim().split('\n').length, 3);
+  await server.close();
+});
+
+test('a worker takes a network by id, name, or the beginning of an id that means one alone', async () => {
+  const { server, backends, call } = await serverUnderTest('worker');
+  const item = (networkId: string, name: string) =>
+    ({ networkId, name, vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' }) as unknown as NetworkItem;
+  const items = [item('abc1', 'front'), item('abc2', 'back'), item('xyz', 'abc')];
+  Object.assign(backends.engine, { networks: async () => items });
+  const named = async (ref: string) => {
+    const { json } = await call('GET', `/networks/${ref}`);
+    return json.Name ?? json.message;
+  };
+  assert.deepEqual(
+    [await named('abc2'), await named('abc'), await named('x'), await named('front')],
+    ['back', 'abc', 'abc', 'front'],
+  );
+  assert.equal(await named('ab'), 'network ab is ambiguous (2 matches found based on ID prefix)');
+  assert.equal(await named('nosuch'), 'network nosuch not found');
   await server.close();
 });

@@ -4,6 +4,7 @@ import { loadavg } from 'node:os';
 import { type Command, InvalidArgumentError } from 'commander';
 import { runProcess } from '../kit/process.ts';
 import { downLab, Lab } from '../lab/lab.ts';
+import { benchLab } from '../lab/plan.ts';
 import { hasProgram, requireHost } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
 import { deployBenchmark } from './bench/deploy.ts';
@@ -104,7 +105,7 @@ async function runOne(
     progress,
     signal,
     async lab(labOptions, tools) {
-      const name = `bench-${benchmark.name}`;
+      const name = benchLab(benchmark.name);
       // What a killed run left: nobody else uses this lab's name.
       await downLab(name);
       undo.push(async () => void (await downLab(name)));

@@ -10,7 +10,7 @@ import { SkeinError } from '../model/errors.ts';
 import { until } from '../lab/cluster.ts';
 import { buildImage } from '../lab/image.ts';
 import { downLab, Lab } from '../lab/lab.ts';
-import { labFolders } from '../lab/plan.ts';
+import { DEMO_LAB as NAME, labFolders } from '../lab/plan.ts';
 import { hasProgram, requireHost } from '../lab/requirements.ts';
 import { CheckList } from './demo/checks.ts';
 import { nodeStates, type Replica, replicasOf, type TaskFact, taskFacts } from './demo/facts.ts';
@@ -25,7 +25,6 @@ import {
   TARGET,
 } from './demo/proofs.ts';
 
-const NAME = 'demo';
 const SERVICE = 'web';
 const REPLICAS = 3;
 const pidFile = `${labFolders(NAME).data}/demo.pid`;

@@ -7,7 +7,7 @@ import { buildImage } from '../lab/image.ts';
 import { downLab, Lab, type LabReport } from '../lab/lab.ts';
 import { PROCESSES, type ProcessName } from '../lab/node-process.ts';
 import { requireHost } from '../lab/requirements.ts';
-import { stationOf } from '../lab/plan.ts';
+import { checkFreeName, stationOf } from '../lab/plan.ts';
 
 const DEFAULT_NAME = 'lab';
 
@@ -94,13 +94,14 @@ interface UpOptions extends Named {
 }
 
 async function up(options: UpOptions): Promise<void> {
+  const name = checkFreeName(options.name ?? DEFAULT_NAME);
   await requireHost();
   const abort = new AbortController();
   const stop = () => abort.abort(new SkeinError('canceled', 'interrupted; the lab is taken down'));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, stop);
   const lab = await Lab.up(
     {
-      name: options.name ?? DEFAULT_NAME,
+      name,
       nodes: options.nodes,
       managers: options.managers,
       cluster: options.cluster,

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { cutPairBatch, isLabNetns, nodeOf, planLab, stationBatch, stationOf } from './plan.ts';
+import {
+  benchLab,
+  checkFreeName,
+  cutPairBatch,
+  DEMO_LAB,
+  isLabNetns,
+  nodeOf,
+  planLab,
+  stationBatch,
+  stationOf,
+} from './plan.ts';
 
 test('names and addresses follow from the name of the lab and the number of the node', () => {
   const plan = planLab({ name: 'x', nodes: 3, managers: 2, mtus: { node2: 9000 } });
@@ -21,6 +31,12 @@ test('two labs share no name of a file, namespace or cgroup', () => {
   const names = (lab: string) =>
     planLab({ name: lab, nodes: 2 }).nodes.flatMap((n) => [n.netns, n.dataRoot, n.runRoot, n.cgroupParent]);
   assert.equal(new Set([...names('a'), ...names('b')]).size, 16);
+});
+
+test('a person gives a lab no name under which the demo or a benchmark takes down what it finds', () => {
+  for (const name of [DEMO_LAB, benchLab('mesh')])
+    assert.throws(() => checkFreeName(name), /would be taken down by skein (demo|bench mesh): use another/);
+  for (const name of ['lab', 'bench', 'demo-2']) assert.equal(checkFreeName(name), name);
 });
 
 test('a lab never takes the namespaces of another whose name begins alike', () => {

@@ -76,6 +76,19 @@ export function checkLabName(name: string): string {
   return name;
 }
 
+/** Names of the demo's lab and the benchmarks': each takes down what it finds under its own, which nobody else may use. */
+export const DEMO_LAB = 'demo';
+export const benchLab = (benchmark: string): string => `bench-${benchmark}`;
+
+export function checkFreeName(name: string): string {
+  if (name === DEMO_LAB || name.startsWith(benchLab('')))
+    throw new SkeinError(
+      'invalid-argument',
+      `a lab of the name ${name} would be taken down by skein ${name.replace('-', ' ')}: use another name`,
+    );
+  return name;
+}
+
 /** Whether a file in /run/netns is this lab's; exact, so that lab `x` never takes lab `x-y` for its own. */
 export const isLabNetns = (lab: string, file: string): boolean =>
   file.startsWith(`skein-${lab}-`) && /^(node\d+|client|underlay)$/.test(file.slice(`skein-${lab}-`.length));

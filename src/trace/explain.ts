@@ -3,7 +3,7 @@
  * (explain-walk.ts), here the parts are joined, there and back, for every backend that the connection may take. Nodes are
  * asked in rounds, all at once, and a node that says nothing ends the ways that lead through it.
  *
- * INVARIANT: rounds are counted, so it ends whatever nodes answer. Cost: at most four rounds, a question a node and round.
+ * INVARIANT: rounds are counted, so it ends whatever nodes answer. Cost: four rounds there and back, a question a node and round.
  */
 import { SkeinError } from '../model/errors.ts';
 import type { Ipv4, NodeId } from '../model/ids.ts';

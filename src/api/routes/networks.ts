@@ -89,11 +89,15 @@ async function inspectLocal(request: ApiRequest, ref: string): Promise<object> {
   return { ...localNetworkJson(item), Containers: Object.keys(containers).length > 0 ? containers : null };
 }
 
+/** By id, name or prefix of an id, in this order. */
 async function localNetwork(engine: EngineBackend, ref: string): Promise<NetworkItem | undefined> {
-  const found = ((await engine.networks?.()) ?? []).filter(
-    (item) => item.name === ref || item.networkId.startsWith(ref),
-  );
-  return found.find(({ name, networkId }) => name === ref || networkId === ref) ?? found[0];
+  const all = (await engine.networks?.()) ?? [];
+  const exact = all.find(({ networkId }) => networkId === ref) ?? all.find(({ name }) => name === ref);
+  if (exact) return exact;
+  const matches = all.filter(({ networkId }) => networkId.startsWith(ref));
+  if (matches.length > 1)
+    throw invalid(`network ${ref} is ambiguous (${matches.length} matches found based on ID prefix)`);
+  return matches[0];
 }
 
 async function create(request: ApiRequest): Promise<Answer> {
