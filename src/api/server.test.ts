@@ -410,7 +410,10 @@ test('containers: list, inspect and logs, raw where there is a terminal', async 
   assert.match(container.Status, /^Up /);
   assert.equal(container.NetworkSettings.Networks.ingress.IPAddress, '10.0.0.11');
   assert.equal((await call('GET', '/containers/json?filters={"is-task":["false"]}')).json.length, 0);
-  const inspected = (await call('GET', `/containers/${container.Id.slice(0, 12)}/json`)).json;
+  const inspect = async () => (await call('GET', `/containers/${container.Id.slice(0, 12)}/json`)).json;
+  const inspected = await inspect();
+  backends.runtime.starve(container.Id);
+  assert.deepEqual([inspected.State.OOMKilled, (await inspect()).State.OOMKilled], [false, true]);
   assert.deepEqual([inspected.Path, inspected.Args, inspected.Config.Tty], ['sh', ['-c', 'a b'], true]);
   backends.runtime.print(container.Id, 'stdout', 'one\ntwo\n');
   const logs = await call('GET', `/containers/${container.Id}/logs?stdout=1&tail=1`);

@@ -65,7 +65,7 @@ export class ContainerEnds {
     const { files, output } = this.#options;
     await files.create(info.id, streamsOf(info.config));
     await output.start(info.config);
-    if (info.status === 'stopped') await this.#end(info.id, info);
+    if (info.status === 'stopped') await this.end(info.id, info);
     else if (info.status === 'unknown') await output.finish(info.id);
   }
 
@@ -73,7 +73,8 @@ export class ContainerEnds {
     for await (const event of this.#options.events(this.#stop.signal)) {
       try {
         if (event.type === 'exit')
-          void this.#end(event.id, { exitCode: event.exitCode, exitedAt: event.time });
+          void this.end(event.id, { exitCode: event.exitCode, exitedAt: event.time });
+        else if (event.type === 'oom') this.#options.files.setOomKilled(event.id);
         else if (event.type === 'resync') await this.#missed();
       } catch (error) {
         if (!this.#stop.signal.aborted)
@@ -87,13 +88,13 @@ export class ContainerEnds {
     const { list, output } = this.#options;
     for (const info of await list()) {
       if (!(await output.isOpen(info.id))) continue;
-      if (info.status === 'stopped') void this.#end(info.id, info);
+      if (info.status === 'stopped') void this.end(info.id, info);
       else if (info.status === 'unknown') void output.finish(info.id);
     }
   }
 
   /** Keeps how it ended, lets its shim go (which first writes out the rest of the output), reads that rest. */
-  #end(id: ContainerId, exit: { exitCode: number; exitedAt: string | undefined }): Promise<void> {
+  end(id: ContainerId, exit: { exitCode: number; exitedAt: string | undefined }): Promise<void> {
     const running = this.#ending.get(id);
     if (running) return running;
     const work = this.#endOnce(id, { exitCode: exit.exitCode, exitedAt: exit.exitedAt ?? '' })

@@ -3,7 +3,7 @@
  * containerd forgets how a task ended when the task is deleted, and a task is deleted as soon as it has ended, so that
  * the containers kept for their logs hold no shim; hence `exit.json`, written before.
  */
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -20,6 +20,7 @@ const startSchema = z.object({
 export type Exit = z.infer<typeof exitSchema>;
 export type Start = z.infer<typeof startSchema>;
 
+const OOM_KILLED = 'oom-killed';
 const ID = /^[0-9a-f]{64}$/;
 
 export class ContainerFiles {
@@ -57,10 +58,19 @@ export class ContainerFiles {
     this.#exits.set(id, exit);
   }
 
+  /** Nothing, where its folder is gone already. */
+  setOomKilled(id: ContainerId): void {
+    if (existsSync(this.folder(id))) writeFileSync(join(this.folder(id), OOM_KILLED), '');
+  }
+
+  isOomKilled(id: ContainerId): boolean {
+    return existsSync(join(this.folder(id), OOM_KILLED));
+  }
+
   /** It is to run again: what is said of its last end is forgotten. */
   async setStarted(id: ContainerId, startedAt: string): Promise<void> {
     await this.#write(id, 'started.json', { startedAt });
-    await rm(join(this.folder(id), 'exit.json'), { force: true });
+    for (const name of ['exit.json', OOM_KILLED]) await rm(join(this.folder(id), name), { force: true });
     this.#exits.delete(id);
   }
 

@@ -71,6 +71,7 @@ export class ContainerReader {
       exitCode: exit?.exitCode ?? failure?.exitCode ?? 0,
       startError: failure?.error ?? '',
       exitedAt: exit?.exitedAt,
+      oomKilled: this.#files.isOomKilled(config.id),
       config,
       mounts,
     };

@@ -73,6 +73,7 @@ export const newContainer = (
     exitCode: 0,
     startError: '',
     exitedAt: undefined,
+    oomKilled: false,
   },
 });
 

@@ -193,12 +193,22 @@ export class Containerd implements ContainerRuntime {
     try {
       return await this.#tasks.start(id);
     } catch (error) {
+      await this.#ends.settled(id);
       const task = await this.#tasks.get(id);
       if (isUp(task)) return task.pid; // it was started before
-      if (task || !isCode(error, 'not-found')) throw error;
+      const again = (task === undefined && isCode(error, 'not-found')) || (await this.#hasJustEnded(id));
+      if (!again) throw error;
     }
     await this.#maker.createProcess(id);
     return this.#tasks.start(id);
+  }
+
+  /** Its process of before was on its way out, which containerd has many words for. It is out when this resolves. */
+  async #hasJustEnded(id: ContainerId): Promise<boolean> {
+    const info = await this.get(id);
+    if (info?.status !== 'stopped' || !info.config.restartable) return false;
+    await this.#ends.end(id, info);
+    return true;
   }
 
   async kill(id: ContainerId, signal: string | number): Promise<void> {

@@ -113,6 +113,14 @@ export class FakeRuntime implements ContainerRuntime {
     this.#wake();
   }
 
+  /** The kernel kills a process of it, for its memory is used up. */
+  starve(id: ContainerId): void {
+    const entry = this.#entries.get(id);
+    if (!entry) return;
+    entry.info = { ...entry.info, oomKilled: true };
+    this.#send({ type: 'oom', id });
+  }
+
   print(id: ContainerId, stream: 'stdout' | 'stderr', text: string): void {
     const entry = this.#entries.get(id);
     for (const line of text.match(/[^\n]*\n|[^\n]+$/g) ?? [])
@@ -166,7 +174,7 @@ export class FakeRuntime implements ContainerRuntime {
     const mounts = plan.map(({ point }) => point);
     const info: ContainerInfo = {
       ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
-      ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined },
+      ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined, oomKilled: false },
     };
     await this.#surrounded(info, making.surroundings);
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));

@@ -72,6 +72,8 @@ export interface ContainerInfo {
   /** Why its last start failed; empty when it did not. */
   readonly startError: string;
   readonly exitedAt: string | undefined;
+  /** Since its last start, a process of it was killed because its memory was used up. */
+  readonly oomKilled: boolean;
   /** The config it was created from. */
   readonly config: ContainerConfig;
   readonly mounts: readonly MountPoint[];

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import { ALL_OUTPUT, type ContainerConfig } from '../../src/containerd/runtime.ts';
 import type { ContainerSpec } from '../../src/model/spec.ts';
-import { containerConfig, type Scratch, scratch, stream, testImage } from './scratch.ts';
+import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
 let own: Scratch;
 let runtime: Containerd;
@@ -164,4 +164,34 @@ test('a command that is not there is told in words', async () => {
     message: /^failed to create task for container: .*"\/nope".*no such file or directory/,
   });
   assert.deepEqual(await runtime.list(), []);
+});
+
+test('what was killed because its memory was used up says so, until it is started again', async () => {
+  const spec = { Command: ['/bin/sh', '-c', 'test -e /again || { touch /again; exec tail /dev/zero; }'] };
+  const limits = { MemoryBytes: 24 * 1024 * 1024 };
+  const config = containerConfig(own.netns, spec, { limits, restartable: true });
+  const { id } = config;
+  const end = () =>
+    eventually('its end', async () => {
+      const info = await runtime.get(id);
+      return info?.status === 'stopped' && (info.exitCode === 0 || info.oomKilled) && info;
+    });
+  await runtime.create(config);
+  await runtime.start(id);
+  const killed = await end();
+  assert.deepEqual([killed.exitCode, killed.oomKilled], [137, true]);
+  await runtime.start(id);
+  const { exitCode, oomKilled } = await end();
+  assert.deepEqual([exitCode, oomKilled], [0, false]);
+  await runtime.remove(id);
+});
+
+test('what has just ended starts again, however soon it is asked', async () => {
+  const config = containerConfig(own.netns, { Command: ['/bin/true'] }, { restartable: true });
+  await runtime.create(config);
+  for (let n = 0; n < 5; n++) {
+    await runtime.start(config.id);
+    while ((await runtime.get(config.id))?.status !== 'stopped');
+  }
+  await runtime.remove(config.id);
 });

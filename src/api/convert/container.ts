@@ -213,7 +213,7 @@ const stateJson = (container: ContainerInfo, health: HealthReport | undefined): 
   Running: isUp(container),
   Paused: container.status === 'paused',
   Restarting: false,
-  OOMKilled: false,
+  OOMKilled: container.oomKilled,
   Dead: container.status === 'unknown',
   Pid: container.pid,
   ExitCode: isUp(container) ? 0 : container.exitCode,
