@@ -318,7 +318,8 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
 
   test('an update that pauses is rolled back: what it had not reached runs on, and the CLI sees the end', async () => {
     // The delay keeps the second slot out of it: its turn comes when the first task runs, which is before that fails.
-    await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '500ms', IMAGE);
+    // The CLI looks on for the time of the update's monitor, also while it rolls back: that must have ended by then.
+    await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '100ms', IMAGE);
     const before = await stage.running('back');
     await docker('service', 'update', '--detach', '--update-monitor', '10s', '--args', 'exit=3', 'back');
     await until(
