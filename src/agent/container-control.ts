@@ -232,6 +232,6 @@ export class ContainerControl {
 /** What asks it to end: as its spec says, or its image, or SIGTERM. */
 export async function stopSignal(runtime: ContainerRuntime, info: ContainerInfo): Promise<string> {
   const own = info.config.spec.StopSignal;
-  const image = own ? undefined : (await runtime.images.get(info.imageId))?.config['StopSignal'];
+  const image = own ? undefined : (await runtime.images.local(info.imageId))?.config['StopSignal'];
   return own || (typeof image === 'string' && image) || 'SIGTERM';
 }

@@ -15,6 +15,10 @@ const refusing =
   (argv, options) =>
     pattern.test(argv.join(' ')) ? Promise.reject(new Error('not supported')) : runProcess(argv, options);
 
+/** Programs of the test's own, to be found before the machine's. */
+const standIn = (folder: string) => (name: string, script: string) =>
+  writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+
 test('this machine has everything', async () => {
   assert.deepEqual(await missingOnHost(), []);
 });
@@ -54,8 +58,7 @@ test('npm run demo says what the kernel lacks before it installs anything', asyn
   const folder = mkdtempSync(join(tmpdir(), 'skein-no-vxlan-'));
   try {
     // The kernel is asked for a kind of link that it does not have, in the place of vxlan.
-    const perl = `#!/bin/sh\n/usr/bin/perl "$1" 'link nosuch' | sed s/nosuch/vxlan/\n`;
-    writeFileSync(join(folder, 'perl'), perl, { mode: 0o755 });
+    standIn(folder)('perl', `/usr/bin/perl "$1" 'link nosuch' | sed s/nosuch/vxlan/`);
     const { code, stdout, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
       env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
       accept: [0, 1],
@@ -76,10 +79,10 @@ test('an installation that fails, or is interrupted, leaves the host as it was',
   const before = existsSync(policy);
   const folder = mkdtempSync(join(tmpdir(), 'skein-no-apt-'));
   try {
-    writeFileSync(join(folder, 'dpkg'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-    const update = `test -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100\n`;
-    const apt = `#!/bin/sh\n[ "$1" = --version ] && exit\n${update}`;
-    writeFileSync(join(folder, 'apt-get'), apt, { mode: 0o755 });
+    const program = standIn(folder);
+    program('dpkg', 'exit 1');
+    const update = `test -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100`;
+    program('apt-get', `[ "$1" = --version ] && exit\n${update}`);
     const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
       env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
       accept: [0, 1],
@@ -96,15 +99,15 @@ test('an installation that fails, or is interrupted, leaves the host as it was',
 test('an installation tells what comes, what comes with it, and how far it is', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-apt-'));
   try {
-    writeFileSync(join(folder, 'dpkg'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    const program = standIn(folder);
+    program('dpkg', 'exit 1');
     const apt = [
-      '#!/bin/sh',
       'case "$*" in',
       '*" -s "*) echo "Inst runc (1.1)"; echo "Inst libnftables1 (1.0)" ;;',
       '*Status-Fd*) for i in 41.7 41.8; do echo "pmstatus:runc:$i:Unpacking runc" >&3; done; exit 100 ;;',
       'esac',
     ];
-    writeFileSync(join(folder, 'apt-get'), apt.join('\n'), { mode: 0o755 });
+    program('apt-get', apt.join('\n'));
     const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
       env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
       accept: [0, 1],
@@ -120,8 +123,7 @@ test('an installation tells what comes, what comes with it, and how far it is', 
 
 test("a host with Docker's own packages keeps them: what they bring is there, and nothing is removed", async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-docker-ce-'));
-  const program = (name: string, script: string) =>
-    writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const program = standIn(folder);
   try {
     program('dpkg', '[ "$2" = containerd.io ] && echo "Status: install ok installed"');
     program('apt-get', 'echo "$@" >> "$0.asked"');
@@ -180,8 +182,7 @@ test('a missing program is named with its Debian package', async () => {
 
 test('the services of what was installed are off at the next boot too', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-off-'));
-  const program = (name: string, script: string) =>
-    writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const program = standIn(folder);
   try {
     program('dpkg', '[ "$1" = -L ] && cat "$0.files"');
     const paths = ['etcd.service', 'etcd@.service', 'extra/docker.socket', 'docker.socket'];

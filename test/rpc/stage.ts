@@ -22,6 +22,8 @@ import { Issuer } from '../../src/manager/ca/issuer.ts';
 import { Dispatcher } from '../../src/manager/dispatcher/dispatcher.ts';
 import { WalkBroker } from '../../src/manager/explain/broker.ts';
 import { LogBroker } from '../../src/manager/logs/broker.ts';
+import { draftOf } from '../../src/manager/step.ts';
+import { status as anyStatus, task as anyTask } from '../../src/manager/testing/builders.ts';
 import { Tracer } from '../../src/manager/trace/tracer.ts';
 import { newJoinToken } from '../../src/rpc/join-token.ts';
 import type { LogRecord, ManagerAddress } from '../../src/rpc/messages.ts';
@@ -208,29 +210,7 @@ export async function startAgent(managers: string[]): Promise<Agent> {
 }
 
 export const task = (id: string, nodeId: string): Draft<'task'> =>
-  ({
-    id,
-    serviceId: 's',
-    slot: 1,
-    nodeId,
-    spec: { ContainerSpec: { Image: 'i' } },
-    specVersion: 1,
-    serviceName: 's',
-    serviceLabels: {},
-    endpointSpec: {},
-    desiredState: 'running',
-    status: status('running'),
-    attachments: [],
-    registryAuth: undefined,
-    jobIteration: undefined,
-  }) as unknown as Draft<'task'>;
+  draftOf<'task'>(anyTask(id, { nodeId: nodeId as NodeId, status: status('running') }));
 
-export const status = (state: TaskStatus['state']): TaskStatus => ({
-  timestamp: new Date().toISOString(),
-  state,
-  message: '',
-  err: '',
-  container: undefined,
-  ports: [],
-  health: 'none',
-});
+export const status = (state: TaskStatus['state']): TaskStatus =>
+  anyStatus(state, { timestamp: new Date().toISOString() });

@@ -12,6 +12,8 @@ import { Cache } from '../../store/cache.ts';
 import { MemoryStore } from '../../store/memory.ts';
 import type { Draft, Op } from '../../store/store.ts';
 import { Dispatcher } from '../dispatcher/dispatcher.ts';
+import { draftOf } from '../step.ts';
+import { status as anyStatus, task } from './builders.ts';
 
 export const PERIOD = 5000;
 export const description = {
@@ -40,39 +42,24 @@ export const nodeObject = (id: string, host: number, addr = '192.0.2.1') =>
     certificate: undefined,
   }) as unknown as Draft<'node'>;
 
-export const status = (state: TaskState, at = 1): TaskStatus => ({
-  timestamp: `2026-01-01T00:00:00.00000000${at}Z`,
-  state,
-  message: '',
-  err: '',
-  container: undefined,
-  ports: [],
-  health: 'none',
-});
+export const status = (state: TaskState, at = 1): TaskStatus =>
+  anyStatus(state, { timestamp: `2026-01-01T00:00:00.00000000${at}Z` });
 
 export const taskObject = (
   id: string,
   nodeId: string,
   networks: string[],
   state: TaskState,
-  desired: TaskState,
-) =>
-  ({
-    id,
-    serviceId: 's',
-    slot: 1,
-    nodeId,
-    spec: { ContainerSpec: { Image: 'i' } },
-    specVersion: 1,
-    serviceName: 's',
-    serviceLabels: {},
-    endpointSpec: {},
-    desiredState: desired,
-    status: status(state),
-    attachments: networks.map((network, i) => stand(network, 100 + i)),
-    registryAuth: undefined,
-    jobIteration: undefined,
-  }) as unknown as Draft<'task'>;
+  desiredState: TaskState,
+): Draft<'task'> =>
+  draftOf<'task'>(
+    task(id, {
+      nodeId: nodeId as NodeId,
+      desiredState,
+      status: status(state),
+      attachments: networks.map((network, i) => stand(network, 100 + i)) as unknown as Task['attachments'],
+    }),
+  );
 
 export const networkObject = (id: string) =>
   ({
