@@ -18,7 +18,6 @@ export const PEERS = {
     'docker-registry': 'a real registry to pull from',
     'etcd-client': 'looks into the store in tests',
     'python3-docker': 'the second client of the API',
-    iptables: 'a firewall of the host, beside which the mesh must work',
   },
   bench: {
     wrk: 'makes the load',

@@ -6,7 +6,7 @@ import type { PortSpec } from '../model/spec.ts';
 import { type Json, serverUnderTest } from './server-under-test.ts';
 
 type Under = Awaited<ReturnType<typeof serverUnderTest>>;
-type Rows = readonly (readonly [filters: object, expected: readonly string[] | string])[];
+type Rows = readonly (readonly [filters: object, expected: readonly string[] | string, status?: number])[];
 
 const service = (Name: string, more: object = {}) => ({
   Name,
@@ -23,13 +23,13 @@ describe('filters of lists', () => {
   /** What a list shows under these filters, by the names that `name` finds; or why not. */
   const lists = (path: string, name: (item: Json) => string, rows: () => Rows): void => {
     void test(path, async () => {
-      for (const [filters, expected] of rows()) {
+      for (const [filters, expected, refused = 400] of rows()) {
         const at = path.includes('?') ? '&' : '?';
         const query = `${path}${at}filters=${encodeURIComponent(JSON.stringify(filters))}`;
         const { status, json } = await it.call('GET', query);
         const shown: Json = Array.isArray(json) ? json : (json?.Volumes ?? json);
         if (typeof expected === 'string')
-          assert.deepEqual([status, shown.message], [400, expected], JSON.stringify(filters));
+          assert.deepEqual([status, shown.message], [refused, expected], JSON.stringify(filters));
         else assert.deepEqual(shown.map(name).sort(), expected, JSON.stringify(filters));
       }
       const unknown = await it.call('GET', `${path.split('?')[0]}?filters={"nonsense":["x"]}`);
@@ -154,6 +154,7 @@ describe('filters of lists', () => {
       [{ driver: ['overlay'], name: ['fro'] }, ['front']],
       [{ driver: ['bridge'] }, []],
       [{ id: [id('back')] }, ['back']],
+      [{ id: [id('back').slice(0, 12)] }, ['back']],
       [{ label: ['tier=1'] }, ['front']],
       [{ scope: ['swarm'] }, ['back', 'front', 'ingress']],
       [{ scope: ['local'] }, []],
@@ -187,6 +188,7 @@ describe('filters of lists', () => {
     ({ Spec }) => Spec.Name,
     () => [
       [{ id: [id('web')] }, ['web']],
+      [{ id: [id('web').slice(0, 10)] }, ['web']],
       [{ label: ['app=web', 'env'] }, ['web']],
       [{ label: ['app=x'] }, []],
       [{ mode: ['global'] }, ['agent']],
@@ -205,7 +207,12 @@ describe('filters of lists', () => {
     [{}, tasks],
     [{ service: ['web'] }, ['web', 'web']],
     [{ service: [id('web')], node: ['host2'] }, ['web']],
+    [{ service: [id('web').slice(0, 12)] }, ['web', 'web']],
+    [{ service: ['web', 'agent'] }, tasks],
+    [{ service: ['web', 'nosuch'] }, 'service nosuch not found', 404],
     [{ node: ['host1'] }, ['agent', 'web']],
+    [{ node: ['node2'] }, ['agent', 'web']],
+    [{ node: ['nosuch'] }, 'node nosuch not found', 404],
     [{ name: ['web.1'] }, ['web']],
     [{ 'desired-state': ['running'] }, tasks],
     [{ 'desired-state': ['shutdown'] }, []],

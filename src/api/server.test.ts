@@ -222,7 +222,7 @@ test('tasks: both filter forms, names for ids, up to date ones only', async () =
   assert.equal(await tasks({ node: ['host1'] }), 2);
   assert.equal(await tasks({ 'desired-state': ['shutdown'] }), 0);
   assert.equal(await tasks({ name: ['web.2'] }), 1);
-  assert.equal(await tasks({ service: ['other'] }), 0);
+  assert.equal(await tasks({ service: ['other'] }), 'service other not found');
   assert.equal(await tasks({ 'desired-state': ['x'] }), "Invalid desired-state filter: 'x'");
   assert.equal(await tasks({ nonsense: ['x'] }), "invalid filter 'nonsense'");
   assert.match(await tasks([]), /^invalid filter/);

@@ -5,9 +5,9 @@
  * A request with an Upgrade header does not pass fastify: Node gives it to the `upgrade` listener, which asks the same
  * table. Exec and attach take the connection over there; anything else is answered as without that header.
  */
-import { chmod, chown, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, readFile } from 'node:fs/promises';
 import { type IncomingMessage, type Server, ServerResponse, createServer } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Clock, systemClock } from '../kit/clock.ts';
@@ -20,6 +20,7 @@ import { hangUp, takeBody } from './hijack.ts';
 import { ApiRequest } from './request.ts';
 import { type Route, compareVersions, createRouter, splitVersion } from './router.ts';
 import { routes as allRoutes } from './routes.ts';
+import { removeStaleSocket } from './stale-socket.ts';
 import { writeAnswer, writeError } from './writer.ts';
 
 export interface ApiServerOptions {
@@ -245,18 +246,6 @@ function setHeaders(response: ServerResponse, backends: Backends, skein: string)
     Pragma: 'no-cache',
   };
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-}
-
-async function removeStaleSocket(path: string): Promise<void> {
-  const served = await new Promise<boolean>((resolve) => {
-    const probe = connect(path, () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.on('error', () => resolve(false));
-  });
-  if (served) throw new SkeinError('already-exists', `another process serves ${path}`);
-  await rm(path, { force: true });
 }
 
 async function groupId(group: string | number): Promise<number> {

@@ -3,7 +3,8 @@
  * prints. Needs the docker command; without it every test here is skipped, and says so.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -355,7 +356,9 @@ describe('on the wire', () => {
     const second = await createApiServer({ backends, log: silentLog });
     await assert.rejects(second.listen(socket), /another process serves/);
     const dead = join(dir, 'dead.sock');
-    writeFileSync(dead, '');
+    const die = `require('net').createServer().listen('${dead}', () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', die]);
+    assert.ok(existsSync(dead));
     await second.listen(dead);
     const port = await second.listenTcp('127.0.0.1', 0);
     assert.equal((await fetch(`http://127.0.0.1:${port}/_ping`)).status, 200);

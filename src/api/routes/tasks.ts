@@ -19,18 +19,9 @@ import { byId } from './nodes.ts';
 const FILTERS = ['id', 'label', 'desired-state', 'name', 'node', 'service', 'runtime', '_up-to-date'];
 const DESIRED = ['running', 'shutdown', 'accepted', 'ready', 'complete', 'remove'];
 
-/** Ids that a reference may mean: the id itself, or a name (of a service, of a node). */
-function serviceIds(filters: Filters, view: View): ReadonlySet<string> {
-  const refs = filters.get('service');
-  return new Set(refs.map((ref) => view.byName('service', ref)?.id ?? ref));
-}
-
-function nodeIds(filters: Filters, view: View): ReadonlySet<string> {
-  const refs = new Set(filters.get('node'));
-  if (refs.size === 0) return refs;
-  const named = [...view.all('node').values()].filter((node) => refs.has(node.description?.hostname ?? ''));
-  return new Set([...refs, ...named.map((node) => node.id)]);
-}
+/** What `service` and `node` refer to, as in Docker: one object each, or the answer is that there is none such. */
+const referred = (refs: readonly string[], find: (ref: string) => { id: string }): ReadonlySet<string> =>
+  new Set(refs.map((ref) => find(ref).id));
 
 /** The smallest set that holds what the filters ask for: a service's, a node's, or all tasks. */
 function candidates(services: ReadonlySet<string>, nodes: ReadonlySet<string>, view: View): Iterable<Task> {
@@ -44,12 +35,12 @@ function candidates(services: ReadonlySet<string>, nodes: ReadonlySet<string>, v
 /** Removed and ended: kept only for the quarantine of its addresses, which is nobody's business. */
 const isGone = (task: Task): boolean => task.desiredState === 'remove' && isTerminal(task.status.state);
 
-type Tasks = Pick<ClusterBackend, 'view' | 'isUpToDate'>;
+type Tasks = Pick<ClusterBackend, 'view' | 'isUpToDate' | 'service' | 'node'>;
 
 function selectTasks(filters: Filters, cluster: Tasks): Task[] {
   const { view } = cluster;
-  const services = serviceIds(filters, view);
-  const nodes = nodeIds(filters, view);
+  const services = referred(filters.get('service'), (ref) => cluster.service(ref));
+  const nodes = referred(filters.get('node'), (ref) => cluster.node(ref));
   const upToDate = filters.flag('_up-to-date');
   return [...candidates(services, nodes, view)].filter(
     (task) =>
