@@ -51,6 +51,7 @@ export async function installDebian(packages) {
   for (const name of missing) say(`  ${name.padEnd(width)} ${packages[name]}`);
   const letServicesStart = keepServicesFromStarting();
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
+  say('Reading the lists of packages ...');
   must('apt-get', ['update', '-qq'], { env });
   const others = dependenciesOf(missing, env);
   if (others.length > 0) say(`  ${'what they need'.padEnd(width)} ${others.join(' ')}`);

@@ -141,6 +141,8 @@ async function proveAll(stage: Stage): Promise<void> {
     signal.throwIfAborted();
     title(text);
     await checks.attempt(text, async () => void (await prove()));
+    // What an interruption broke off was no proof that failed.
+    signal.throwIfAborted();
   };
   await section('Three replicas', async () => {
     replicas = await replicasOf(lab.engine('node1'), SERVICE, (node) => lab.engine(node));

@@ -28,14 +28,19 @@ const MAX_OUTPUT = 64 * 1024 * 1024;
 export const runProcess: RunProcess = (argv, options = {}) =>
   new Promise((resolve, reject) => {
     const [command = '', ...args] = argv;
+    const { timeoutMs = 60_000 } = options;
     const child = spawn(command, args, {
       stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: options.timeoutMs ?? 60_000,
       killSignal: 'SIGKILL',
       ...(options.signal && { signal: options.signal }),
       ...(options.env && { env: options.env }),
       ...(options.cwd && { cwd: options.cwd }),
     });
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      child.kill('SIGKILL');
+    }, timeoutMs);
     const chunks: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
     let size = 0;
     for (const name of ['stdout', 'stderr'] as const) {
@@ -46,12 +51,21 @@ export const runProcess: RunProcess = (argv, options = {}) =>
       });
     }
     const shown = argv.join(' ');
-    child.on('error', (cause) => reject(new SkeinError('internal', `${shown}: ${cause.message}`, { cause })));
+    child.on('error', (cause) => {
+      clearTimeout(timer);
+      if (options.signal?.aborted) reject(interrupted(shown, options.signal.reason));
+      else reject(new SkeinError('internal', `${shown}: ${cause.message}`, { cause }));
+    });
     child.on('close', (code, killedBy) => {
+      clearTimeout(timer);
       const stdout = Buffer.concat(chunks.stdout).toString();
       const stderr = Buffer.concat(chunks.stderr).toString();
-      if (killedBy)
-        reject(new SkeinError('internal', `${shown}: ended by ${killedBy}${stderr && `: ${stderr.trim()}`}`));
+      const said = stderr && `: ${stderr.trim().slice(0, 4000)}`;
+      if (late)
+        reject(
+          new SkeinError('deadline-exceeded', `${shown}: did not end within ${timeoutMs / 1000} s${said}`),
+        );
+      else if (killedBy) reject(new SkeinError('internal', `${shown}: ended by ${killedBy}${said}`));
       else if (!(options.accept ?? [0]).includes(code ?? -1))
         reject(
           new SkeinError('internal', `${shown}: exit ${code}: ${(stderr || stdout).trim().slice(0, 4000)}`),
@@ -61,3 +75,8 @@ export const runProcess: RunProcess = (argv, options = {}) =>
     child.stdin.on('error', () => {}); // the program ended without reading its input; its exit code tells
     child.stdin.end(options.input ?? '');
   });
+
+const interrupted = (shown: string, reason: unknown): SkeinError =>
+  reason instanceof SkeinError
+    ? reason
+    : new SkeinError('canceled', `${shown}: ${SkeinError.from(reason).message}`, { cause: reason });

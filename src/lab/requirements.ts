@@ -3,11 +3,9 @@
  * the error says which is missing, why it is needed and how to get it.
  */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
-import { randomBytes } from 'node:crypto';
 import { delimiter, join } from 'node:path';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { SkeinError } from '../model/errors.ts';
-import { createNetns, removeNetns } from '../kit/netns.ts';
 
 export interface Missing {
   readonly what: string;
@@ -38,17 +36,31 @@ const LINKS: readonly (readonly [kind: string, spec: readonly string[], module: 
 
 /** What the routing mesh and the lab load into nftables, small. */
 const RULES = `table ip probe {
-  map backends { type ipv4_addr . inet_service : ipv4_addr . inet_service; }
+  map slots { typeof tcp dport . numgen inc mod 2 : ip daddr . tcp dport; }
+  map published { type inet_proto . inet_service . classid : verdict; }
+  map counts { type inet_proto . inet_service : classid; }
+  chain choose {
+    meta l4proto tcp ct mark set ct mark or 0x1 dnat ip to tcp dport . numgen inc mod 2 map @slots
+  }
+  chain balance {
+    meta l4proto . th dport . meta priority vmap @published
+    meta l4proto tcp reject with tcp reset
+  }
+  chain clamp {
+    type filter hook prerouting priority -150;
+    tcp flags & (syn | rst) == syn tcp option maxseg size set 1410
+  }
   chain prerouting {
     type nat hook prerouting priority -100;
-    dnat ip to ip daddr . tcp dport map @backends
+    fib daddr type local meta priority set meta l4proto . th dport map @counts goto balance
   }
-  chain postrouting { type nat hook postrouting priority 100; masquerade; }
+  chain postrouting { type nat hook postrouting priority 100; ct status dnat masquerade; }
 }
 table bridge probe {
   chain forward { type filter hook forward priority 0; iifname "probe0" drop; }
 }
 `;
+const RULES_MODULES = 'nft_nat nft_masq nft_ct nft_fib_ipv4 nft_numgen nft_reject_ipv4';
 
 /** Whether the program is on the path, or where root's programs are. */
 export function hasProgram(name: string): boolean {
@@ -106,38 +118,38 @@ async function loads(module: string, run: RunProcess): Promise<boolean> {
   }
 }
 
-/** Tries every kind of link and rule in a namespace that is gone afterwards. */
+/** A namespace that ends with the one program in it: nothing can be left of it, however this ends. */
+const APART = ['unshare', '--net', '--'];
+
+/** Tries a namespace, then every kind of link and rule, each in one of its own. */
 async function missingInNetwork(run: RunProcess): Promise<readonly Missing[]> {
-  const name = `skein-probe-${randomBytes(4).toString('hex')}`;
-  const path = `/run/netns/${name}`;
+  const refused = await whyNot([...APART, 'true'], run);
+  if (refused !== undefined)
+    return [
+      {
+        what: 'the kernel feature network namespaces',
+        why: `each node has one of its own (${refused})`,
+        how: "in a container, run it privileged; else boot a kernel that has it (Debian's linux-image-amd64)",
+      },
+    ];
   const missing: Missing[] = [];
-  try {
-    createNetns(path);
-  } catch (error) {
-    const why = `each node has one of its own (${SkeinError.from(error).message})`;
-    return [kernel('network namespaces', why, 'nothing to load')];
+  for (const [kind, spec, module, why] of LINKS) {
+    const argv = [...APART, 'ip', 'link', 'add', `probe-${kind}`, ...spec];
+    if (await whyNot(argv, run)) missing.push(kernel(`${kind} links`, `one ${why}`, module));
   }
-  try {
-    for (const [kind, spec, module, why] of LINKS) {
-      const argv = ['ip', '-n', name, 'link', 'add', `probe-${kind}`, ...spec];
-      if (!(await works(argv, run))) missing.push(kernel(`${kind} links`, `one ${why}`, module));
-    }
-    if (!(await works(['nsenter', `--net=${path}`, 'nft', '-f', '-'], run, RULES)))
-      missing.push(
-        kernel('nftables with NAT and maps', 'the routing mesh is made of it', 'nft_nat nft_masq'),
-      );
-  } finally {
-    removeNetns(path);
-  }
+  if (await whyNot([...APART, 'nft', '-f', '-'], run, RULES))
+    missing.push(
+      kernel('nftables with NAT and maps', 'the routing mesh is made of it', `-a ${RULES_MODULES}`),
+    );
   return missing;
 }
 
-async function works(argv: readonly string[], run: RunProcess, input = ''): Promise<boolean> {
+async function whyNot(argv: readonly string[], run: RunProcess, input = ''): Promise<string | undefined> {
   try {
     await run(argv, { input });
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return SkeinError.from(error).message;
   }
 }
 

@@ -9,7 +9,7 @@ export type Uncertainties = ReadonlyMap<string, number>;
  * The hops that the reference capture shows: the way to the container, and across hosts the container's answer over
  * the overlay. Of what reaches no container, all.
  */
-export function shownHops({ hops, kind }: Connection): readonly Hop[] {
+export function shownHops({ hops, kind }: Pick<Connection, 'hops' | 'kind'>): readonly Hop[] {
   return hops.filter(
     (hop) => hop.way === 'forward' || kind === 'lost' || (kind === 'cross host' && !hop.outside),
   );

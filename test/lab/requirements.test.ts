@@ -1,6 +1,14 @@
 /** What the demo and the lab ask of the machine before they change it. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
@@ -21,6 +29,33 @@ const standIn = (folder: string) => (name: string, script: string) =>
 
 test('this machine has everything', async () => {
   assert.deepEqual(await missingOnHost(), []);
+});
+
+test('the kernel is asked in namespaces that end with who asks: an interruption leaves none', async () => {
+  const asked: string[] = [];
+  const namespaces: string[] = [];
+  await missingOnHost((argv, options) => {
+    asked.push(argv.slice(0, 4).join(' '));
+    namespaces.push(...(existsSync('/run/netns') ? readdirSync('/run/netns') : []));
+    return runProcess(argv, options);
+  });
+  const programs = ['true', 'ip', 'ip', 'ip', 'nft'];
+  assert.deepEqual(
+    asked,
+    programs.map((program) => `unshare --net -- ${program}`),
+  );
+  assert.deepEqual(
+    namespaces.filter((name) => name.includes('probe')),
+    [],
+  );
+});
+
+test('a machine without namespaces is told so once', async () => {
+  const missing = await missingOnHost(refusing(/unshare/));
+  assert.deepEqual(
+    missing.map(({ what, why }) => `${what}: ${why}`),
+    ['the kernel feature network namespaces: each node has one of its own (not supported)'],
+  );
 });
 
 test('a missing kernel feature is named, with why and how; nothing is changed', async () => {
@@ -46,11 +81,21 @@ test('the kernel is asked for what it is needed for without any tool of the netw
   const script = join(dirname(RUN), 'kernel.pl');
   const lacks = async (...features: string[]) =>
     (await runProcess(['unshare', '--net', 'perl', script, ...features])).stdout;
-  assert.equal(await lacks('link veth', 'link bridge', 'link vxlan', 'nat'), '');
-  assert.equal(await lacks('link veth', 'link nosuch'), 'link nosuch\n');
+  const rules = [
+    'ip nat',
+    'bridge filter',
+    'rule nat',
+    'rule masq',
+    'rule fib',
+    'rule numgen',
+    'rule reject',
+  ];
+  assert.equal(await lacks('link veth', 'link bridge', 'link vxlan', ...rules), '');
+  const nowhere = ['link nosuch', 'ip nosuch', 'bridge nat', 'rule nosuch'];
+  assert.equal(await lacks('link veth', ...nowhere), `${nowhere.join('\n')}\n`);
   // Without a namespace of one's own and the right to it, the rules are refused.
-  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', 'perl', script, 'nat'];
-  assert.equal((await runProcess(asNobody)).stdout, 'nat\n');
+  const asNobody = ['setpriv', '--reuid=65534', '--clear-groups', 'perl', script, 'ip nat'];
+  assert.equal((await runProcess(asNobody)).stdout, 'ip nat\n');
 });
 
 test('npm run demo says what the kernel lacks before it installs anything', async () => {
@@ -72,6 +117,32 @@ test('npm run demo says what the kernel lacks before it installs anything', asyn
     rmSync(folder, { recursive: true });
   }
   assert.deepEqual(await machineState('none'), before);
+});
+
+test('npm run demo asks for what containers stand on too, before it installs anything', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-no-overlay-'));
+  try {
+    standIn(folder)('modprobe', 'exit 1');
+    standIn(folder)('apt-get', 'echo asked > "$0.asked"');
+    const hidden = [
+      'mount --bind /dev/null /proc/filesystems',
+      'mount -t tmpfs none /sys/fs/cgroup',
+      'exec "$@"',
+    ];
+    const argv = ['unshare', '--mount', 'sh', '-c', hidden.join(' && '), 'sh', process.execPath, RUN, 'demo'];
+    const { code, stderr } = await runProcess(argv, {
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+      accept: [0, 1],
+    });
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /^This machine can not run it, and nothing was changed:\nmissing: the kernel feature overlayfs\n {2}needed because it stacks the layers of an image\n {2}to get it: modprobe .*\nmissing: the kernel feature control groups at \/sys\/fs\/cgroup\n {2}needed because .*\n {2}to get it: in a container, run it privileged; .*\n$/,
+    );
+    assert.ok(!existsSync(join(folder, 'apt-get.asked')));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('an installation that fails, or is interrupted, leaves the host as it was', async () => {

@@ -10,6 +10,7 @@ import type { TraceNames } from '../../trace/table.ts';
 import type { NodePlan } from '../../lab/plan.ts';
 import type { IngressFact, Replica } from './facts.ts';
 import { ask, PUBLISHED, type Stage, TARGET } from './proofs.ts';
+import { mismatches, type ReferenceCase, referenceHops } from './reference.ts';
 
 const CONNECTIONS = 9;
 
@@ -57,24 +58,6 @@ function namesFor({ lab }: Stage, ingress: readonly IngressFact[], replicas: rea
   };
 }
 
-/** What the reference capture says of each hop, as values of this cluster: the endpoint carries its node's uplink MAC. */
-function expectedHops(
-  stage: Stage,
-  connection: Connection,
-  node: NodePlan,
-  ingress: readonly IngressFact[],
-): readonly (readonly [source: string, sourceMac: string, destination: string, destinationMac: string])[] {
-  const { client } = stage.lab.plan;
-  const ip = connection.backend?.ip ?? '';
-  const endpoint = ingress.find((fact) => fact.node === node.name)?.endpoint ?? { address: '', mac: '' };
-  const mac = ingress.flatMap((fact) => fact.containers).find((c) => c.address === ip)?.mac ?? '';
-  const forward = [
-    [client.address, client.mac, node.address, node.mac],
-    [endpoint.address, node.mac, ip, mac],
-  ] as const;
-  return connection.kind === 'same host' ? forward : [...forward, [ip, mac, endpoint.address, endpoint.mac]];
-}
-
 export async function provePackets(
   stage: Stage,
   ingress: readonly IngressFact[],
@@ -83,6 +66,12 @@ export async function provePackets(
   const node = stage.lab.plan.nodes[0]!;
   const connections = await capture(stage, node, replicas);
   const names = namesFor(stage, ingress, replicas);
+  const { client } = stage.lab.plan;
+  const place: ReferenceCase = {
+    client: { ip: client.address, mac: client.mac },
+    node: { name: node.name, ip: node.address, mac: node.mac },
+    ...{ published: PUBLISHED, target: TARGET, ingress },
+  };
   for (const kind of ['same host', 'cross host'] as const) {
     const connection = connections.find((c) => c.kind === kind);
     const name = `packets of a ${kind} connection to ${node.name} are those of the reference capture`;
@@ -94,7 +83,7 @@ export async function provePackets(
     stage.print(`${renderOutcome(connection)}\n`);
     const owner = replicas.find(({ address }) => address === connection.backend?.ip)?.node;
     const problems = [
-      ...mismatches(connection, expectedHops(stage, connection, node, ingress)),
+      ...mismatches(connection, referenceHops(place, connection)),
       ...((owner === node.name) === (kind === 'same host') ? [] : [`the container is on ${owner}`]),
     ];
     stage.checks.add(
@@ -103,23 +92,4 @@ export async function provePackets(
       problems.join('; ') || `${shownHops(connection).length} hops`,
     );
   }
-}
-
-function mismatches(
-  connection: Connection,
-  expected: readonly (readonly [string, string, string, string])[],
-): string[] {
-  const hops = shownHops(connection);
-  const problems = hops.length === expected.length ? [] : [`${hops.length} hops, not ${expected.length}`];
-  expected.forEach((values, index) => {
-    const hop = hops[index];
-    if (!hop) return;
-    const seen = [hop.source.ip, hop.source.mac, hop.destination.ip, hop.destination.mac];
-    const columns = ['source IP', 'source MAC', 'destination IP', 'destination MAC'];
-    values.forEach((value, column) => {
-      if (seen[column] !== value)
-        problems.push(`hop ${index + 1} ${columns[column]} is ${seen[column]}, not ${value || 'known'}`);
-    });
-  });
-  return problems;
 }
