@@ -16,10 +16,13 @@ test('what a program printed, and the exit codes that are an answer', async () =
 });
 
 test('another exit code is an error with what was asked and what was said', async () => {
-  await assert.rejects(runProcess(['ls', '/no/such/folder']), {
-    code: 'internal',
-    message: /^ls \/no\/such\/folder: exit 2: ls: cannot access .*: No such file or directory$/,
-  });
+  await assert.rejects(
+    runProcess(['ls', '/no/such/folder'], { env: { PATH: process.env.PATH, LC_ALL: 'C' } }),
+    {
+      code: 'internal',
+      message: /^ls \/no\/such\/folder: exit 2: ls: cannot access .*: No such file or directory$/,
+    },
+  );
 });
 
 test('a program that is not there, and one that somebody ends', async () => {
