@@ -185,7 +185,7 @@ test('an installation tells what comes, what comes with it, and how far it is', 
     });
     assert.equal(code, 1);
     const end =
-      / {2}busybox-static +content of the demo image\n {2}what they need +libnftables1\n {3}41 % {2}Unpacking runc\napt-get install containerd .* failed \(exit 100\)\n$/;
+      / {2}busybox-static +content of the demo image\nReading the lists of packages \.\.\.\n {2}what they need +libnftables1\n {3}41 % {2}Unpacking runc\napt-get install containerd .* failed \(exit 100\)\n$/;
     assert.match(stderr, end);
   } finally {
     rmSync(folder, { recursive: true });
