@@ -21,7 +21,7 @@ import type { ContainerId } from '../../model/ids.ts';
 import { createNetns, removeNetns } from '../../kit/netns.ts';
 import { awaitRunning, awaitTold, createService, makeOutfit, type Outfit } from './cluster.ts';
 import { type DockerSwarm, startDockerSwarm } from './docker-swarm.ts';
-import type { BenchResult, Figure } from './figures.ts';
+import { type BenchResult, type Figure, rotated } from './figures.ts';
 import { makePlace } from './place.ts';
 import type { Benchmark, BenchStage } from './stage.ts';
 
@@ -89,7 +89,7 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
   );
   for (let round = 0; round <= stage.rounds; round++)
     for (const { quantity, replicas, of } of planned)
-      for (const contender of contenders) {
+      for (const contender of rotated(contenders, round)) {
         stage.signal.throwIfAborted();
         const deploy = of(contender);
         if (!deploy || (round === 0 && quantity !== planned[0]!.quantity)) continue;

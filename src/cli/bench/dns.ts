@@ -17,7 +17,7 @@ import { SkeinError } from '../../model/errors.ts';
 import { RESOLVER } from '../../model/network-view.ts';
 import { awaitRunning, loadEverywhere, onlyReplica } from './cluster.ts';
 import type { DnsFigures } from './dns-load.ts';
-import type { BenchResult, Figure } from './figures.ts';
+import { type BenchResult, type Figure, rotated } from './figures.ts';
 import type { Benchmark, BenchStage } from './stage.ts';
 
 const SERVICES = 200;
@@ -154,7 +154,7 @@ async function measure(
     p99: [] as number[],
   }));
   for (let round = 0; round < rounds; round++)
-    for (const { contender, rate, cpu, lost, p50, p99 } of rows) {
+    for (const { contender, rate, cpu, lost, p50, p99 } of rotated(rows, round)) {
       signal.throwIfAborted();
       const before = cpuMicros(contender.pid);
       const most = await load(inside, contender, seconds, 0);

@@ -53,6 +53,10 @@ export const quantile = (values: readonly number[], q: number): number => {
   return sorted[Math.min(sorted.length - 1, Math.ceil(q * sorted.length) - 1)] ?? Number.NaN;
 };
 
+/** The list begun at another of its members: who goes first in a round. */
+export const rotated = <T>(list: readonly T[], by: number): readonly T[] =>
+  list.map((_, i) => list[(i + by) % list.length]!);
+
 /** How much better `of` is than `against`, each without `beyond`: above 1 is better, for latencies too. */
 export function ratio(of: Figure, against: Figure, beyond?: Figure): number {
   const less = beyond ? median(beyond.values) : 0;
@@ -65,7 +69,7 @@ export interface Judgement {
   readonly holds: boolean;
 }
 
-/** Every target with what came out; a target without figures is one that does not hold. */
+/** Every target with what came out. One whose contender could not be measured is not judged: the result says what is missing. */
 export function judge(result: BenchResult): readonly Judgement[] {
   const targets = result.targets.flatMap((target) => {
     const quantities = [...new Set(result.figures.map((f) => f.quantity))].filter((q) =>

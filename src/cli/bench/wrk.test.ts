@@ -23,3 +23,14 @@ test('what wrk prints', () => {
   assert.ok(Math.abs(figures.megabytesPerSecond - 1610.6) < 1);
   assert.throws(() => parseWrk('unable to connect'), /wrk printed something else/);
 });
+
+test('an answer that is none counts as failed, and for no speed', () => {
+  const refused = OUTPUT.replace('  Socket', '  Non-2xx or 3xx responses: 145671\n  Socket');
+  assert.equal(parseWrk(refused).requestsPerSecond, 0);
+  assert.equal(parseWrk(refused).errors, 145_674);
+  const half = OUTPUT.replace('145671 requests', '200 requests').replace(
+    '  Socket',
+    '  Non-2xx or 3xx responses: 100\n  Socket',
+  );
+  assert.equal(parseWrk(half).requestsPerSecond, 145671.55 / 2);
+});

@@ -16,6 +16,7 @@ export interface WrkRun {
 }
 
 export interface WrkFigures {
+  /** Those that were answered as they should. */
   readonly requestsPerSecond: number;
   /** MB/s, 10^6. */
   readonly megabytesPerSecond: number;
@@ -46,11 +47,12 @@ export function parseWrk(text: string): WrkFigures {
   const latency = number(/99%\s+([\d.]+)(us|ms|s|m)/);
   const transfer = number(/Transfer\/sec:\s+([\d.]+)(B|KB|MB|GB)/);
   const socket = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text);
-  const status = /Non-2xx or 3xx responses: (\d+)/.exec(text);
+  const refused = Number(/Non-2xx or 3xx responses: (\d+)/.exec(text)?.[1] ?? 0);
+  const all = Number(number(/(\d+) requests in/)[1]);
   return {
-    requestsPerSecond: Number(number(/Requests\/sec:\s+([\d.]+)/)[1]),
+    requestsPerSecond: Number(number(/Requests\/sec:\s+([\d.]+)/)[1]) * (1 - refused / Math.max(all, 1)),
     megabytesPerSecond: (Number(transfer[1]) * BYTES[transfer[2]!]!) / 1e6,
     p99Ms: Number(latency[1]) * TIME_MS[latency[2]!]!,
-    errors: [...(socket?.slice(1) ?? []), status?.[1] ?? '0'].reduce((sum, n) => sum + Number(n), 0),
+    errors: (socket?.slice(1) ?? []).reduce((sum, n) => sum + Number(n), refused),
   };
 }
