@@ -30,11 +30,15 @@ const task = (id: string, slot: number, nodeId: string, over: object = {}) =>
     ...over,
   }) as unknown as Task;
 
+const PUBLISHED = [{ PublishMode: 'ingress', Protocol: 'udp', TargetPort: 53, PublishedPort: 53 }];
 const service = (id: string, name: string, vip?: string) =>
   ({
     id,
     spec: { Name: name },
-    endpoint: { virtualIps: vip ? [{ networkId: MYNET, address: `${vip}/24` }] : [] },
+    endpoint: {
+      ports: name === 'web' ? PUBLISHED : [],
+      virtualIps: vip ? [{ networkId: MYNET, address: `${vip}/24` }] : [],
+    },
   }) as unknown as Service;
 
 const HELD = [{ PublishMode: 'host', Protocol: 'tcp', TargetPort: 80, PublishedPort: 8000 }];
@@ -139,6 +143,8 @@ const REFUSED: readonly [client: string, target: string, RegExp][] = [
   [SHELL.slice(0, 11), 'host-a:80', /is no address, node, task or container$/],
   ['shell', 'far:80', /^shell has no name far: they share no network$/],
   ['waits', 'host-a:80', /^web\.41 is on no node yet$/],
+  ['fe80::1', 'host-a:80', /^fe80::1 is an IPv6 address: networks and published ports are of IPv4 alone$/],
+  ['203.0.113.9', '[::1]:80', /^\[::1\] is an IPv6 address/],
 ];
 for (const [client, target, words] of REFUSED)
   test(`refused: ${client} to ${target}`, () =>
@@ -151,7 +157,7 @@ test('a task is an address of the network that the target leads to', () => {
   assert.equal(backend('web.11', 'web:80'), '10.0.1.12');
 });
 
-test('a port that is published elsewhere in host mode is said to be; addresses bear their names', async () => {
+test('a port that is published in host mode elsewhere, or for another protocol, is said to be; addresses bear their names', async () => {
   const asked: (readonly [NodeId, readonly WalkStart[]])[] = [];
   const loss = { code: 'not-published', text: 'host-a publishes no port tcp/8000' } as const;
   const leg = { hops: [], decisions: [], tracked: [], end: { kind: 'lost', loss }, passedOver: [] } as const;
@@ -167,6 +173,8 @@ test('a port that is published elsewhere in host mode is said to be; addresses b
     answer.paths.map((path) => path.loss?.text),
     ['host-a publishes no port tcp/8000; in host mode it is published by held.31 on host-b alone'],
   );
+  const other = await explainConnection(ask('203.0.113.9', 'host-a:53'), objects, async () => [[leg]]);
+  assert.match(other.paths[0]!.loss!.text, /; it is published for udp by web$/);
   assert.deepEqual(
     asked.map(([nodeId, starts]) => [nodeId, starts.length]),
     [['a', 1]],

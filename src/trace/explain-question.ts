@@ -35,7 +35,7 @@ export async function explainConnection(
   ask: AskNode,
 ): Promise<ExplainAnswer> {
   const { paths, passedOver } = await explain(journeyOf(question, objects), ask);
-  const hint = hostModeHint(question, objects);
+  const hint = hostModeHint(question, objects) + protocolHint(question, objects);
   return {
     paths: paths.map((path) =>
       path.loss?.code === 'not-published'
@@ -90,12 +90,21 @@ function split(target: string): { readonly host: string; readonly port: number }
   const port = Number(target.slice(at + 1));
   if (at < 1 || !/^\d{1,5}$/.test(target.slice(at + 1)) || port < 1 || port > 65_535)
     throw invalid(`${target} is not NODE:PORT`);
-  return { host: target.slice(0, at), port };
+  const host = target.slice(0, at);
+  refuseIpv6(host);
+  return { host, port };
+}
+
+/** No name has two colons. */
+function refuseIpv6(text: string): void {
+  if (/:.*:/.test(text))
+    throw invalid(`${text} is an IPv6 address: networks and published ports are of IPv4 alone`);
 }
 
 const invalid = (message: string): SkeinError => new SkeinError('invalid-argument', message);
 
 function clientOf(text: string, objects: ClusterObjects): Client {
+  refuseIpv6(text);
   const nodes = [...objects.view.all('node').values()];
   const node = nodes.find((n) => hasAddress(n, text) || n.description?.hostname === text || n.id === text);
   if (node) return { kind: 'node', node };
@@ -245,6 +254,17 @@ function hostModeHint({ target, protocol }: ExplainQuestion, { view }: ClusterOb
     (task) => `${standName(task)} on ${nameOf(nodes.get(task.nodeId!), task.nodeId!)}`,
   );
   return `; in host mode it is published by ${where.join(', ')} alone`;
+}
+
+/** Where the port that is not published for this protocol is for another. */
+function protocolHint({ target, protocol }: ExplainQuestion, { view }: ClusterObjects): string {
+  const { port } = split(target);
+  const others = [...view.all('service').values()].flatMap(({ spec, endpoint }) =>
+    (endpoint?.ports ?? [])
+      .filter((p) => p.PublishMode !== 'host' && p.PublishedPort === port && p.Protocol !== protocol)
+      .map((p) => `; it is published for ${p.Protocol} by ${spec.Name}`),
+  );
+  return others.join('');
 }
 
 function namesOf({ view }: ClusterObjects): ExplainAnswer['names'] {

@@ -14,6 +14,7 @@ import { machineState } from './machine.ts';
 import { publishing } from './publishing.ts';
 import { CONNECTIONS, Flows, Running } from './running.ts';
 import { IMAGE, Stage } from './stage.ts';
+import { TraceRun } from './trace-run.ts';
 
 const NAME = 'proof-mesh';
 const A = '192.0.2.11';
@@ -181,6 +182,18 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
       ],
       'a client that keeps its address': [{ client: CLIENT, target: `${B}:84` }, [84, 80], BOTH, ask(B, 84)],
       'a host mode port': [{ client: CLIENT, target: 'node2:8085' }, [8085, 80], ['same host'], ask(B, 8085)],
+      'the node itself, by loopback': [
+        { client: 'node1', target: '127.0.0.1:83' },
+        [83, 80],
+        BOTH,
+        () => stage.askMany('node1', '127.0.0.1', 83, 4),
+      ],
+      'the node itself, to a host mode port': [
+        { client: 'node2', target: '127.0.0.1:8085' },
+        [8085, 80],
+        ['same host'],
+        () => stage.askMany('node2', '127.0.0.1', 8085, 4),
+      ],
       'a virtual IP': [
         { client: 'caller.1', target: 'way:80' },
         [80],
@@ -221,6 +234,18 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
         });
         await assertWalked(stage, answer, ports, call);
       });
+
+    test('a host mode port that is called on its own node by loopback is traced', async () => {
+      const run = new TraceRun(stage.lab.node('node1').socket, 'held', '--count', '1');
+      await run.says('capturing on node2');
+      await stage.askMany('node2', '127.0.0.1', 8085, 1);
+      const [connection] = await run.ends();
+      assert.deepEqual([connection!.client.ip, connection!.target.port], ['127.0.0.1', 8085]);
+      assert.deepEqual(
+        connection!.hops.filter(({ way }) => way === 'forward').map(({ translated }) => translated),
+        [undefined, 'DNAT + SNAT'],
+      );
+    });
 
     test('the command prints the table, and one way where a task is named', async () => {
       const { socket } = stage.lab.node('node1');

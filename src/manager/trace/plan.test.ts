@@ -127,6 +127,10 @@ test('host mode: the target port as well, on the nodes of the tasks alone', () =
   )!;
   assert.deepEqual(told(found), [['n2', undefined]]);
   assert.deepEqual(found.filter.ports, [8080, 80]);
+  assert.deepEqual(
+    found.scene.entrances.map(({ address, port: entrance }) => `${address}:${entrance}`),
+    ['192.0.2.2:8080', '127.0.0.1:8080'],
+  );
 });
 
 test('a service of very many tasks is captured by its networks, whose programs are bounded', () => {

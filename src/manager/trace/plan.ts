@@ -41,14 +41,12 @@ export function planTrace(view: View, query: TraceQuery): TracePlan | undefined 
   return {
     scene: {
       service: service.spec.Name,
-      entrances: nodes.flatMap((node) =>
-        [...new Set([node.status.addr, node.dataPathAddr])].flatMap((address) =>
-          ports.map(({ Protocol, PublishedPort }) => ({
-            address,
-            port: PublishedPort!,
-            protocol: Protocol as 'tcp' | 'udp',
-          })),
-        ),
+      entrances: entranceAddresses(nodes).flatMap((address) =>
+        ports.map(({ Protocol, PublishedPort }) => ({
+          address,
+          port: PublishedPort!,
+          protocol: Protocol as 'tcp' | 'udp',
+        })),
       ),
       backends,
       vxlanPort: view.cluster?.dataPathPort ?? 4789,
@@ -69,6 +67,11 @@ export function planTrace(view: View, query: TraceQuery): TracePlan | undefined 
     nodes: nodes.map((node) => ({ id: node.id, hostname: hostnameOf(node), absent: absence(node) })),
   };
 }
+
+/** A node's own programs come in by loopback too; on a wire they are seen behind it alone. */
+const entranceAddresses = (nodes: readonly Node[]): readonly string[] => [
+  ...new Set([...nodes.flatMap((node) => [node.status.addr, node.dataPathAddr]), '127.0.0.1']),
+];
 
 const isPlaced = (task: Task): boolean => task.nodeId !== undefined && !isTerminal(task.status.state);
 
