@@ -22,9 +22,11 @@ import {
   planInstall,
   refusals,
   SETTINGS_FILE,
+  UNFINISHED,
 } from '../daemon/install-plan.ts';
 import { loadSettings, socketPath } from '../daemon/settings.ts';
 import { runProcess } from '../kit/process.ts';
+import { replaceFolder } from '../kit/replace-folder.ts';
 import { EngineClient } from '../lab/client.ts';
 import { until } from '../lab/cluster.ts';
 import { hasProgram } from '../lab/requirements.ts';
@@ -51,6 +53,7 @@ export function registerInstall(program: Command): void {
         source,
         root: options.root,
         missingPackages: staging ? [] : await missingPackages(),
+        unfinished: staging ? [] : unfinished(),
         start: !staging,
       };
       const steps = planInstall(facts, runtimePackages());
@@ -92,6 +95,10 @@ async function missingPackages(): Promise<readonly string[]> {
   return missingOf(new Set(lines.filter(([status]) => status === 'installed').map(([, name]) => name!)));
 }
 
+/** Of a run that was killed. */
+const unfinished = (): readonly string[] =>
+  existsSync(UNFINISHED) ? (JSON.parse(readFileSync(UNFINISHED, 'utf8')) as string[]) : [];
+
 /** Every npm package that the daemon needs at run time, dependencies of dependencies included, from the lock file. */
 function runtimePackages(): string[] {
   const lockFile = join(source, 'package-lock.json');
@@ -104,8 +111,12 @@ function runtimePackages(): string[] {
     .filter((name) => existsSync(join(source, 'node_modules', name)));
 }
 
+const noQuestions = () => ({ ...process.env, DEBIAN_FRONTEND: 'noninteractive' });
+
 function describe(step: InstallStep): string {
   switch (step.kind) {
+    case 'finish-packages':
+      return 'let dpkg finish what the last run had begun';
     case 'packages':
       return `install Debian packages: ${step.names.map((n) => `${n} (${DEBIAN_PACKAGES[n]})`).join(', ')}`;
     case 'disable-service':
@@ -116,6 +127,8 @@ function describe(step: InstallStep): string {
       return `put it in the place of ${step.to}`;
     case 'write':
       return `write ${step.path}${step.keep ? ' unless it is there' : ''}`;
+    case 'remove':
+      return `remove ${step.path}`;
     case 'systemctl':
       return `systemctl ${step.args.join(' ')}`;
     case 'await-daemon':
@@ -125,8 +138,11 @@ function describe(step: InstallStep): string {
 
 const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kind: K }>) => Promise<void> } =
   {
+    async 'finish-packages'() {
+      await runProcess(['dpkg', '--configure', '-a'], { env: noQuestions(), timeoutMs: 600_000 });
+    },
     async packages({ names }) {
-      const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+      const env = noQuestions();
       await runProcess(['apt-get', 'update', '-qq'], { env, timeoutMs: 300_000 });
       await runProcess([...APT_INSTALL, ...names], { env, timeoutMs: 600_000 });
     },
@@ -141,13 +157,7 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
         cpSync(join(from, name), join(to, name), { recursive: true, verbatimSymlinks: true });
       }
     },
-    async replace({ from, to }) {
-      const old = `${to}.old`;
-      rmSync(old, { recursive: true, force: true });
-      if (existsSync(to)) renameSync(to, old);
-      renameSync(from, to);
-      rmSync(old, { recursive: true, force: true });
-    },
+    replace: ({ from, to }) => replaceFolder(from, to),
     async write({ path, mode, content, keep }) {
       if (keep && existsSync(path)) return;
       mkdirSync(dirname(path), { recursive: true });
@@ -157,6 +167,9 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
       writeFileSync(fresh, content, { mode });
       chmodSync(fresh, mode);
       renameSync(fresh, path);
+    },
+    async remove({ path }) {
+      rmSync(path, { force: true });
     },
     async systemctl({ args }) {
       await runProcess(['systemctl', ...args]);

