@@ -123,6 +123,8 @@ function describe(step: InstallStep): string {
       return `switch off the service ${step.name} that came with its package (Skein runs its own)`;
     case 'copy':
       return `copy ${step.what} to ${step.to}`;
+    case 'sync':
+      return 'wait until it is on the disk';
     case 'replace':
       return `put it in the place of ${step.to}`;
     case 'write':
@@ -157,7 +159,12 @@ const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kin
         cpSync(join(from, name), join(to, name), { recursive: true, verbatimSymlinks: true });
       }
     },
-    replace: ({ from, to }) => replaceFolder(from, to),
+    async sync({ path }) {
+      await runProcess(['sync', '--file-system', path], { timeoutMs: 300_000 });
+    },
+    async replace({ from, to }) {
+      replaceFolder(from, to);
+    },
     async write({ path, mode, content, keep }) {
       if (keep && existsSync(path)) return;
       mkdirSync(dirname(path), { recursive: true });

@@ -12,6 +12,7 @@ import { registerExplain } from './explain.ts';
 import { registerInstall } from './install.ts';
 import { registerLab } from './lab.ts';
 import { registerTrace } from './trace.ts';
+import { registerUninstall } from './uninstall.ts';
 
 const program = new Command('skein')
   .description('Containers on many hosts as one service. Drive it with the stock docker CLI.')
@@ -19,6 +20,7 @@ const program = new Command('skein')
 
 registerDaemon(program);
 registerInstall(program);
+registerUninstall(program);
 registerLab(program);
 registerDemo(program);
 registerBench(program);

@@ -21,6 +21,7 @@ import { NetworkStatusFile } from '../net/network-status.ts';
 import { IcmpProber } from '../net/probe-socket.ts';
 import { NodeWalker } from '../trace/node-walker.ts';
 import { NodeTracer } from '../trace/node-tracer.ts';
+import { clearNetwork } from './clear-network.ts';
 import type { Folders } from './folders.ts';
 import type { Membership } from './membership-file.ts';
 import type { Tools } from './tools.ts';
@@ -183,7 +184,7 @@ export class AgentSide {
 
   /** After `stop`, when the node leaves its cluster: no container, sandbox, link or rule of it remains. */
   static async remove(
-    options: Pick<AgentSideOptions, 'folders' | 'membership' | 'runtime' | 'tools' | 'isStandalone'>,
+    options: Pick<AgentSideOptions, 'folders' | 'runtime' | 'tools' | 'isStandalone'>,
   ): Promise<void> {
     for (const { id, status } of await options.runtime.list()) {
       if (!options.isStandalone(id)) await options.runtime.remove(id);
@@ -191,17 +192,7 @@ export class AgentSide {
     }
     await new PayloadStore(options.folders.runRoot, runProcess).clear();
     await resolverFeed(options.folders, options.tools).remove();
-    const network = await KernelNetwork.open({
-      runRoot: options.folders.runRoot,
-      log: options.tools.log,
-      vtep: options.membership.dataPathAddr,
-    });
-    try {
-      await network.clear();
-      await new HostFirewall(runProcess).remove();
-    } finally {
-      await network.close();
-    }
+    await clearNetwork(options.folders.runRoot, options.tools.log);
   }
 }
 

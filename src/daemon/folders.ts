@@ -22,4 +22,10 @@ export const foldersOf = ({ dataRoot, runRoot }: Settings) => ({
   },
 });
 
+/** All that a data root holds: what lies there under other names is not Skein's. */
+export const DATA_ENTRIES = [
+  ...['cluster', 'etcd', 'resolver.log'],
+  ...['containerd', 'containers', 'volumes', 'tasks', 'standalone', 'engine-id'],
+];
+
 export type Folders = ReturnType<typeof foldersOf>;

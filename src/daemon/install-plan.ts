@@ -45,6 +45,8 @@ export type InstallStep =
       /** Files and folders below `from`. */
       readonly names: readonly string[];
     }
+  /** So that a power cut, too, leaves a whole program. */
+  | { readonly kind: 'sync'; readonly path: string }
   /** Puts a folder in the place of another: at every moment there is the old one or the new one, whole. */
   | { readonly kind: 'replace'; readonly from: string; readonly to: string }
   | {
@@ -88,6 +90,8 @@ export function refusals({ isRoot, hasSystemd, hasApt }: HostFacts): readonly st
 }
 
 export const LIBRARY = '/usr/lib/skein';
+export const COMMAND = '/usr/bin/skein';
+export const UNIT_FILE = '/lib/systemd/system/skein.service';
 export const SETTINGS_FILE = '/etc/skein/settings.json';
 
 /** What of the package a node needs, besides npm packages. */
@@ -111,14 +115,15 @@ export function planInstall(facts: InstallFacts, runtimePackages: readonly strin
       to: `${fresh}/node_modules`,
       names: runtimePackages,
     },
+    ...(facts.start ? [{ kind: 'sync', path: fresh } as const] : []),
     { kind: 'replace', from: fresh, to: `${root}${LIBRARY}` },
   );
   steps.push(
-    { kind: 'write', path: `${root}/usr/bin/skein`, mode: 0o755, keep: false, content: LAUNCHER },
+    { kind: 'write', path: `${root}${COMMAND}`, mode: 0o755, keep: false, content: LAUNCHER },
     { kind: 'write', path: `${root}${SETTINGS_FILE}`, mode: 0o640, keep: true, content: '{}\n' },
     {
       kind: 'write',
-      path: `${root}/lib/systemd/system/skein.service`,
+      path: `${root}${UNIT_FILE}`,
       mode: 0o644,
       keep: false,
       content: UNIT,

@@ -145,7 +145,7 @@ export class Member {
     if (this.#disk.member.hasData) await leaveStore(this.#disk, this.#options.tools);
     await this.#disk.clear();
     this.#disk.close();
-    await AgentSide.remove({ ...this.#options, membership: this.membership });
+    await AgentSide.remove(this.#options);
   }
 
   /** A manager again, or at last: one that was killed while it joined asks to be let in again. */

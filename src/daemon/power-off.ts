@@ -8,12 +8,16 @@ import { existsSync } from 'node:fs';
 import { stopSignal } from '../agent/container-control.ts';
 import { graceMs } from '../agent/task-plan.ts';
 import { ContainerdApi, unless } from '../containerd/api.ts';
+import { Containerd } from '../containerd/containerd.ts';
+import { ContainerdProcess } from '../containerd/daemon-process.ts';
 import type { ContainerRuntime } from '../containerd/runtime.ts';
 import { signalNumber } from '../containerd/signal.ts';
+import { systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
 import { runProcess, type RunProcess } from '../kit/process.ts';
 import { isCode } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import type { Settings } from './settings.ts';
 
 export interface Ending {
   readonly id: ContainerId;
@@ -52,6 +56,23 @@ export async function endingsOf(runtime: ContainerRuntime, log: Log): Promise<re
       return { id: info.id, signal, graceMs: Math.min(graceMs(info.config.spec), MAX_GRACE_MS) };
     }),
   );
+}
+
+/** Once skeind has ended: by the containerd that it left, where one runs. */
+export async function endAllContainers(settings: Settings, log: Log): Promise<void> {
+  const { cgroupParent, insecureRegistries, dataRoot, runRoot } = settings;
+  const clock = systemClock;
+  const containerd = new ContainerdProcess({ dataRoot, runRoot, clock, log });
+  try {
+    if (containerd.pid === undefined) return;
+    const { socket } = containerd;
+    const place = { socket, dataRoot, runRoot, cgroupParent, insecureRegistries };
+    const runtime = await Containerd.open({ ...place, clock, log });
+    const endings = await endingsOf(runtime, log).finally(() => runtime.close());
+    await endContainers(socket, endings);
+  } finally {
+    await containerd.close();
+  }
 }
 
 export async function endContainers(socket: string, endings: readonly Ending[]): Promise<void> {

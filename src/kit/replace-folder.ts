@@ -4,11 +4,8 @@
  */
 import { lstatSync, renameSync, rmSync } from 'node:fs';
 import { loadLibc } from './libc.ts';
-import { runProcess } from './process.ts';
 
-export async function replaceFolder(from: string, to: string): Promise<void> {
-  // On disk before it has the name: that holds when the power fails, too.
-  await runProcess(['sync', '--file-system', from]);
+export function replaceFolder(from: string, to: string): void {
   if (!lstatSync(to, { throwIfNoEntry: false })) return renameSync(from, to);
   loadLibc().exchange(from, to);
   rmSync(from, { recursive: true });

@@ -26,6 +26,7 @@ import {
   writeSettings,
 } from './node-process.ts';
 import {
+  CGROUP_FOLDER,
   checkLabName,
   DATA_FOLDER,
   labFolders,
@@ -46,6 +47,7 @@ import {
   removeRuntimeFiles,
   removeShimFolders,
   signalAll,
+  takePower,
   type Traces,
   unmountBelow,
 } from './sweep.ts';
@@ -209,12 +211,7 @@ export class Lab {
   async powerOff(name: string): Promise<void> {
     const node = this.node(name);
     const cut = !(await this.#underlay.isUp(node));
-    const traces = this.#traces(node);
-    await killAll(traces);
-    unmountBelow(traces.folders);
-    removeRuntimeFiles(node.runRoot);
-    rmSync(node.runRoot, { recursive: true, force: true });
-    removeCgroups(traces.cgroup);
+    await takePower(this.#traces(node), node.runRoot);
     await this.#underlay.detach(node);
     if (cut) await this.#underlay.attach(node, false);
   }
@@ -270,7 +267,7 @@ export class Lab {
     return {
       folders: [node.dataRoot, node.runRoot],
       netns: [node.netns],
-      cgroup: `${this.plan.name}/${node.name}`,
+      cgroup: node.cgroupParent,
     };
   }
 }
@@ -284,11 +281,12 @@ export async function downLab(name: string): Promise<boolean> {
   const folders = [data, runFolder];
   const netns = labNetnsFiles(name);
   const existed = netns.length > 0 || folders.some((folder) => existsSync(folder));
-  await killAll({ folders, netns, cgroup: name });
+  const cgroup = `/${CGROUP_FOLDER}/${name}`;
+  await killAll({ folders, netns, cgroup });
   unmountBelow(folders);
   removeRuntimeFiles(runFolder);
   for (const path of netns) removeNetns(path);
-  removeCgroups(name);
+  removeCgroups(cgroup);
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
   for (const folder of [DATA_FOLDER, RUN_FOLDER, NETNS_FOLDER]) removeIfEmpty(folder);
   if (existed && labNames().length === 0) removeShimFolders();

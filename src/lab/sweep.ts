@@ -1,5 +1,5 @@
 /**
- * Finds and removes what belongs to a lab, or to one node of it, by looking at the machine: the namespaces a process
+ * Finds and removes what belongs to a lab, or to one node, by looking at the machine: the namespaces a process
  * stands in, its cgroup, the folders it names. So a lab whose starter was killed half-way goes away like any other.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync, rmdirSync, rmSync } from 'node:fs';
@@ -7,13 +7,12 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SkeinError } from '../model/errors.ts';
 import { loadLibc, MNT_DETACH } from '../kit/libc.ts';
-import { CGROUP_FOLDER } from './plan.ts';
 
 /** What to look for. Paths are folders; each matches what lies below it. */
 export interface Traces {
   readonly folders: readonly string[];
   readonly netns: readonly string[];
-  /** Below `/skein-lab`: `x` or `x/node1`. */
+  /** `/skein-lab/x`, `/skein-lab/x/node1`; `/skein` is a node's outside of labs. */
   readonly cgroup: string;
 }
 
@@ -75,7 +74,6 @@ function ancestors(): ReadonlySet<number> {
 function processesOf(traces: Traces): readonly number[] {
   const spaces = netnsOf(traces);
   const own = ancestors();
-  const cgroup = `/${CGROUP_FOLDER}/${traces.cgroup}`;
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
     .map(Number)
@@ -83,7 +81,7 @@ function processesOf(traces: Traces): readonly number[] {
     .filter(
       (pid) =>
         spaces.has(link(`/proc/${pid}/ns/net`)) ||
-        inCgroup(read(`/proc/${pid}/cgroup`), cgroup) ||
+        inCgroup(read(`/proc/${pid}/cgroup`), traces.cgroup) ||
         namesFolder(pid, traces.folders),
     );
 }
@@ -125,11 +123,21 @@ function send(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** What a power cut takes of a node: everything but its data root. */
+export async function takePower(traces: Traces, runRoot: string): Promise<void> {
+  await killAll(traces);
+  unmountBelow(traces.folders);
+  removeRuntimeFiles(runRoot);
+  rmSync(runRoot, { recursive: true, force: true });
+  removeCgroups(traces.cgroup);
+}
+
 /** Throws when something stays mounted: whoever removes the folders next would remove what is mounted there. */
 export function unmountBelow(folders: readonly string[]): void {
-  for (let round = 0; round < 3; round++)
-    for (const { point } of mountsBelow(folders)) loadLibc().umount(point, MNT_DETACH);
-  const left = mountsBelow(folders).map(({ point }) => point);
+  // A folder itself may be a disk of its own.
+  const points = () => mountsBelow(folders).flatMap(({ point }) => (folders.includes(point) ? [] : [point]));
+  for (let round = 0; round < 3; round++) for (const point of points()) loadLibc().umount(point, MNT_DETACH);
+  const left = points();
   if (left.length > 0) throw new SkeinError('internal', `can not be unmounted: ${left.join(', ')}`);
 }
 
@@ -179,14 +187,15 @@ function childFolders(folder: string): string[] {
   }
 }
 
-/** Removes the cgroups of a lab or node in every hierarchy, and the common parent when it is empty. */
+/** Removes the cgroups of a lab or node in every hierarchy, and each parent that is empty then. */
 export function removeCgroups(cgroup: string): void {
   const base = '/sys/fs/cgroup';
   for (const hierarchy of ['', ...childFolders(base)]) {
-    const parent = join(base, hierarchy, CGROUP_FOLDER);
-    if (!existsSync(parent)) continue;
-    removeTree(join(parent, cgroup));
-    for (let up = dirname(join(parent, cgroup)); isBelow(up, parent); up = dirname(up)) removeIfEmpty(up);
+    const top = join(base, hierarchy);
+    const folder = join(top, cgroup);
+    if (!existsSync(join(top, cgroup.split('/')[1]!))) continue;
+    removeTree(folder);
+    for (let up = dirname(folder); up !== top; up = dirname(up)) removeIfEmpty(up);
   }
 }
 

@@ -1,9 +1,21 @@
 /**
  * A node in production: what `skein install` writes, put in its place in mount namespaces, forms a cluster and runs a
- * service by the very command line of the systemd unit. The machine itself is not changed.
+ * service by the very command line of the systemd unit, until `skein uninstall` takes it away. The machine itself is not
+ * changed.
  */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -14,7 +26,7 @@ import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import type { NodePlan } from '../../src/lab/plan.ts';
 import { skipWithoutDocker } from '../docker.ts';
-import { machineState } from './machine.ts';
+import { machineState, processesNaming } from './machine.ts';
 import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'proof-install';
@@ -22,19 +34,26 @@ const ROOT = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js');
 const UNIT = '/lib/systemd/system/skein.service';
 
-/** Lays the staged files over the machine's, for the processes below alone. */
+/** Lays the staged files over the machine's, for the processes below alone; with an upper folder, they may be removed. */
 const OVERLAY = `
 set -e
-for part in usr/lib usr/bin etc; do mount -t overlay overlay -o "lowerdir=$STAGE/$part:/$part" "/$part"; done
-[ -z "$SETTINGS" ] || mount --bind "$SETTINGS" /etc/skein/settings.json
+for part in usr/lib usr/bin etc; do
+  layers="lowerdir=$STAGE/$part:/$part"
+  if [ -n "$UPPER" ]; then
+    mkdir -p "$UPPER/$part" "$UPPER/work/$part"
+    layers="$layers,upperdir=$UPPER/$part,workdir=$UPPER/work/$part"
+  fi
+  mount -t overlay overlay -o "$layers" "/$part"
+done
+[ -z "$SETTINGS" ] || cp "$SETTINGS" /etc/skein/settings.json
 exec "$@"
 `;
 
 describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   const staging = mkdtempSync(join(tmpdir(), 'skein-stage-'));
   const install = () => runProcess([process.execPath, MAIN, 'install', '--root', staging]);
-  const inside = (argv: readonly string[], settings = ''): string[] => [
-    ...['env', `STAGE=${staging}`, `SETTINGS=${settings}`],
+  const inside = (argv: readonly string[], settings = '', upper = ''): string[] => [
+    ...['env', `STAGE=${staging}`, `SETTINGS=${settings}`, `UPPER=${upper}`],
     ...['unshare', '--mount', 'sh', '-c', OVERLAY, 'sh', ...argv],
   ];
   const unit = () => readFileSync(join(staging, UNIT), 'utf8');
@@ -43,6 +62,7 @@ describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     if (!existsSync(MAIN))
       await runProcess([process.execPath, join(ROOT, 'scripts', 'run.mjs'), 'build'], { timeoutMs: 300_000 });
     await install();
+    cpSync(join(staging, 'lib'), join(staging, 'usr/lib'), { recursive: true }); // as Debian has it, by a link
   });
   after(() => rmSync(staging, { recursive: true, force: true }));
 
@@ -118,8 +138,9 @@ describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
       const { dataRoot, runRoot, cgroupParent, name: hostname } = node;
       const content = { dataRoot, runRoot, cgroupParent, hostname, socket: socket(node), socketGroup: group };
       writeFileSync(settings, JSON.stringify({ ...content, listenAddr: `${node.address}:3377` }));
-      return inside(/^ExecStart=(.*)$/m.exec(unit())![1]!.split(' '), settings);
+      return inside(/^ExecStart=(.*)$/m.exec(unit())![1]!.split(' '), settings, upper(node));
     }
+    const upper = (node: NodePlan) => `${node.dataRoot}/upper`;
     const docker = (node: string, ...args: string[]) =>
       stage.docker(node).ok('-H', `unix://${socket(stage.lab.node(node))}`, ...args);
 
@@ -177,6 +198,58 @@ describe('install', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
         });
         assert.ok(!(await stage.askMany('client', address, 80, 4)).has(''));
       }
+    });
+
+    /** Where the daemon runs, and sees itself installed. */
+    async function uninstall(name: string, ...args: string[]) {
+      const { pids } = stage.lab.report().nodes.find((node) => node.name === name)!;
+      const enter = ['nsenter', '--target', `${pids.skeind}`, '--mount', '--net', '--'];
+      return runProcess([...enter, 'skein', 'uninstall', ...args], { accept: [0, 1] });
+    }
+
+    async function assertGone(node: NodePlan): Promise<void> {
+      const { dataRoot, runRoot, cgroupParent } = node;
+      for (const folder of [dataRoot, runRoot]) assert.deepEqual(processesNaming(`${folder}/`), []);
+      assert.deepEqual(globSync(`/sys/fs/cgroup/{,*/}${cgroupParent.slice(1)}`), []);
+      assert.ok(!existsSync(runRoot));
+      const shown = async (...argv: string[]) => (await stage.lab.exec(node.name, argv)).stdout;
+      assert.doesNotMatch(await shown('ip', '-o', 'link'), /\bsk-/);
+      assert.equal(await shown('nft', 'list', 'ruleset'), '');
+      const files = ['usr/bin/skein', 'usr/lib/skein', 'usr/lib/systemd/system/skein.service'];
+      // What an overlay shows no more is a device in its upper folder.
+      for (const path of [...files, 'usr/lib/systemd/network/05-skein.network'])
+        assert.ok(statSync(join(upper(node), path)).isCharacterDevice(), path);
+    }
+
+    test('a member is told to leave first; by force it goes with all that runs, and its data stays', async () => {
+      const node = stage.lab.node('node2');
+      const refused = await uninstall('node2');
+      assert.deepEqual([refused.code, refused.stdout], [1, '']);
+      assert.match(refused.stderr, /part of a cluster, and nothing was changed[^]*swarm leave/);
+      const script =
+        "trap 'echo asked > /kept/word; exit' TERM; echo up > /kept/word; while :; do sleep 0.1; done";
+      const run = ['run', '-d', '--network', 'none', '-v', 'kept:/kept', '--entrypoint', 'sh', IMAGE];
+      await docker('node2', ...run, '-c', script);
+      const file = join(node.dataRoot, 'volumes/kept/_data/word');
+      const word = () => (existsSync(file) ? readFileSync(file, 'utf8').trim() : 'nothing');
+      await until('it to be ready for the signal', async () => word() === 'up' || word(), {
+        timeoutMs: 10_000,
+      });
+      const { code, stdout, stderr } = await uninstall('node2', '--force');
+      assert.deepEqual([code, stderr], [0, '']);
+      assert.match(stdout, /What stays:\n {2}\S*node2 and \/etc\/skein\/settings\.json: images/);
+      await assertGone(node);
+      assert.equal(word(), 'asked');
+    });
+
+    test('one that has left goes with its data, when told', async () => {
+      const node = stage.lab.node('node1');
+      await docker('node1', 'swarm', 'leave', '--force');
+      const { code, stderr } = await uninstall('node1', '--data');
+      assert.deepEqual([code, stderr], [0, '']);
+      await assertGone(node);
+      const ofTheLab = ['installed.json', 'settings.json', 'skeind.log', 'upper'];
+      assert.deepEqual(readdirSync(node.dataRoot).sort(), ofTheLab);
     });
   });
 });

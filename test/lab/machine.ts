@@ -25,7 +25,7 @@ export function openFiles(pid: number): string[] {
   });
 }
 
-function processesNaming(text: string): string[] {
+export function processesNaming(text: string): string[] {
   return list('/proc')
     .filter((pid) => /^\d+$/.test(pid) && Number(pid) !== process.pid)
     .map((pid) => argvOf(pid).join(' '))

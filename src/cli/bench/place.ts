@@ -1,8 +1,8 @@
 /** A place of its own for a contender that runs beside the lab. Whatever runs, is mounted or lies there ends with it. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { killAll, removeCgroups, removeRuntimeFiles, unmountBelow } from '../../lab/sweep.ts';
+import { takePower } from '../../lab/sweep.ts';
 import type { BenchStage } from './stage.ts';
 
 export interface Place {
@@ -14,12 +14,7 @@ export interface Place {
 /** To be asked for first: clean-ups run in reverse order, so its owner has let go of everything before it goes. */
 export function makePlace(stage: Pick<BenchStage, 'cleanUp'>, name: string): Place {
   const folder = mkdtempSync(join(tmpdir(), `skein-${name}-`));
-  stage.cleanUp(async () => {
-    await killAll({ folders: [folder], netns: [], cgroup: name });
-    unmountBelow([folder]);
-    removeRuntimeFiles(folder);
-    removeCgroups(name);
-    rmSync(folder, { recursive: true, force: true });
-  });
-  return { folder, cgroupParent: `/skein-lab/${name}` };
+  const cgroupParent = `/skein-lab/${name}`;
+  stage.cleanUp(() => takePower({ folders: [folder], netns: [], cgroup: cgroupParent }, folder));
+  return { folder, cgroupParent };
 }
