@@ -39,3 +39,23 @@ test('the kernel is read back when it has been left alone for a second, not betw
   assert.deepEqual(audits, [3000]);
   await loop.stop();
 });
+
+test('a change does not wait for the end of an audit', async () => {
+  const clock = new VirtualClock();
+  const applied: number[] = [];
+  const looking = Promise.withResolvers<void>();
+  const audit = () => looking.promise.then(() => ({ steps: {}, total: 0 }));
+  let latest = view(0);
+  const loop = new NetworkLoop({
+    ...{ network: Object.assign(new FakeNetwork(), { audit }), clock, log: silentLog },
+    ...{ view: () => latest, onNetworks: () => {}, applied: (revision: number) => applied.push(revision) },
+  });
+  loop.start();
+  await clock.advance(2_000);
+  latest = view(1);
+  loop.mark();
+  await clock.advance(0);
+  assert.deepEqual(applied, [0, 1]);
+  looking.resolve();
+  await loop.stop();
+});

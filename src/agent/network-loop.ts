@@ -1,7 +1,7 @@
 /**
  * Keeps the kernel's network at the manager's latest view, and says so: `applied` is what the manager's drains wait
- * for, so it is said only after the kernel agrees. One loop with one key: views that come while one is applied are
- * merged into the last of them.
+ * for, so it is said only after the kernel agrees. Views that come while one is applied are merged into the last of
+ * them.
  */
 import { type Clock, sleep } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
@@ -77,6 +77,8 @@ export class NetworkLoop {
       clock,
       log,
       reconcile: (key, signal) => (key === 'apply' ? this.#apply(signal) : this.#audit()),
+      // A change need not wait for an audit: the network makes it between two looks of it.
+      concurrency: 2,
       backoff: { base: 100, cap: 5_000 },
       full: { interval: options.auditMs ?? AUDIT_MS, keys: () => ['audit' as const] },
     });

@@ -116,8 +116,12 @@ export class KernelNetwork implements NodeNetwork {
     });
   }
 
-  /** Reads everything back and repairs what drifted. Counts what it repaired. */
-  audit(): Promise<ApplyReport> {
+  /**
+   * Reads everything back and repairs what drifted. Counts what it repaired. Changes are made in between: only where
+   * something differs they wait for all of it.
+   */
+  async audit(): Promise<ApplyReport> {
+    if (await this.#isAsPlanned()) return (this.#last = { readBack: true, steps: {}, total: 0 });
     return this.#serial(async () => {
       if (!this.#view) return { readBack: false, steps: {}, total: 0 };
       this.#forget();
@@ -192,9 +196,8 @@ export class KernelNetwork implements NodeNetwork {
       if (!view) return undefined;
       const { vtep } = this.#options;
       const root = this.#places.route('root');
-      const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
       return look({
-        plan: this.#programmer.known ?? planNode(view, alive, this.#currentFacts()),
+        plan: this.#programmer.known ?? this.#planned(),
         view,
         uplink: readUplink(root, vtep),
         vtep,
@@ -250,6 +253,17 @@ export class KernelNetwork implements NodeNetwork {
     for (const { spec } of this.#records.all) this.#places.forget(spec.id);
     this.#programmer.forget();
     this.#facts = undefined;
+  }
+
+  async #isAsPlanned(): Promise<boolean> {
+    const pieces = this.#programmer.pieces(() => this.#planned());
+    for (;;) {
+      const piece = await this.#serial(async () => pieces.next());
+      if (piece.value === false) return false;
+      if (!piece.done) continue;
+      await this.#serial(async () => this.#programmer.holdPorts());
+      return true;
+    }
   }
 
   async #reconcile(view: NetworkView, signal?: AbortSignal): Promise<ApplyReport> {
@@ -312,6 +326,13 @@ export class KernelNetwork implements NodeNetwork {
   #takenAddresses(before: SandboxRecord | undefined): Set<Ipv4> {
     if (before?.gateway) return new Set();
     return new Set(dumpNeighbours(this.#places.route('root')).map((n) => n.ip));
+  }
+
+  /** What the view asks for, from the node as it is now. */
+  #planned(): Desired {
+    this.#facts = undefined;
+    const alive = this.#records.all.filter((r) => this.#places.exists(r.spec.id));
+    return planNode(this.#view!, alive, this.#currentFacts());
   }
 
   #currentFacts(): Facts {

@@ -20,6 +20,15 @@ export function emptyState(places: readonly Place[]): KernelState {
   return state;
 }
 
+/** What stands in one namespace; its nftables table is not part of it. */
+export function atPlace(state: KernelState, place: Place): KernelState {
+  const part = emptyState(state.netns.has(place) ? [place] : []);
+  for (const kind of ['links', 'sysctls', 'markRules', ...LINK_MAPS] as const)
+    for (const [key, value] of state[kind])
+      if (value.place === place) (part[kind] as Map<string, unknown>).set(key, value);
+  return part;
+}
+
 /** What was made for a sandbox takes the place of what it had. */
 export function mergeSandbox(known: Desired, made: Desired): void {
   for (const place of made.tables.keys())

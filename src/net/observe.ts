@@ -29,6 +29,7 @@ import {
 } from './rtnetlink-read.ts';
 import {
   emptyNft,
+  type Frontend,
   type KernelState,
   type Link,
   type LinkKind,
@@ -136,8 +137,19 @@ function observeTable(state: StateBuilder, places: Places, place: Place): void {
 }
 
 function readNft(socket: NetlinkSocket, place: Place): NftState {
+  const chains = readChains(socket);
+  if (!chains.present) return emptyNft;
+  try {
+    return { ...emptyNft, ...chains, ...readFrontends(socket, place), ...readSlots(socket, place) };
+  } catch (error) {
+    // It has not the maps that this version has.
+    if (isCode(error, 'not-found')) return { ...emptyNft, present: OTHER_LAYOUT };
+    throw error;
+  }
+}
+
+function readChains(socket: NetlinkSocket): Pick<NftState, 'present' | 'fixed' | 'chains'> {
   const chains = dumpChains(socket);
-  if (chains.length === 0) return emptyNft;
   const comments = new Map<string, string[]>(chains.map(({ name }) => [name, []]));
   for (const rule of dumpRules(socket)) comments.get(rule.chain)?.push(rule.comment);
   const fixed = new Map<string, string>();
@@ -147,24 +159,21 @@ function readNft(socket: NetlinkSocket, place: Place): NftState {
     if (hook || name === BALANCE) fixed.set(name, markOf(hook, marks));
     else plain.set(name, marks.join('; '));
   }
-  try {
-    return { present: true, fixed, chains: plain, ...readElements(socket, place) };
-  } catch (error) {
-    // It has not the maps that this version has.
-    if (isCode(error, 'not-found')) return { ...emptyNft, present: OTHER_LAYOUT };
-    throw error;
-  }
+  return { present: chains.length > 0, fixed, chains: plain };
 }
 
-function readElements(socket: NetlinkSocket, place: Place): Pick<NftState, 'published' | 'counts' | 'slots'> {
-  const kind = place === 'root' ? 'port' : 'vip';
-  return {
-    // First: an older version has maps of the other names, with other keys.
-    counts: dumpCounts(socket, kind),
-    published: dumpRoundRobins(socket, kind),
-    slots:
-      kind === 'port'
-        ? new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)]))
-        : dumpVipSlots(socket),
-  };
+const kindOfFrontends = (place: Place): Frontend['kind'] => (place === 'root' ? 'port' : 'vip');
+
+function readFrontends(socket: NetlinkSocket, place: Place): Pick<NftState, 'published' | 'counts'> {
+  const kind = kindOfFrontends(place);
+  // Counts first: an older version has maps of the other names, with other keys.
+  return { counts: dumpCounts(socket, kind), published: dumpRoundRobins(socket, kind) };
 }
+
+function readSlots(socket: NetlinkSocket, place: Place): Pick<NftState, 'slots'> {
+  if (kindOfFrontends(place) === 'vip') return { slots: dumpVipSlots(socket) };
+  return { slots: new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)])) };
+}
+
+/** A table's state, read in parts. */
+export const NFT_PARTS = [readChains, readFrontends, readSlots] as const;

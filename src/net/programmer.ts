@@ -12,6 +12,7 @@
 import type { Log } from '../kit/log.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
+import { auditPieces } from './audit.ts';
 import { type DeltaPlan, planDelta } from './delta-plan.ts';
 import { diff, type Step, type StepKind } from './diff-plan.ts';
 import { execute, type Executors, makeExecutors, runs } from './executors.ts';
@@ -71,6 +72,12 @@ export class Programmer {
     this.#known = this.#knownView = undefined;
   }
 
+  /** Looks at one piece of the kernel a step: whether it is what is known, and that what is `planned` (audit.ts). */
+  pieces(planned: () => Desired): Generator<boolean, void> {
+    const { places } = this.#options;
+    return auditPieces({ places, known: () => this.#known, planned });
+  }
+
   /** The next program compares everything, not what changed of the view alone. */
   compareAll(): void {
     this.#knownView = undefined;
@@ -86,7 +93,7 @@ export class Programmer {
       this.#delta(view, facts, sandboxes.records) ?? this.#whole(view, facts, sandboxes);
     this.run(steps);
     settle();
-    if (ports) this.#holdPorts();
+    if (ports) this.holdPorts();
     this.#knownView = view;
     return { readBack, ...countSteps(steps) };
   }
@@ -121,9 +128,11 @@ export class Programmer {
       if (step.kind === 'nft.frontends') this.#options.backendsLeft(step.place, step.changes.goneTcp);
   }
 
-  #holdPorts(): void {
+  /** Holds the published ports that are known, those too that somebody else had and has let go. */
+  holdPorts(): void {
     const { places, log } = this.#options;
-    const ports = this.#known!.tables.get('root')!.frontends;
+    const ports = this.#known?.tables.get('root')!.frontends;
+    if (!ports) return;
     const fresh = places.inside('root', () => this.#holder.hold(ports));
     if (fresh.length > 0)
       log.warn('published ports are not held on this node: connections go to the mesh', {

@@ -322,10 +322,17 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '100ms', IMAGE);
     const before = await stage.running('back');
     await docker('service', 'update', '--detach', '--update-monitor', '10s', '--args', 'exit=3', 'back');
+    // No status until the managers have begun it.
     await until(
       'the update to pause',
       async () => {
-        const state = await docker('service', 'inspect', '--format', '{{.UpdateStatus.State}}', 'back');
+        const state = await docker(
+          'service',
+          'inspect',
+          '--format',
+          '{{with .UpdateStatus}}{{.State}}{{end}}',
+          'back',
+        );
         return state.trim() === 'paused' || state;
       },
       { timeoutMs: 20_000 },

@@ -19,8 +19,10 @@ import { diff } from '../../src/net/diff-plan.ts';
 import { execute, makeExecutors, runs } from '../../src/net/executors.ts';
 import { emptyState } from '../../src/net/known-state.ts';
 import { Places } from '../../src/net/places.ts';
+import { bindPort } from '../../src/net/port-holder.ts';
 import { planNode } from '../../src/net/plan.ts';
-import { isNetns, removeNetns } from '../../src/kit/netns.ts';
+import { loadLibc } from '../../src/kit/libc.ts';
+import { inNetns, isNetns, removeNetns } from '../../src/kit/netns.ts';
 import { TwoNodes } from './two-nodes.ts';
 
 const WEB = 'web' as ServiceId;
@@ -168,6 +170,40 @@ for (const [name, drift] of Object.entries(drifts))
     assert.ok(report.total > 0, 'the audit saw it');
     assert.deepEqual(await a.audit(), { readBack: true, steps: {}, total: 0 });
   });
+
+test('an audit notices that the link under the tunnel has another MTU', async () => {
+  for (const mtu of [1450, 1500]) {
+    lab.ip(root, [`link set eth0 mtu ${mtu}`]);
+    assert.ok((await a.audit()).total > 0);
+    assert.match(lab.ip(fabric, ['link show vx-4096']), new RegExp(`mtu ${mtu - 50} `));
+  }
+});
+
+test('changes that come during an audit are made between two looks of it, and are not taken for drift', async () => {
+  const more = endpoint('b', 'tn', '10.255.0.50', { serviceId: WEB });
+  const grown = { ...full, endpoints: new Map([...full.endpoints, ['n', more]]) };
+  let done = false;
+  const audit = a.audit().finally(() => (done = true));
+  let changes = 0;
+  for (; !done; changes++) await a.apply(changes % 2 ? full : grown);
+  assert.ok(changes >= 5, `${changes} changes were made during the audit`);
+  assert.equal((await audit).total, 0);
+  const other = sandbox(2, '10.255.0.51');
+  const all = await Promise.all([a.audit(), a.attach(other), a.apply(full), a.audit(), a.detach(other.id)]);
+  assert.deepEqual([all[0].total, all[3].total], [0, 0]);
+  assert.equal((await a.audit()).total, 0);
+});
+
+test('a published port that another program had is held from the audit on after he let go of it', async () => {
+  const his = inNetns(root, () => bindPort('tcp', 81));
+  const other = service('other', port(81, 80));
+  await a.apply({ ...full, services: new Map([...full.services, [other.serviceId, other]]) });
+  assert.deepEqual([...a.notHeld.keys()], ['tcp/81']);
+  loadLibc().close(his);
+  assert.equal((await a.audit()).total, 0);
+  assert.deepEqual([...a.notHeld.keys()], []);
+  await a.apply(full);
+});
 
 test('links, tables and addresses of others are not touched', async () => {
   for (const line of [
