@@ -2,8 +2,8 @@
  * The real `NodeNetwork`: makes one node's kernel agree with the network view, and makes and removes sandboxes.
  *
  * INVARIANTS
- * - The first apply, every audit and the apply after an error read the kernel back; in between the last plan stands for
- *   it (programmer.ts).
+ * - The first apply and the apply after an error read the kernel back, and so do audits, in pieces (audit.ts); in
+ *   between the last plan stands for it (programmer.ts).
  * - A death between any two steps is repaired by the next apply: no step depends on what only memory knew.
  * - Nothing of others is touched: links by name (link-names.ts), one nftables table, sandboxes by their folder.
  * - Operations run one at a time, in the order they were asked for. No namespace switch spans an `await`.

@@ -22,6 +22,7 @@ import type { Places } from './places.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
 import { bindPort, PortHolder } from './port-holder.ts';
 import type { Place } from './state.ts';
+import { Transactions } from './transactions.ts';
 
 /** What was changed: steps by kind. */
 export interface ApplyReport {
@@ -49,6 +50,7 @@ export class Programmer {
   readonly #options: ProgrammerOptions;
   readonly #executors: Executors;
   readonly #holder = new PortHolder(bindPort);
+  readonly #transactions: Transactions;
   #known: Desired | undefined;
   /** The view that `#known` follows; undefined: none, though what is known is true. */
   #knownView: NetworkView | undefined;
@@ -56,6 +58,7 @@ export class Programmer {
   constructor(options: ProgrammerOptions) {
     this.#options = options;
     this.#executors = makeExecutors(options.places);
+    this.#transactions = new Transactions(() => options.places.withFilter('root', (socket) => socket));
   }
 
   /** What stands for the kernel; undefined: it must be read back. */
@@ -70,12 +73,14 @@ export class Programmer {
 
   forget(): void {
     this.#known = this.#knownView = undefined;
+    this.#transactions.forget();
   }
 
   /** Looks at one piece of the kernel a step: whether it is what is known, and that what is `planned` (audit.ts). */
   pieces(planned: () => Desired): Generator<boolean, void> {
     const { places } = this.#options;
-    return auditPieces({ places, known: () => this.#known, planned });
+    const transactions = this.#transactions;
+    return auditPieces({ places, known: () => this.#known, planned, transactions });
   }
 
   /** The next program compares everything, not what changed of the view alone. */
@@ -123,7 +128,12 @@ export class Programmer {
   }
 
   run(steps: readonly Step[]): void {
-    for (const run of runs(steps)) execute(this.#executors, run[0].kind, run, run[0].place);
+    for (const run of runs(steps)) {
+      const [{ kind, place }] = run;
+      const take = () => execute(this.#executors, kind, run, place);
+      if (place === 'root' && isTransaction(kind)) this.#transactions.own(run.length, take);
+      else take();
+    }
     for (const step of steps)
       if (step.kind === 'nft.frontends') this.#options.backendsLeft(step.place, step.changes.goneTcp);
   }
@@ -169,6 +179,8 @@ export class Programmer {
     return observed;
   }
 }
+
+const isTransaction = (kind: StepKind): boolean => kind === 'nft.base' || kind === 'nft.frontends';
 
 function countSteps(steps: readonly Step[]): Pick<ApplyReport, 'steps' | 'total'> {
   const counts: Partial<Record<StepKind, number>> = {};

@@ -1,6 +1,6 @@
 /** The kernel kept in agreement: idempotence, drift, strangers, reboot, size. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before, mock, test } from 'node:test';
 import type { NetworkId, ServiceId } from '../../src/model/ids.ts';
 import { interfaceAddress, parseIpv4 } from '../../src/kit/cidr.ts';
 import {
@@ -18,11 +18,14 @@ import type { KernelNetwork } from '../../src/net/kernel-network.ts';
 import { diff } from '../../src/net/diff-plan.ts';
 import { execute, makeExecutors, runs } from '../../src/net/executors.ts';
 import { emptyState } from '../../src/net/known-state.ts';
+import { LibNft } from '../../src/net/libnft.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from '../../src/net/netlink.ts';
 import { Places } from '../../src/net/places.ts';
 import { bindPort } from '../../src/net/port-holder.ts';
 import { planNode } from '../../src/net/plan.ts';
 import { loadLibc } from '../../src/kit/libc.ts';
 import { inNetns, isNetns, removeNetns } from '../../src/kit/netns.ts';
+import { Transactions } from '../../src/net/transactions.ts';
 import { TwoNodes } from './two-nodes.ts';
 
 const WEB = 'web' as ServiceId;
@@ -203,6 +206,57 @@ test('a published port that another program had is held from the audit on after 
   assert.equal((await a.audit()).total, 0);
   assert.deepEqual([...a.notHeld.keys()], []);
   await a.apply(full);
+});
+
+test('the mesh is read again when somebody else has changed nftables of the node, and only then', async () => {
+  const dumps = mock.method(NetlinkSocket.prototype, 'dump').mock;
+  const maps = async () => {
+    dumps.resetCalls();
+    assert.equal((await a.audit()).total, 0);
+    return dumps.calls.map((call) => call.arguments[2]).filter((what) => /tcp|published/.test(what)).length;
+  };
+  await a.audit();
+  assert.equal(await maps(), 0);
+  const more = endpoint('b', 'tn', '10.255.0.50', { serviceId: WEB });
+  await a.apply({ ...full, endpoints: new Map([...full.endpoints, ['n', more]]) });
+  await a.apply(full);
+  assert.equal(await maps(), 0, 'our own transactions are known');
+  lab.exec(root, 'nft', 'add', 'table', 'ip', 'foreign');
+  assert.ok((await maps()) > 0);
+  lab.exec(root, 'nft', 'delete', 'table', 'ip', 'foreign');
+  assert.ok((await maps()) > 0);
+  assert.equal(await maps(), 0);
+  dumps.restore();
+});
+
+test('of transactions, those of others are told from our own', () => {
+  const socket = inNetns(root, () => new NetlinkSocket(NETLINK_NETFILTER));
+  const nft = inNetns(root, () => new LibNft());
+  const transactions = new Transactions(() => socket);
+  const see = () => transactions.saw(transactions.unseen()!);
+  see();
+  transactions.own(1, () => nft.run('add table ip foreign'));
+  transactions.own(1, () => nft.run('add table ip foreign'));
+  transactions.own(2, () => ['add', 'delete'].forEach((verb) => nft.run(`${verb} table ip other`)));
+  assert.equal(transactions.unseen(), undefined, 'ours, of which one changed nothing');
+  lab.exec(root, 'nft', 'delete', 'table', 'ip', 'foreign');
+  const mark = transactions.unseen();
+  assert.notEqual(mark, undefined);
+  lab.exec(root, 'nft', 'add', 'table', 'ip', 'foreign');
+  transactions.saw(mark!);
+  assert.notEqual(transactions.unseen(), undefined, 'what came after the mark is not seen');
+  see();
+  transactions.own(1, () => {
+    nft.run('delete table ip foreign');
+    lab.exec(root, 'nft', 'add', 'table', 'ip', 'foreign');
+  });
+  assert.notEqual(transactions.unseen(), undefined, 'somebody was quicker than we could count');
+  see();
+  assert.throws(() => transactions.own(1, () => nft.run('delete table ip nothing')));
+  assert.notEqual(transactions.unseen(), undefined, 'one of ours failed');
+  nft.run('delete table ip foreign');
+  nft.close();
+  socket.close();
 });
 
 test('links, tables and addresses of others are not touched', async () => {
