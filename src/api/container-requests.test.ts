@@ -1,12 +1,42 @@
-/** What a request to make or watch a container may not say, and when its answer ends. */
+/** Containers as they are shown; what a request to make or watch one may not say, and when its answer ends. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ContainerId } from '../model/ids.ts';
 import type { NetworkItem } from '../model/network-view.ts';
-import { serverUnderTest } from './server-under-test.ts';
+import { startingServers, WEB } from './server-under-test.ts';
+
+const start = startingServers();
+
+test('containers: list, inspect and logs, raw where there is a terminal', async () => {
+  const { call, backends } = await start('manager');
+  const template = {
+    ContainerSpec: { Image: 'nginx:latest', Command: ['sh'], Args: ['-c', 'a b'], TTY: true },
+  };
+  await call('POST', '/services/create', {
+    ...WEB,
+    TaskTemplate: template,
+    Mode: { Replicated: { Replicas: 1 } },
+  });
+  const [container] = (await call('GET', '/containers/json')).json;
+  assert.equal(container.Command, "sh -c 'a b'");
+  assert.equal(container.State, 'running');
+  assert.match(container.Status, /^Up /);
+  assert.equal(container.NetworkSettings.Networks.ingress.IPAddress, '10.0.0.11');
+  assert.equal((await call('GET', '/containers/json?filters={"is-task":["false"]}')).json.length, 0);
+  const inspect = async () => (await call('GET', `/containers/${container.Id.slice(0, 12)}/json`)).json;
+  const inspected = await inspect();
+  backends.runtime.starve(container.Id);
+  assert.deepEqual([inspected.State.OOMKilled, (await inspect()).State.OOMKilled], [false, true]);
+  assert.deepEqual([inspected.Path, inspected.Args, inspected.Config.Tty], ['sh', ['-c', 'a b'], true]);
+  backends.runtime.print(container.Id, 'stdout', 'one\ntwo\n');
+  const logs = await call('GET', `/containers/${container.Id}/logs?stdout=1&tail=1`);
+  assert.equal(logs.text, 'two\n');
+  const missing = await call('GET', '/containers/nosuch/json');
+  assert.deepEqual([missing.status, missing.json], [404, { message: 'No such container: nosuch' }]);
+});
 
 test('ports that are none are refused before anything is made of them', async () => {
-  const { server, backends, call } = await serverUnderTest();
+  const { backends, call } = await start();
   backends.runtime.images.add('app:1', {});
   const create = (PortBindings: object) =>
     call('POST', '/containers/create', { Image: 'app:1', HostConfig: { PortBindings } });
@@ -21,22 +51,20 @@ test('ports that are none are refused before anything is made of them', async ()
   }
   assert.equal((await create({ '65535/udp': [{ HostPort: '65535' }] })).status, 201);
   assert.equal(backends.engine.control.created.length, 1);
-  await server.close();
 });
 
 test('a setting that nobody knows is refused by its name, whatever the name', async () => {
-  const { server, call } = await serverUnderTest();
+  const { call } = await start();
   const { status, json } = await call('POST', '/containers/create', {
     Image: 'app:1',
     HostConfig: { constructor: 'x' },
   });
   assert.equal(status, 501);
   assert.match(json.message, /does not serve HostConfig\.constructor/);
-  await server.close();
 });
 
 test('the usage of a container is told for as long as there is a container', async () => {
-  const { server, backends, call, clock } = await serverUnderTest();
+  const { backends, call, clock } = await start();
   backends.runtime.images.add('app:1', {});
   const { json } = await call('POST', '/containers/create?name=web', { Image: 'app:1' });
   let text: string | undefined;
@@ -47,11 +75,10 @@ test('the usage of a container is told for as long as there is a container', asy
   await clock.advance(1000);
   await answer;
   assert.equal(text!.trim().split('\n').length, 3);
-  await server.close();
 });
 
 test('a worker takes a network by id, name, or the beginning of an id that means one alone', async () => {
-  const { server, backends, call } = await serverUnderTest('worker');
+  const { backends, call } = await start('worker');
   const item = (networkId: string, name: string) =>
     ({ networkId, name, vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' }) as unknown as NetworkItem;
   const items = [item('abc1', 'front'), item('abc2', 'back'), item('xyz', 'abc')];
@@ -66,5 +93,4 @@ test('a worker takes a network by id, name, or the beginning of an id that means
   );
   assert.equal(await named('ab'), 'network ab is ambiguous (2 matches found based on ID prefix)');
   assert.equal(await named('nosuch'), 'network nosuch not found');
-  await server.close();
 });

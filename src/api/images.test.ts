@@ -1,19 +1,9 @@
 /** The routes of images, over fakes: answers as Docker's, and what each refusal says. */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
-import type { ApiServer } from './server.ts';
-import { type Json, serverUnderTest } from './server-under-test.ts';
+import { test } from 'node:test';
+import { type Json, startingServers } from './server-under-test.ts';
 
-const servers: ApiServer[] = [];
-after(async () => {
-  for (const server of servers) await server.close();
-});
-
-async function start() {
-  const started = await serverUnderTest();
-  servers.push(started.server);
-  return started;
-}
+const start = startingServers();
 
 /** Lines of JSON. */
 const linesOf = (text: string): Json[] =>

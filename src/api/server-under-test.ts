@@ -1,12 +1,34 @@
 /** For tests: an API server over fakes, asked in process. */
 import assert from 'node:assert/strict';
+import { after } from 'node:test';
 import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { FakeBackends } from './fake-backends.ts';
-import { createApiServer } from './server.ts';
+import { type ApiServer, createApiServer } from './server.ts';
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers are looked into, never trusted
 export type Json = any;
+
+/** A service as a client asks for it. */
+export const WEB = {
+  Name: 'web',
+  TaskTemplate: { ContainerSpec: { Image: 'nginx:latest', Init: false } },
+  Mode: { Replicated: { Replicas: 3 } },
+  EndpointSpec: { Ports: [{ Protocol: 'tcp', TargetPort: 80, PublishedPort: 80 }] },
+};
+
+/** For a file of tests: starts servers, each of which is closed when the last test has ended. */
+export function startingServers(): typeof serverUnderTest {
+  const servers: ApiServer[] = [];
+  after(async () => {
+    for (const server of servers) await server.close();
+  });
+  return async (membership) => {
+    const started = await serverUnderTest(membership);
+    servers.push(started.server);
+    return started;
+  };
+}
 
 export async function serverUnderTest(membership: FakeBackends['membership'] = 'inactive') {
   const clock = new VirtualClock();

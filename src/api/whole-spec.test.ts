@@ -1,14 +1,10 @@
 /** Every member of a service's spec goes through the API and comes back: none is lost on the way in. */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import type { ContainerSpec, ServiceSpec, UpdateConfig } from '../model/spec.ts';
-import type { ApiServer } from './server.ts';
-import { serverUnderTest } from './server-under-test.ts';
+import { startingServers } from './server-under-test.ts';
 
-const servers: ApiServer[] = [];
-after(async () => {
-  for (const server of servers) await server.close();
-});
+const start = startingServers();
 
 /** With every member said: one that is new in the model does not compile before it is said here too. */
 type Whole<T> = T extends readonly (infer U)[]
@@ -130,8 +126,7 @@ const MODES: ServiceSpec['Mode'][] = [
 
 for (const Mode of MODES)
   test(`all of a service, ${Object.keys(Mode)[0]}`, async () => {
-    const { server, call } = await serverUnderTest('manager');
-    servers.push(server);
+    const { call } = await start('manager');
     const made = await call('POST', '/networks/create', { Name: 'net', Driver: 'overlay' });
     const Networks = [{ Target: made.json.Id, Aliases: ['alias'], DriverOpts: { a: 'b' } }];
     const whole: ServiceSpec = {
