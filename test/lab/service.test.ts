@@ -1,13 +1,13 @@
 /** A service in the hands of the docker CLI: made, watched, changed, broken, refused. One cluster for all of it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
-import { finished, skipWithoutDocker } from '../docker.ts';
-import { delay, IMAGE, Stage, type TaskLine } from './stage.ts';
+import { skipWithoutDocker } from '../docker.ts';
+import { badInput } from './bad-input.ts';
+import { serviceLogs } from './service-logs.ts';
+import { serviceUpdates } from './service-updates.ts';
+import { IMAGE, Stage } from './stage.ts';
 
 const NAME = 'test-service';
 
@@ -72,8 +72,6 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   let stage: Stage;
   const docker = (...args: string[]) => stage.docker('node1').ok(...args);
   const fails = (...args: string[]) => stage.docker('node1').fails(...args);
-  const create = (name: string, ...args: string[]) =>
-    docker('service', 'create', '--no-resolve-image', '--update-monitor', '300ms', '--name', name, ...args);
   const sum = (counts: readonly number[]) => counts.reduce((a, b) => a + b, 0);
   const perNode = (tasks: readonly { readonly node: string }[]) =>
     stage.lab.plan.nodes.map(({ name }) => tasks.filter((t) => t.node === name).length);
@@ -174,216 +172,13 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     for (const { id } of two) assert.ok(six.some((t) => t.id === id));
   });
 
-  test('logs of all tasks on all nodes, and those that are still to come', async () => {
-    await create('chat', '--replicas', '2', IMAGE, 'lines=4', 'every=100');
-    const logs = await docker('service', 'logs', 'chat');
-    for (const node of ['node1', 'node2'])
-      assert.match(logs, new RegExp(`^chat\\.\\d\\.\\w+@${node}\\s+\\| line 1$`, 'm'));
-    const follow = stage.docker('node1').start('service', 'logs', '-f', '--tail', '0', 'chat');
-    const ended = finished(follow);
-    const seen = new Set<string>();
-    follow.stdout!.on('data', (chunk: Buffer) => {
-      for (const [, node] of chunk.toString().matchAll(/@(node\d)\s+\| line/g)) seen.add(node!);
-      if (seen.size === 2) follow.kill('SIGTERM');
-    });
-    await ended;
-    assert.deepEqual([...seen].sort(), ['node1', 'node2']);
-    const id = (await stage.docker('node2').ok('ps', '-q', '--filter', 'name=chat')).trim();
-    assert.match(await stage.docker('node2').ok('logs', '--tail', '2', id), /line \d+/);
-    // Of any two lines in a row one is not of standard error.
-    const raw = await docker('service', 'logs', '--raw', '--tail', '2', 'chat');
-    assert.match(raw, /^line \d+\n/);
-    await docker('service', 'rm', 'chat');
-  });
+  describe('logs', () => serviceLogs(() => stage));
+  describe('updates and restarts', () => serviceUpdates(() => stage));
 
-  test('a log keeps to its options; a follower misses no line over rotations and a kill of the daemon', async () => {
-    // It waits half-way, or a daemon that is slow to come back would find more than is kept; and it ends, so that what
-    // is asked of its log is asked of one that stands still.
-    const count = `i=0; while [ $i -lt 700 ]; do
-      i=$((i+1)); echo count $i; sleep 0.01
-      [ $i -ne 300 ] || until [ -e /go ]; do sleep 0.1; done
-    done; sleep 1000`;
-    await docker(
-      ...[
-        'service',
-        'create',
-        '--no-resolve-image',
-        '--detach',
-        '--name',
-        'count',
-        '--stop-grace-period',
-        '0s',
-      ],
-      ...['--log-driver', 'json-file', '--log-opt', 'max-size=5k', '--log-opt', 'max-file=3'],
-      ...['--log-opt', 'compress=true', '--log-opt', 'tag={{.Name}}'],
-      ...['--log-opt', 'labels=tier', '--container-label', 'tier=front', '--env', 'A=1'],
-      ...['--constraint', 'node.hostname==node2', '--entrypoint', '/bin/sh', IMAGE, '-c', count],
-    );
-    const follow = stage.docker('node1').start('service', 'logs', '-f', '--raw', 'count');
-    let text = '';
-    follow.stdout!.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    const seen = () => text.split('\n').slice(0, -1);
-    const reached = (line: number) =>
-      until(`line ${line}`, async () => seen().length >= line || `${seen().length} came`, {
-        timeoutMs: 60_000,
-      });
-    await reached(100);
-    await stage.lab.kill('node2', 'skeind');
-    await stage.lab.start('node2');
-    await reached(300);
-    const node2 = stage.docker('node2');
-    const id = (await node2.ok('ps', '-q', '--filter', 'name=count.')).trim();
-    await node2.ok('exec', id, 'touch', '/go');
-    await reached(700);
-    follow.kill('SIGTERM');
-    for (const [i, line] of seen().entries()) assert.equal(line, `count ${i + 1}`);
-    const kept = (await docker('service', 'logs', '--raw', 'count')).split('\n').slice(0, -1);
-    assert.ok(kept.length > 100 && kept.length <= 500, `${kept.length} lines of some 30 bytes are kept`);
-    assert.notEqual(kept[0], 'count 1');
-    const last = await docker('service', 'logs', '--details', '--timestamps', '--tail', '1', 'count');
-    assert.match(
-      last,
-      /^2\d{3}-\S+T\S+\.\d{9}Z count\.1\.\w+@node2\s+\| tag=count\.1\.\w+,tier=front count \d+\n$/,
-    );
-    const [, since, number] = /^(\S+) .* (\d+)$/m.exec(last)!;
-    const later = await docker('service', 'logs', '--raw', '--since', since!, 'count');
-    assert.equal(later.split('\n')[0], `count ${number}`);
-    assert.equal(await node2.ok('logs', '--since', since!, '--until', since!, id), `count ${number}\n`);
-    assert.match(
-      await node2.ok('logs', '--details', '--tail', '1', id),
-      /^tag=count\.1\.\w+,tier=front count \d+\n$/,
-    );
-    const [loud] = await stage.running('count');
-    await docker('service', 'update', '--detach', '--log-driver', 'none', 'count');
-    let silent = '';
-    await until(
-      'a task without a log',
-      async () => {
-        const tasks = await stage.running('count');
-        silent = tasks.find(({ id }) => id !== loud!.id)?.id ?? '';
-        return silent !== '' || JSON.stringify(tasks);
-      },
-      { timeoutMs: 20_000 },
-    );
-    assert.match(
-      await stage.docker('node1').fails('service', 'logs', silent),
-      /configured logging driver does not support reading/,
-    );
-    await docker('service', 'rm', 'count');
-  });
-
-  test('stop-first: the old task of a slot has ended before the new one starts', async () => {
-    await create('order', '--replicas', '2', '--update-order', 'stop-first', '--env', 'A=1', IMAGE);
-    await docker('service', 'update', '--env-add', 'A=2', 'order');
-    const tasks = await stage.tasks('order');
-    assert.equal(tasks.filter((t) => t.state.startsWith('Running')).length, 2);
-    for (const { id, state } of tasks.filter((t) => !t.state.startsWith('Running'))) {
-      assert.match(state, /^Shutdown/);
-      const [old] = JSON.parse(await docker('inspect', id)) as {
-        Slot: number;
-        Status: { Timestamp: string };
-      }[];
-      const next = tasks.find((t) => t.name === `order.${old!.Slot}` && t.state.startsWith('Running'))!;
-      const [fresh] = JSON.parse(await docker('inspect', next.id)) as { Status: { Timestamp: string } }[];
-      assert.ok(fresh!.Status.Timestamp > old!.Status.Timestamp);
-    }
-    assert.match(
-      await docker('service', 'inspect', '--pretty', 'order'),
-      /UpdateStatus:\n State:\s+completed/,
-    );
-  });
-
-  test('start-first with parallelism 2: never fewer run than wanted, and never more than two are on their way', async () => {
-    await docker('service', 'scale', 'order=4');
-    let [least, most] = [Infinity, 0];
-    const isUp = (task: TaskLine) => task.state.startsWith('Running');
-    const abort = new AbortController();
-    const watching = (async () => {
-      while (!abort.signal.aborted) {
-        const tasks = await stage.tasks('order');
-        least = Math.min(least, tasks.filter(isUp).length);
-        most = Math.max(most, tasks.filter((t) => t.desired === 'Running' && !isUp(t)).length);
-      }
-    })();
-    await docker(
-      ...['service', 'update', '--update-order', 'start-first', '--update-parallelism', '2'],
-      ...['--env-add', 'A=3', 'order'],
-    );
-    abort.abort();
-    await watching;
-    assert.ok(least >= 4, `at least four ran at any time, seen ${least}`);
-    assert.ok(most <= 2, `at most two were on their way, seen ${most}`);
-    await docker('service', 'rm', 'order');
-  });
-
-  test('an update that pauses is rolled back: what it had not reached runs on, and the CLI sees the end', async () => {
-    // The delay keeps the second slot out of it: its turn comes when the first task runs, which is before that fails.
-    // The CLI looks on for the time of the update's monitor, also while it rolls back: that must have ended by then.
-    await create('back', '--replicas', '3', '--update-delay', '10s', '--rollback-monitor', '100ms', IMAGE);
-    const before = await stage.running('back');
-    await docker('service', 'update', '--detach', '--update-monitor', '10s', '--args', 'exit=3', 'back');
-    // No status until the managers have begun it.
-    await until(
-      'the update to pause',
-      async () => {
-        const state = await docker(
-          'service',
-          'inspect',
-          '--format',
-          '{{with .UpdateStatus}}{{.State}}{{end}}',
-          'back',
-        );
-        return state.trim() === 'paused' || state;
-      },
-      { timeoutMs: 20_000 },
-    );
-    assert.match(
-      await docker('service', 'inspect', '--pretty', 'back'),
-      /Message:\s+update paused due to failure or early termination of task \w{25}/,
-    );
-    assert.match(await docker('service', 'rollback', 'back'), /verify: Service \S+ converged/);
-    const after = await stage.running('back');
-    assert.equal(after.length, 3);
-    assert.equal(after.filter(({ id }) => before.some((t) => t.id === id)).length, 2);
-    assert.match(
-      await docker('service', 'inspect', '--pretty', 'back'),
-      /UpdateStatus:\n State:\s+rollback_completed\n Started:\s+\S.*\n Message:\s+rollback completed\n/,
-    );
-    await docker('service', 'rm', 'back');
-  });
-
-  test('a task that fails is replaced after the delay, up to the attempts, with the reason', async () => {
-    const flags = ['--detach', '--restart-delay', '500ms', '--restart-max-attempts', '2'];
-    await create('crash', ...flags, IMAGE, 'exit=3', 'after=0');
-    await until(
-      'three failures',
-      async () => {
-        const failed = (await stage.tasks('crash')).filter((t) => t.state.startsWith('Failed'));
-        return failed.length === 3 || `${failed.length} seen`;
-      },
-      { timeoutMs: 20_000 },
-    );
-    for (const task of await stage.tasks('crash'))
-      assert.match(task.error, /^"?task: non-zero exit \(3\)"?$/);
-    const times = await Promise.all(
-      (await stage.tasks('crash')).map(async ({ id }) => {
-        const [task] = JSON.parse(await docker('inspect', id)) as {
-          CreatedAt: string;
-          Status: { Timestamp: string };
-        }[];
-        return { created: Date.parse(task!.CreatedAt), ended: Date.parse(task!.Status.Timestamp) };
-      }),
-    );
-    times.sort((a, b) => a.created - b.created);
-    for (let i = 1; i < times.length; i++) assert.ok(times[i]!.ended - times[i - 1]!.ended >= 500);
-    await delay(1_000);
-    assert.equal((await stage.tasks('crash')).length, 3, 'no fourth one');
-    await docker('service', 'rm', 'crash');
-  });
-
-  test('an image that is nowhere: rejected with the reason, and tried again by the policy', async () => {
+  test('an image that is nowhere: rejected with the reason, and tried again by the policy', async (t) => {
+    stage.removeAfter(t, 'ghost');
     const missing = '192.0.2.200:5000/no/such:1';
-    await create('ghost', '--detach', '--restart-delay', '300ms', missing);
+    await stage.create('ghost', '--detach', '--restart-delay', '300ms', missing);
     await until(
       'two rejections',
       async () => {
@@ -392,11 +187,11 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
       },
       { timeoutMs: 30_000 },
     );
-    await docker('service', 'rm', 'ghost');
   });
 
-  test('no node fits: the task waits and says why', async () => {
-    await create('nowhere', '--detach', '--constraint', 'node.labels.zone==moon', IMAGE);
+  test('no node fits: the task waits and says why', async (t) => {
+    stage.removeAfter(t, 'nowhere');
+    await stage.create('nowhere', '--detach', '--constraint', 'node.labels.zone==moon', IMAGE);
     await until(
       'the reason',
       async () => {
@@ -424,7 +219,6 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
       { timeoutMs: 20_000 },
     );
     await docker('node', 'update', '--label-rm', 'zone', 'node1');
-    await docker('service', 'rm', 'nowhere');
   });
 
   test('a drained node loses its tasks and gets none until it is active again', async () => {
@@ -451,7 +245,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     }[];
     assert.deepEqual(network!.IPAM.Config, [{ Subnet: '10.77.0.0/24', Gateway: '10.77.0.1' }]);
     assert.deepEqual(network!.Labels, { a: 'b' });
-    await create('inside', '--replicas', '2', '--network', 'net1', IMAGE);
+    await stage.create('inside', '--replicas', '2', '--network', 'net1', IMAGE);
     const [verbose] = JSON.parse(await docker('network', 'inspect', '-v', 'net1')) as {
       Services: Record<string, { VIP: string; Tasks: { Name: string; EndpointIP: string; Info: object }[] }>;
     }[];
@@ -479,181 +273,7 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     assert.doesNotMatch(await docker('network', 'ls'), /net1/);
   });
 
-  describe('bad input', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'skein-bad-'));
-    after(() => rmSync(folder, { recursive: true, force: true }));
-    let untouched: string;
-    const everything = async () => {
-      const engine = stage.lab.engine('node1');
-      const services = await engine.get<{ ID: string; Version: object }[]>('/services');
-      const networks = await engine.get<{ Id: string }[]>('/networks');
-      const images = await engine.get<{ Id: string; RepoTags: string[] }[]>('/images/json');
-      const nodes = await engine.get<{ ID: string; Spec: object }[]>('/nodes');
-      return JSON.stringify([
-        services,
-        networks.map((n) => n.Id).sort(),
-        images.map(({ Id, RepoTags }) => [Id, RepoTags]),
-        nodes.map(({ ID, Spec }) => [ID, Spec]),
-      ]);
-    };
-
-    before(async () => {
-      untouched = await everything();
-    });
-    after(async () => {
-      assert.equal(await everything(), untouched, 'nothing was changed by any of it');
-    });
-
-    const refused: [string, string[], RegExp][] = [
-      [
-        'a published port that is taken',
-        ['service', 'create', '--no-resolve-image', '--name', 'x', '-p', '80:8080', IMAGE],
-        /rpc error: code = InvalidArgument desc = port '80' is already in use by service 'web' \(\w{25}\) as an ingress port/,
-      ],
-      [
-        'a network that does not exist',
-        ['service', 'create', '--no-resolve-image', '--name', 'x', '--network', 'nosuch', IMAGE],
-        /network nosuch not found/,
-      ],
-      [
-        'a mount without a source',
-        ['service', 'create', '--no-resolve-image', '--name', 'x', '--mount', 'type=bind,target=/a', IMAGE],
-        /source/,
-      ],
-      [
-        'a mount to no absolute path',
-        ['service', 'create', '--no-resolve-image', '--name', 'x', '--mount', 'type=tmpfs,target=a', IMAGE],
-        /invalid mount target, must be an absolute path: a/,
-      ],
-      [
-        'a constraint that is none',
-        ['service', 'create', '--no-resolve-image', '--name', 'x', '--constraint', 'node.role~=x', IMAGE],
-        /rpc error: code = InvalidArgument desc = constraint expected one operator from ==, !=/,
-      ],
-      [
-        'a name that is taken',
-        ['service', 'create', '--no-resolve-image', '--name', 'web', IMAGE],
-        /name conflicts with an existing object/,
-      ],
-      ['a service that is not there', ['service', 'scale', 'nosuch=2'], /nosuch/],
-      ['a network that is taken', ['network', 'create', '-d', 'overlay', 'ingress'], /already exists/],
-      ['a second init', ['swarm', 'init'], /This node is already part of a swarm/],
-      ['a task that is not there', ['inspect', 'nosuch'], /No such object: nosuch/i],
-      ['an image that is not there', ['rmi', 'nosuch:1'], /No such image: nosuch:1/],
-      ['a container that is not there', ['logs', 'nosuch'], /No such container: nosuch/],
-    ];
-    /** Flags of `service create` that ask for what is wrong, or for what no node can give; with what is said. */
-    const flags: [string, RegExp][] = [
-      ['--restart-condition sometimes', /invalid RestartCondition: "sometimes"/],
-      ['--update-failure-action cry', /unrecognized update failure action cry/],
-      ['--update-order random', /unrecognized update order random/],
-      ['--rollback-order random', /unrecognized update order random/],
-      ['--update-max-failure-ratio 2', /update-maxfailureratio cannot be less than 0 or bigger than 1/],
-      ['--endpoint-mode nat', /invalid resolution mode: nat/],
-      ['--endpoint-mode dnsrr -p 81:81', /port published with ingress mode can't be used with dnsrr mode/],
-      ['--mode global --replicas 2', /replicas can only be used with replicated or replicated-job mode/],
-      ['--mode global --max-concurrent 2', /max-concurrent can only be used with replicated-job mode/],
-      ['--mode replicated-job --restart-condition any', /restart condition "any" is not supported for jobs/],
-      [
-        '--mode global-job --update-parallelism 2',
-        /update config(uration)? .*not supported|not supported for jobs/,
-      ],
-      [
-        '--hostname {{.Task.Sort}}',
-        /expanding template "{{\.Task\.Sort}}" failed: "\.Task\.Sort" is none of/,
-      ],
-      ['--limit-cpu 0.0001', /invalid cpu value 0\.0001: Must be at least 0\.001/],
-      ['--reserve-memory 1M', /invalid memory value 1048576: Must be at least 4MiB/],
-      ['--generic-resource GPU=one', /Named Generic Resources is not supported for service create/],
-      ['--log-driver syslog', /log driver "syslog" is not served by Skein/],
-      ['--isolation hyperv', /isolation "hyperv" is of Windows: Skein runs Linux containers/],
-      ['--credential-spec file://spec.json', /Privileges\.CredentialSpec is not served by Skein/],
-      ['--network name=ingress,driver-opt=a=b', /driver options of network \S+ are not served by Skein: a$/m],
-      ['--mount type=pipe,target=/a', /invalid MountType: "pipe"/],
-      ['--mount type=cluster,source=v,target=/a', /mount type "cluster" is not served by Skein/],
-      ['--mount type=npipe,source=v,target=/a', /mount type "npipe" is not served by Skein/],
-      ['--mount type=image,source=v,target=/a', /mount type "image" is not served by Skein/],
-      ['--mount source=v,target=/a,volume-driver=nfs', /volume driver "nfs" of mount \/a is a plugin/],
-      [
-        '--mount type=bind,source=/tmp,target=/a,readonly,bind-propagation=rprivate,bind-recursive=readonly',
-        /bind-recursive=readonly of mount \/a is not served by Skein/,
-      ],
-    ];
-    for (const [args, words] of flags)
-      test(`service create ${args}`, async () => {
-        const create = ['service', 'create', '--detach', '--no-resolve-image', '--name', 'x'];
-        assert.match(await fails(...create, ...args.split(' '), IMAGE), words);
-      });
-
-    for (const [words, args] of [
-      [/invalid Availability: "nonsense"/, ['--availability', 'nonsense']],
-      [/invalid Role: "nonsense"/, ['--role', 'nonsense']],
-    ] as const)
-      test(`node update ${args.join(' ')}`, async () => {
-        assert.match(await fails('node', 'update', ...args, 'node2'), words);
-      });
-
-    for (const [what, args, words] of refused)
-      test(what, async () => {
-        assert.match(await fails(...args), words);
-      });
-
-    test('a request to a worker', async () => {
-      assert.match(
-        await stage.docker('node2').fails('service', 'ls'),
-        /This node is not a swarm manager\. Worker nodes/,
-      );
-    });
-
-    test('a stale version', async () => {
-      const engine = stage.lab.engine('node1');
-      const service = await engine.get<{ ID: string; Version: { Index: number }; Spec: object }>(
-        '/services/web',
-      );
-      const answer = await engine.raw('POST', `/services/${service.ID}/update`, {
-        query: { version: service.Version.Index - 1 },
-        body: service.Spec,
-      });
-      assert.equal(answer.status, 500);
-      assert.match(answer.body.toString(), /rpc error: code = Unknown desc = update out of sequence/);
-    });
-
-    test('archives that are no image', async () => {
-      const file = join(folder, 'bad.tar');
-      for (const content of [
-        Buffer.from('no tar at all'),
-        Buffer.alloc(10_240),
-        Buffer.alloc(1_000_000, 'x'),
-      ]) {
-        writeFileSync(file, content);
-        assert.match(await fails('load', '-i', file), /^Error response from daemon: invalid archive: \S/m);
-      }
-    });
-
-    test('bodies that are no JSON, too large, or of another version of the API', async () => {
-      const engine = stage.lab.engine('node1');
-      const json = { 'content-type': 'application/json' };
-      const post = async (path: string, body: Uint8Array) => {
-        const { status, body: answer } = await engine.raw('POST', path, { body, headers: json });
-        return { status, message: (JSON.parse(answer.toString()) as { message: string }).message };
-      };
-      const malformed = await post('/services/create', Buffer.from('{"Name":'));
-      assert.equal(malformed.status, 400);
-      assert.match(malformed.message, /JSON/i);
-      const large = await post(
-        '/services/create',
-        Buffer.from(JSON.stringify({ Name: 'x'.repeat(40_000_000) })),
-      );
-      assert.equal(large.status, 413);
-      const old = await engine.raw('GET', '/v1.23/info');
-      assert.equal(old.status, 400);
-      assert.match(old.body.toString(), /client version 1\.23 is too old/);
-      const young = await engine.raw('GET', '/v9.9/info');
-      assert.equal(young.status, 400);
-      assert.match(young.body.toString(), /client version 9\.9 is too new/);
-      assert.equal((await engine.raw('GET', '/v1.41/no/such')).status, 404);
-    });
-  });
+  describe('bad input', () => badInput(() => stage));
 
   test('a request that is not served yet gets an error that says so', async () => {
     const { status, body } = await stage.lab.engine('node1').raw('POST', '/build');

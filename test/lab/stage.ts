@@ -1,4 +1,5 @@
 /** What the tests of a real cluster share: the CLI of each node, the demo image everywhere, requests from anywhere. */
+import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildImage } from '../../src/lab/image.ts';
 import { until } from '../../src/lab/cluster.ts';
@@ -38,6 +39,22 @@ export class Stage {
     let cli = this.#clis.get(node);
     if (!cli) this.#clis.set(node, (cli = new DockerCli(this.lab.node(node).socket, this.lab.enter(node))));
     return cli;
+  }
+
+  /** What the CLI of the first manager prints. */
+  ok(...args: string[]): Promise<string> {
+    return this.docker('node1').ok(...args);
+  }
+
+  /** A service whose convergence is looked on at for a short time only. */
+  create(name: string, ...args: string[]): Promise<string> {
+    const flags = ['--no-resolve-image', '--update-monitor', '300ms', '--name', name];
+    return this.ok('service', 'create', ...flags, ...args);
+  }
+
+  /** However the test ends its service goes: what one test leaves would fail another. */
+  removeAfter(t: TestContext, service: string): void {
+    t.after(async () => void (await this.docker('node1').run('service', 'rm', service)));
   }
 
   close(): void {
