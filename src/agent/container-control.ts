@@ -10,12 +10,13 @@ import {
   type ContainerRuntime,
   type LogLine,
 } from '../containerd/runtime.ts';
+import { signalNumber } from '../containerd/signal.ts';
 import type { Usage } from '../containerd/usage.ts';
 import { type Clock, timestamp } from '../kit/clock.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerLimits } from '../model/spec.ts';
-import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
+import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
 import type { Standalone } from './standalone.ts';
 import { graceMs } from './task-plan.ts';
@@ -62,11 +63,14 @@ export class ContainerControl {
 
   /** The stop signal, the grace, the kill. False: it did not run. */
   async stop(info: ContainerInfo, options: { signal?: string; timeoutMs?: number }): Promise<boolean> {
-    if (!isUp(info)) return false;
+    await this.#standalone.endWanted(info.id);
+    // As it is now: it may have been on its way to its next run.
+    const now = (await this.#runtime.get(info.id)) ?? info;
+    if (!isUp(now)) return false;
     const { spec } = info.config;
     const signal = options.signal || (await stopSignal(this.#runtime, info));
     const grace = options.timeoutMs ?? graceMs(spec);
-    if (info.status === 'paused') await this.#runtime.resume(info.id);
+    if (now.status === 'paused') await this.#runtime.resume(info.id);
     await this.#runtime.kill(info.id, signal);
     if (await this.#endsWithin(info.id, grace)) return true;
     await this.#runtime.kill(info.id, 'SIGKILL');
@@ -77,6 +81,8 @@ export class ContainerControl {
 
   async kill(info: ContainerInfo, signal: string): Promise<void> {
     if (!isUp(info)) throw new SkeinError('failed-precondition', `container ${info.id} is not running`);
+    const ends = ['SIGKILL', await stopSignal(this.#runtime, info)].map(signalNumber);
+    if (ends.includes(signalNumber(signal))) await this.#standalone.endWanted(info.id);
     await this.#runtime.kill(info.id, signal);
   }
 
@@ -94,6 +100,7 @@ export class ContainerControl {
         `cannot remove container "/${info.name}": container is ${how}`,
       );
     }
+    await this.#standalone.endWanted(info.id);
     if (info.status === 'running') await this.#runtime.kill(info.id, 'SIGKILL');
     if (this.#standalone.owns(info.id)) await this.#standalone.remove(info.id, { keepVolumes });
     else await this.#runtime.remove(info.id, { keepVolumes });
@@ -167,13 +174,19 @@ export class ContainerControl {
     if (!this.#standalone.owns(id))
       throw new SkeinError(
         'permission-denied',
-        `container ${id} belongs to a task, whose networks are its service's; use docker service update --${flag}`,
+        `container ${id} belongs to a task, which is as its service has it; use docker service update --${flag}`,
       );
   }
 
   async update(id: ContainerId, limits: ContainerLimits): Promise<void> {
     await this.#runtime.update(id, { limits });
     this.announce(id, 'update');
+  }
+
+  async setRestart(info: ContainerInfo, policy: RestartPolicy): Promise<void> {
+    this.#checkOwn(info, 'restart-condition');
+    await this.#standalone.setRestart(info.id, policy);
+    this.announce(info.id, 'update');
   }
 
   announce(id: ContainerId, action: string, attributes: Readonly<Record<string, string>> = {}): void {

@@ -128,6 +128,10 @@ export class AgentEngine {
     return healthReport(await this.#files.readHealth(container.id));
   }
 
+  restarts(): Promise<ReadonlyMap<ContainerId, { readonly count: number; readonly waiting: boolean }>> {
+    return this.#options.standalone.restarts();
+  }
+
   written(id: ContainerId): Promise<number> {
     return this.#options.runtime.written(id);
   }

@@ -10,7 +10,7 @@ import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
-import type { StandaloneSpec } from '../model/standalone.ts';
+import type { RestartPolicy, StandaloneSpec } from '../model/standalone.ts';
 import { macFor, network, view as networkView } from '../net/builders.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
 import { ContainerControl } from './container-control.ts';
@@ -313,4 +313,81 @@ test('of two that want one name at the same time one gets it; made-up names are 
   assert.notEqual(infos[0]!.name, infos[1]!.name);
   const renamed = await Promise.allSettled(infos.map((one) => control.rename(one, 'new')));
   assert.deepEqual(words(renamed), ['done', 'already-exists']);
+});
+
+const restart = (name: RestartPolicy['name'], maxRetries = 0) => ({ restart: { name, maxRetries } });
+
+test('what ends by itself is started again by its policy, on its network, and counted', async (t) => {
+  const { control, standalone, runtime, network, until, info } = await host(t);
+  const id = await control.create(spec({ ...on('mynet'), ...restart('on-failure', 2) }));
+  await control.start(await info(id));
+  for (let count = 1; count <= 2; count++) {
+    const { startedAt } = await info(id);
+    runtime.exit(id, 1);
+    const again = async () =>
+      (await info(id)).status === 'running' && (await info(id)).startedAt !== startedAt;
+    await until('it runs again', again);
+    assert.deepEqual((await standalone.restarts()).get(id), { count, waiting: false });
+    assert.deepEqual(await network.sandboxes(), [id]);
+  }
+  runtime.exit(id, 1);
+  await until('it left the network', async () => (await network.sandboxes()).length === 0);
+  assert.equal((await info(id)).status, 'stopped', 'that was its second');
+  assert.deepEqual((await standalone.restarts()).get(id), { count: 2, waiting: false });
+  // Who starts it begins to count anew.
+  await control.start(await info(id));
+  assert.deepEqual((await standalone.restarts()).get(id), { count: 0, waiting: false });
+});
+
+test('what a user ends stays ended, also while it waits for its next run', async (t) => {
+  const { control, standalone, runtime, until, info, clock } = await host(t);
+  const ended = async (id: ContainerId) => {
+    await until('it has ended', async () => (await info(id)).status === 'stopped');
+    await clock.advance(120_000);
+    assert.equal((await info(id)).status, 'stopped');
+    assert.ok(!(await standalone.restarts()).get(id)?.waiting);
+  };
+  const start = async (name: string) => {
+    const id = await control.create(spec({ name, ...restart('always') }));
+    await control.start(await info(id));
+    return id;
+  };
+  const [one, two, three] = [await start('one'), await start('two'), await start('three')];
+  runtime.exit(three, 0);
+  assert.equal((await standalone.restarts()).get(three)?.waiting, true);
+  assert.equal(await control.stop(await info(three), {}), false, 'it does not run');
+  await ended(three);
+  await control.kill(await info(one), 'SIGHUP');
+  assert.equal((await info(one)).status, 'running');
+  await control.kill(await info(one), 'SIGKILL');
+  await ended(one);
+  await control.setRestart(await info(two), restart('no').restart);
+  runtime.exit(two, 1);
+  await ended(two);
+});
+
+test('a restart of skeind goes on with it: what was wanted, what is always to run, once there is a network', async (t) => {
+  const { control, standalone, runtime, until, info, open, member, clock } = await host(t);
+  const policies = ['always', 'unless-stopped', 'always', 'unless-stopped', 'no'] as const;
+  const ids: ContainerId[] = [];
+  for (const [n, name] of policies.entries()) {
+    const id = await control.create(spec({ name: `c${n}`, ...restart(name) }));
+    await control.start(await info(id));
+    ids.push(id);
+  }
+  for (const id of ids.slice(2, 4)) await control.kill(await info(id), 'SIGKILL');
+  await standalone.stop();
+  for (const n of [0, 1, 4]) runtime.exit(ids[n]!, 255); // as of a machine that went down
+  member.is = false;
+  await open();
+  const running = async () => {
+    const all = await Promise.all(ids.map(info));
+    return all.flatMap(({ status }, n) => (status === 'running' ? [n] : []));
+  };
+  await clock.advance(5_000);
+  assert.deepEqual(await running(), [], 'there is no network yet');
+  member.is = true;
+  await until('they run', async () => (await running()).length >= 3);
+  await clock.advance(60_000);
+  assert.deepEqual(await running(), [0, 1, 2]);
 });

@@ -7,6 +7,8 @@
  * - A container of this kind has a folder from before its record until after its sandbox and attachments are gone.
  * - It has a sandbox and attachments only from a start until the end of that run; one reconcile a container brings
  *   that about, whatever was killed in between. Starts, removals and reconciles of one container never overlap.
+ * - Whether it is wanted to run is on disk before it is started, and before it is asked to end: what the user said last
+ *   decides whether it is started again (restart-plan.ts).
  */
 import { isNews } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
@@ -16,8 +18,9 @@ import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
-import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
+import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { followContainers } from './follow-containers.ts';
+import { afterOpening, planRestart, type Restart, type Runs, STARTED } from './restart-plan.ts';
 import { standaloneConfig, standaloneFiles } from './standalone-config.ts';
 import { nameTaken, standaloneName } from './standalone-names.ts';
 import { type NetworkPlace, specOf, StandaloneNetworks } from './standalone-networks.ts';
@@ -38,9 +41,16 @@ export interface StandaloneOptions {
 const FULL_PASS_MS = 30_000;
 /** How long what has ended waits for a client to read its last words. */
 const READ_MS = 30_000;
+/** How often it is looked whether the node has its networks again. */
+const PLACE_MS = 1_000;
+/** Of one that was never started. */
+const UNWANTED: Runs = { wanted: false, restarts: 0, short: 0 };
+
 export class Standalone {
   readonly #options: StandaloneOptions;
   readonly #ids = new Set<ContainerId>();
+  /** Not looked at since this was opened. */
+  readonly #unseen = new Set<ContainerId>();
   readonly #holders = new Map<ContainerId, Set<object>>();
   readonly #locks = new KeyedLocks<ContainerId>();
   readonly #naming = new KeyedLocks<'name'>();
@@ -53,7 +63,10 @@ export class Standalone {
 
   static async open(options: StandaloneOptions): Promise<Standalone> {
     const standalone = new Standalone(options);
-    for (const id of await options.files.list()) standalone.#ids.add(id);
+    for (const id of await options.files.list()) {
+      standalone.#ids.add(id);
+      standalone.#unseen.add(id);
+    }
     return standalone;
   }
 
@@ -138,15 +151,17 @@ export class Standalone {
   /** False: it runs already. */
   start(info: ContainerInfo): Promise<boolean> {
     return this.#locks.run(info.id, async () => {
-      const { runtime } = this.#options;
+      const { runtime, files } = this.#options;
       const now = await this.#known(info.id);
       if (now.status === 'paused')
         throw new SkeinError('failed-precondition', 'cannot start a paused container, try unpause instead');
       if (now.status === 'running') return false;
+      await files.writeRuns(info.id, STARTED);
       try {
         await this.#networks.bring(now);
         await runtime.start(info.id);
       } catch (error) {
+        await files.writeRuns(info.id, UNWANTED);
         // As in Docker, whose CLI waits for it to be gone.
         if (specOf(now).autoRemove) await this.#remove(info.id);
         throw error;
@@ -155,6 +170,42 @@ export class Standalone {
       }
       return true;
     });
+  }
+
+  /** A user ends it: it is not started again by itself. */
+  async endWanted(id: ContainerId): Promise<void> {
+    if (!this.owns(id)) return;
+    await this.#locks.run(id, async () => {
+      this.#unseen.delete(id);
+      const runs = await this.#runs(id);
+      if (runs.wanted) await this.#options.files.writeRuns(id, { ...runs, wanted: false });
+    });
+  }
+
+  setRestart(id: ContainerId, restart: RestartPolicy): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const spec = specOf(await this.#known(id));
+      if (spec.autoRemove)
+        throw new SkeinError(
+          'invalid-argument',
+          'Restart policy cannot be updated because AutoRemove is enabled for the container',
+        );
+      await this.#options.runtime.update(id, { notes: { ...spec, restart } });
+      this.#loop.mark(id);
+    });
+  }
+
+  /** Of those with a policy: how often they were started by themselves, and whether they are about to be. */
+  async restarts(): Promise<ReadonlyMap<ContainerId, { readonly count: number; readonly waiting: boolean }>> {
+    const own = (await this.#options.runtime.list()).filter(
+      (info) => this.owns(info.id) && (specOf(info).restart?.name ?? 'no') !== 'no',
+    );
+    const reports = own.map(async (info) => {
+      const runs = await this.#runs(info.id);
+      const waiting = planRestart(specOf(info).restart, runs, info) !== undefined;
+      return [info.id, { count: runs.restarts, waiting }] as const;
+    });
+    return new Map(await Promise.all(reports));
   }
 
   /** With what it runs. */
@@ -201,17 +252,42 @@ export class Standalone {
     const info = await runtime.get(id);
     if (!this.owns(id)) return;
     if (!info) return this.#remove(id);
+    await this.#firstLook(info);
     if (info.status === 'running' || info.status === 'paused') return;
     await this.#networks.take(id);
+    const again = planRestart(specOf(info).restart, await this.#runs(id), info);
+    if (again) return this.#startAgain(info, again);
     if (info.status !== 'stopped' || !specOf(info).autoRemove) return;
     const readUntil = Date.parse(info.exitedAt ?? '') + READ_MS;
     if (this.#holders.has(id) && clock.now() < readUntil) return { after: readUntil - clock.now() };
     await this.#remove(id);
   }
 
+  async #runs(id: ContainerId): Promise<Runs> {
+    return (await this.#options.files.readRuns(id)) ?? UNWANTED;
+  }
+
+  /** Since this was opened. */
+  async #firstLook(info: ContainerInfo): Promise<void> {
+    if (!this.#unseen.delete(info.id)) return;
+    const runs = await this.#runs(info.id);
+    const now = afterOpening(specOf(info).restart, runs);
+    if (now !== runs) await this.#options.files.writeRuns(info.id, now);
+  }
+
+  async #startAgain(info: ContainerInfo, { at, runs }: Restart): Promise<Requeue | void> {
+    const { runtime, files, place, clock } = this.#options;
+    if (at > clock.now()) return { after: at - clock.now() };
+    if (!place()?.ready) return { after: PLACE_MS };
+    await files.writeRuns(info.id, runs);
+    await this.#networks.bring(info);
+    await runtime.start(info.id);
+  }
+
   async #forget(id: ContainerId): Promise<void> {
     await this.#options.files.remove(id);
     this.#ids.delete(id);
+    this.#unseen.delete(id);
   }
 
   #on(event: ContainerEvent): void {

@@ -1,7 +1,7 @@
 /**
  * What the agent keeps on disk of a container, under `<dataRoot>/tasks/<container id>/`: the files mounted into it,
- * the mark that it was started once, by which a reboot is told from a container that was never finished, and what its
- * health checks showed.
+ * the mark that it was started once, by which a reboot is told from a container that was never finished, what its health
+ * checks showed, and of a user's own, whether it is wanted to run.
  */
 import { closeSync, existsSync, fsync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -9,11 +9,13 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ContainerId } from '../model/ids.ts';
 import type { Health } from './health-plan.ts';
+import type { Runs } from './restart-plan.ts';
 
 const flush = promisify(fsync);
 
 const STARTED = 'started';
 const HEALTH = 'health.json';
+const RUNS = 'runs.json';
 
 /**
  * What is small and local is read and written synchronously inside: that takes tens of microseconds, its way through the
@@ -50,18 +52,35 @@ export class TaskFiles {
   }
 
   /** Undefined before the first probe, and when the file does not read: probing begins anew then. */
-  async readHealth(id: ContainerId): Promise<Health | undefined> {
+  readHealth(id: ContainerId): Promise<Health | undefined> {
+    return this.#read<Health>(id, HEALTH);
+  }
+
+  writeHealth(id: ContainerId, health: Health): Promise<void> {
+    return this.#replace(id, HEALTH, health);
+  }
+
+  /** Undefined before the first start. */
+  readRuns(id: ContainerId): Promise<Runs | undefined> {
+    return this.#read<Runs>(id, RUNS);
+  }
+
+  writeRuns(id: ContainerId, runs: Runs): Promise<void> {
+    return this.#replace(id, RUNS, runs);
+  }
+
+  async #read<T>(id: ContainerId, name: string): Promise<T | undefined> {
     try {
-      return JSON.parse(await readFile(join(this.#root, id, HEALTH), 'utf8')) as Health;
+      return JSON.parse(await readFile(join(this.#root, id, name), 'utf8')) as T;
     } catch {
       return undefined;
     }
   }
 
-  /** Replaced as a whole: a reader never sees half of it. */
-  async writeHealth(id: ContainerId, health: Health): Promise<void> {
-    const path = join(this.#root, id, HEALTH);
-    await writeFile(`${path}.new`, JSON.stringify(health), { mode: 0o644 });
+  /** As a whole: a reader never sees half of it. */
+  async #replace(id: ContainerId, name: string, value: object): Promise<void> {
+    const path = join(this.#root, id, name);
+    await writeFile(`${path}.new`, JSON.stringify(value), { mode: 0o644 });
     await rename(`${path}.new`, path);
   }
 

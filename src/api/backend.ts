@@ -146,6 +146,14 @@ export interface HealthReport {
   readonly Log: readonly object[];
 }
 
+/** How a user's own container goes on when it ends. */
+export interface RestartReport {
+  /** Starts that no user asked for. */
+  readonly count: number;
+  /** It has ended, and is about to be started again. */
+  readonly waiting: boolean;
+}
+
 /** Containers and images of this node. Implemented by agent/ over containerd. */
 export interface EngineBackend {
   readonly images: ImageStore;
@@ -161,6 +169,8 @@ export interface EngineBackend {
   written(id: ContainerId): Promise<number>;
   /** By its health check; undefined without one. */
   health(container: ContainerInfo): Promise<HealthReport | undefined>;
+  /** Of those that are started again when they end. */
+  restarts?(): Promise<ReadonlyMap<ContainerId, RestartReport>>;
   readonly control: ContainerControl;
   /** Starts a command in a running container. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;

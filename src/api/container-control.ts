@@ -5,7 +5,7 @@ import type { ContainerInfo, LogLine } from '../containerd/runtime.ts';
 import type { Usage } from '../containerd/usage.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerLimits } from '../model/spec.ts';
-import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
+import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 
 export interface RemoveOptions {
   /** Though it runs. */
@@ -41,6 +41,8 @@ export interface ContainerControl {
   /** Forced, it does not wait for a manager to hear of it. */
   disconnect(container: ContainerInfo, network: string, force: boolean): Promise<void>;
   update(id: ContainerId, limits: ContainerLimits): Promise<void>;
+  /** From its next end on; `permission-denied` for a task's. */
+  setRestart(container: ContainerInfo, policy: RestartPolicy): Promise<void>;
   resize(id: ContainerId, size: TerminalSize): Promise<void>;
   pause(container: ContainerInfo): Promise<void>;
   resume(container: ContainerInfo): Promise<void>;

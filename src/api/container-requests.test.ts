@@ -94,3 +94,44 @@ test('a worker takes a network by id, name, or the beginning of an id that means
   assert.equal(await named('ab'), 'network ab is ambiguous (2 matches found based on ID prefix)');
   assert.equal(await named('nosuch'), 'network nosuch not found');
 });
+
+test('a restart policy is taken, checked and shown; one that waits for its next run is restarting', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  const create = (HostConfig: object) => call('POST', '/containers/create', { Image: 'app:1', HostConfig });
+  for (const [host, words] of [
+    [{ RestartPolicy: { Name: 'sometimes' } }, "invalid restart policy 'sometimes'"],
+    [
+      { RestartPolicy: { Name: 'always', MaximumRetryCount: 3 } },
+      "maximum retry count cannot be used with restart policy 'always'",
+    ],
+    [
+      { RestartPolicy: { Name: 'always' }, AutoRemove: true },
+      "can't create 'AutoRemove' container with restart policy",
+    ],
+  ] as const) {
+    const { status, json } = await create(host);
+    assert.deepEqual([status, json.message], [400, words]);
+  }
+  const id = (await create({ RestartPolicy: { Name: 'on-failure', MaximumRetryCount: 3 } })).json.Id;
+  assert.deepEqual(backends.engine.control.created[0]?.restart, { name: 'on-failure', maxRetries: 3 });
+  await call('POST', `/containers/${id}/start`);
+  backends.runtime.exit(id, 7);
+  const restarting = { count: 2, waiting: true };
+  backends.engine.again.set(id, restarting);
+  const { json } = await call('GET', `/containers/${id}/json`);
+  const { Status, Running, Restarting, ExitCode } = json.State;
+  assert.deepEqual([Status, Running, Restarting, ExitCode], ['restarting', true, true, 7]);
+  assert.deepEqual(json.HostConfig.RestartPolicy, { Name: 'on-failure', MaximumRetryCount: 3 });
+  assert.equal(json.RestartCount, 2);
+  // Shown without --all, as what runs.
+  const [listed] = (await call('GET', '/containers/json')).json;
+  assert.deepEqual([listed.Id, listed.State], [id, 'restarting']);
+  assert.match(listed.Status, /^Restarting \(7\) /);
+  assert.equal((await call('POST', '/containers/prune')).json.ContainersDeleted, null);
+  const bad = await call('POST', `/containers/${id}/update`, { RestartPolicy: { Name: 'x' } });
+  assert.deepEqual([bad.status, bad.json.message], [400, "invalid restart policy 'x'"]);
+  const changed = await call('POST', `/containers/${id}/update`, { RestartPolicy: { Name: 'always' } });
+  assert.equal(changed.status, 200);
+  assert.equal((await call('GET', `/containers/${id}/json`)).json.HostConfig.RestartPolicy.Name, 'always');
+});

@@ -110,6 +110,8 @@ export class FakeControl implements ContainerControl {
   }
 
   rename = (info: ContainerInfo, name: string): Promise<void> => this.#runtime.update(info.id, { name });
+  setRestart: ContainerControl['setRestart'] = ({ id, config }, restart) =>
+    this.#runtime.update(id, { notes: { ...(config.notes as StandaloneSpec), restart } });
   update: ContainerControl['update'] = (id, limits) => this.#runtime.update(id, { limits });
   announce: ContainerControl['announce'] = (id, action, attributes) =>
     this.#runtime.announce(id, action, attributes);

@@ -13,7 +13,7 @@ import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
 import type { PortSpec } from '../model/spec.ts';
 import { taskName } from '../model/names.ts';
-import type { EngineBackend, EngineInfo, HealthReport } from './backend.ts';
+import type { EngineBackend, EngineInfo, HealthReport, RestartReport } from './backend.ts';
 import { FakeControl } from './fake-control.ts';
 import { type FakeCluster, fakeDescription } from './fake-cluster.ts';
 
@@ -77,6 +77,12 @@ export class FakeEngine implements EngineBackend {
 
   async health({ id }: ContainerInfo) {
     return this.healths.get(id);
+  }
+
+  readonly again = new Map<ContainerId, RestartReport>();
+
+  async restarts() {
+    return this.again;
   }
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {

@@ -17,6 +17,13 @@ export interface WantedStand {
   readonly address?: Ipv4 | undefined;
 }
 
+/** Of a container that has ended by itself. */
+export interface RestartPolicy {
+  readonly name: 'no' | 'on-failure' | 'always' | 'unless-stopped';
+  /** Of `on-failure`; 0: as often as it takes. */
+  readonly maxRetries: number;
+}
+
 export interface StandaloneSpec {
   /** Empty: one is made up. */
   readonly name: string;
@@ -30,6 +37,8 @@ export interface StandaloneSpec {
   readonly ports: readonly PortSpec[];
   /** Goes away when it ends. */
   readonly autoRemove: boolean;
+  /** Absent: it is not started again. */
+  readonly restart?: RestartPolicy;
   /** The first client that attaches its input and ends it ends the container's. */
   readonly stdinOnce: boolean;
   /** Absent: made by an older Skein. */

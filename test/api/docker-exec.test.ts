@@ -375,7 +375,10 @@ test('docker rename and update; ps by volume and port, ports as bound', { skip }
     (await docker('update', '--cpu-shares', '5', 'new')).stderr,
     /does not serve HostConfig.CpuShares/,
   );
-  assert.match((await docker('update', '--restart', 'always', 'new')).stderr, /--restart always/);
+  const policy = '{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}';
+  assert.equal(await ok('inspect', '-f', policy, 'new'), 'no 0');
+  await ok('update', '--restart', 'on-failure:3', 'new');
+  assert.equal(await ok('inspect', '-f', `${policy} ${limits}`, 'new'), 'on-failure 3 67108864 500000000');
   const bound = { Protocol: 'tcp', TargetPort: 80, PublishedPort: 8080, PublishMode: 'host' } as const;
   backends.engine.bound.set(made as ContainerId, [bound]);
   assert.equal(await ok('port', 'new'), '80/tcp -> 0.0.0.0:8080');
@@ -426,7 +429,6 @@ test('what docker run asks for and is not served is refused by name', { skip }, 
     [/does not serve --network host/, '--network', 'host'],
     [/skein has no IPv6 on networks/, '--network', 'n', '--ip6', '2001:db8::9'],
     [/user specified IP address is supported on user defined networks only/, '--ip', '10.0.0.9'],
-    [/does not restart containers that were started by hand \(--restart always\)/, '--restart', 'always'],
     [/log driver "syslog" is not served/, '--log-driver', 'syslog'],
     [/compress cannot be true when max-file is less than 2/, '--log-opt', 'compress=true'],
     [/log option tag: "\.ImageID" is none of \.ID, /, '--log-opt', 'tag={{.ImageID}}'],

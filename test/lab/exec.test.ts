@@ -210,11 +210,28 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     const task = await taskOn('node1');
     const reach = () => on('node1', 'exec', task, 'ping', '-c1', '-W1', address);
     await until('it answers', async () => (await reach()).code === 0 || 'no', { timeoutMs: 20_000 });
+    const kept = [
+      '--name',
+      'kept',
+      '--restart',
+      'unless-stopped',
+      '--network',
+      'mynet',
+      '--network-alias',
+      'kept',
+    ];
+    await ok('node2', 'run', '-d', ...kept, IMAGE);
     const pid = await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg');
     await stage.lab.kill('node2');
     await stage.lab.start('node2');
     assert.equal(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg'), pid);
     assert.equal((await reach()).code, 0);
+    const keptPid = async () => Number(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'kept'));
+    const lost = await keptPid();
+    process.kill(lost, 'SIGKILL');
+    const restarted = async () => ![0, lost].includes(await keptPid()) || 'it does not run';
+    await until('it runs again by its policy', restarted, { timeoutMs: 20_000 });
+    assert.equal((await ok('node2', 'inspect', '-f', '{{.RestartCount}}', 'kept')).trim(), '1');
     await ok('node2', 'stop', '-t', '2', 'bg');
     await until('its address no longer answers', async () => (await reach()).code !== 0 || 'it does', {
       timeoutMs: 20_000,
@@ -233,7 +250,12 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
       return code === 0 || stderr;
     };
     await until('it starts again', again, { timeoutMs: 20_000 });
-    await ok('node2', 'rm', '-f', 'bg');
+    const found = async () => {
+      const { code, stdout } = await on('node1', 'exec', task, 'ping', '-c1', '-W1', 'kept');
+      return code === 0 || stdout;
+    };
+    await until('the other is there by itself, on its network', found, { timeoutMs: 20_000 });
+    await ok('node2', 'rm', '-f', 'bg', 'kept');
     const left = await ok('node1', 'network', 'inspect', '-v', 'mynet');
     assert.doesNotMatch(left, /"bg"/);
     await ok('node1', 'network', 'rm', 'closed');

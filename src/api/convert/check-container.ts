@@ -23,6 +23,8 @@ export function checkSettings(body: Body, host: Host): void {
     throw invalid(`Invalid isolation: "${Isolation}" - linux only supports 'default'`);
   checkHealth(body.Healthcheck);
   checkRestart(host.RestartPolicy);
+  if (host.AutoRemove && !['', 'no'].includes(host.RestartPolicy?.Name ?? ''))
+    throw invalid("can't create 'AutoRemove' container with restart policy");
 }
 
 function checkHealth(health: Body['Healthcheck']): void {
@@ -33,7 +35,7 @@ function checkHealth(health: Body['Healthcheck']): void {
   if ((health?.Retries ?? 0) < 0) throw invalid('Retries in Healthcheck cannot be negative');
 }
 
-function checkRestart(policy: Host['RestartPolicy']): void {
+export function checkRestart(policy: Host['RestartPolicy']): void {
   const { Name = '', MaximumRetryCount: retries = 0 } = policy ?? {};
   if (!RESTART.includes(Name)) throw invalid(`invalid restart policy '${Name}'`);
   if (Name !== 'on-failure' && retries !== 0)

@@ -4,7 +4,7 @@ import { mergedEnv } from '../../containerd/oci-spec.ts';
 import type { ContainerInfo, ImageInfo, MountPoint } from '../../containerd/runtime.ts';
 import type { PortSpec } from '../../model/spec.ts';
 import { exposedPorts, portList, portMap } from './container-ports.ts';
-import type { HealthReport } from '../backend.ts';
+import type { HealthReport, RestartReport } from '../backend.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 import { humanDuration } from './duration.ts';
 import { hostConfigJson, networkMode } from './host-config.ts';
@@ -23,9 +23,11 @@ export interface ContainerNetwork {
 export const TASK_LABEL = 'com.docker.swarm.task.id';
 
 /** Docker's word for the state. */
-export type DockerState = 'created' | 'running' | 'paused' | 'exited' | 'dead';
-export const stateOf = ({ status }: Pick<ContainerInfo, 'status'>): DockerState =>
-  status === 'stopped' ? 'exited' : status === 'unknown' ? 'dead' : status;
+export type DockerState = 'created' | 'running' | 'paused' | 'restarting' | 'exited' | 'dead';
+export function stateOf({ status }: Pick<ContainerInfo, 'status'>, restarts?: RestartReport): DockerState {
+  if (restarts?.waiting) return 'restarting';
+  return status === 'stopped' ? 'exited' : status === 'unknown' ? 'dead' : status;
+}
 
 /** Entry point and arguments as they run: the spec's, or else the image's. */
 function argv(container: ContainerInfo, image: ImageInfo | undefined): readonly string[] {
@@ -48,7 +50,11 @@ const ownSpec = ({ config }: ContainerInfo) => config.notes as StandaloneSpec | 
 const healthText = (health: HealthReport | undefined): string =>
   health === undefined ? '' : health.Status === 'starting' ? ' (health: starting)' : ` (${health.Status})`;
 
-function statusText(container: ContainerInfo, health: HealthReport | undefined, now: number): string {
+function statusText(
+  container: ContainerInfo,
+  { health, restarts }: Pick<ContainerState, 'health' | 'restarts'>,
+  now: number,
+): string {
   const since = (time: string) => humanDuration(Math.max(0, now - Date.parse(time)));
   switch (container.status) {
     case 'created':
@@ -58,7 +64,7 @@ function statusText(container: ContainerInfo, health: HealthReport | undefined, 
     case 'paused':
       return `Up ${since(startOf(container))} (Paused)`;
     case 'stopped':
-      return `Exited (${container.exitCode}) ${since(container.exitedAt ?? container.createdAt)} ago`;
+      return `${restarts?.waiting ? 'Restarting' : 'Exited'} (${container.exitCode}) ${since(container.exitedAt ?? container.createdAt)} ago`;
     case 'unknown':
       return 'Dead';
   }
@@ -71,11 +77,12 @@ export interface ContainerState {
   readonly health: HealthReport | undefined;
   /** Bound on this node. */
   readonly ports: readonly PortSpec[];
+  readonly restarts: RestartReport | undefined;
 }
 
 export function containerSummary(
   container: ContainerInfo,
-  { image, networks, health, ports }: ContainerState,
+  { image, networks, health, ports, restarts }: ContainerState,
   now: number,
 ): Record<string, unknown> {
   return {
@@ -88,8 +95,8 @@ export function containerSummary(
     Created: unixSeconds(container.createdAt),
     Ports: portList(openPorts(container, image), ports),
     Labels: container.labels,
-    State: stateOf(container),
-    Status: statusText(container, health, now),
+    State: stateOf(container, restarts),
+    Status: statusText(container, { health, restarts }, now),
     HostConfig: { NetworkMode: networkMode(ownSpec(container)) },
     NetworkSettings: { Networks: networksJson(networks) },
     Mounts: mountsJson(container),
@@ -172,7 +179,7 @@ const NO_BRIDGE = {
 
 export function containerJson(
   container: ContainerInfo,
-  { image, networks, health, ports }: ContainerState,
+  { image, networks, health, ports, restarts }: ContainerState,
 ): object {
   const [path = '', ...args] = argv(container, image);
   return {
@@ -180,14 +187,14 @@ export function containerJson(
     Created: container.createdAt,
     Path: path,
     Args: args,
-    State: stateJson(container, health),
+    State: stateJson(container, health, restarts),
     Image: container.imageId,
     ResolvConfPath: container.config.files['/etc/resolv.conf'] ?? '',
     HostnamePath: container.config.files['/etc/hostname'] ?? '',
     HostsPath: container.config.files['/etc/hosts'] ?? '',
     LogPath: '',
     Name: `/${container.name}`,
-    RestartCount: 0,
+    RestartCount: restarts?.count ?? 0,
     Driver: 'overlayfs',
     Platform: 'linux',
     MountLabel: '',
@@ -208,11 +215,15 @@ export function containerJson(
   };
 }
 
-const stateJson = (container: ContainerInfo, health: HealthReport | undefined): object => ({
-  Status: stateOf(container),
-  Running: isUp(container),
+const stateJson = (
+  container: ContainerInfo,
+  health: HealthReport | undefined,
+  restarts: RestartReport | undefined,
+): object => ({
+  Status: stateOf(container, restarts),
+  Running: isUp(container) || (restarts?.waiting ?? false),
   Paused: container.status === 'paused',
-  Restarting: false,
+  Restarting: restarts?.waiting ?? false,
   OOMKilled: container.oomKilled,
   Dead: container.status === 'unknown',
   Pid: container.pid,

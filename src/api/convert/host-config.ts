@@ -53,7 +53,7 @@ export function hostConfigJson({ config }: ContainerInfo): object {
     LogConfig: { Type: logging?.Name || 'json-file', Config: logging?.Options ?? {} },
     NetworkMode: networkMode(own),
     PortBindings: portBindings(own?.ports ?? []),
-    RestartPolicy: { Name: 'no', MaximumRetryCount: 0 },
+    RestartPolicy: { Name: own?.restart?.name ?? 'no', MaximumRetryCount: own?.restart?.maxRetries ?? 0 },
     AutoRemove: own?.autoRemove ?? false,
     CapAdd: spec.CapabilityAdd?.length ? spec.CapabilityAdd : null,
     CapDrop: spec.CapabilityDrop?.length ? spec.CapabilityDrop : null,

@@ -6,10 +6,15 @@ import type { z } from 'zod';
 import { parseIpv4 } from '../../kit/cidr.ts';
 import { logPolicy } from '../../model/log-driver.ts';
 import type { ContainerLimits, LogDriverSpec, PortSpec } from '../../model/spec.ts';
-import type { StandaloneNetwork, StandaloneSpec, WantedStand } from '../../model/standalone.ts';
+import type {
+  RestartPolicy,
+  StandaloneNetwork,
+  StandaloneSpec,
+  WantedStand,
+} from '../../model/standalone.ts';
 import { invalid, refused } from '../http-error.ts';
 import { type containerCreateBody, type endpointSettings, hostConfig } from '../schemas.ts';
-import { checkLimits, checkSettings } from './check-container.ts';
+import { checkLimits, checkRestart, checkSettings } from './check-container.ts';
 import { mountsOf } from './new-mounts.ts';
 
 type Body = z.infer<typeof containerCreateBody>;
@@ -42,9 +47,16 @@ export function changedLimits(
   processors: number,
 ): ContainerLimits {
   checkLimits(host, processors, false);
+  checkRestart(host.RestartPolicy);
   refuseUnknown(raw, CHANGEABLE);
   refuseHost(host);
   return limitsOf(host);
+}
+
+/** Undefined: none was named. The name was checked. */
+export function restartPolicy({ RestartPolicy: asked }: Host): RestartPolicy | undefined {
+  if (!asked?.Name) return undefined;
+  return { name: asked.Name as RestartPolicy['name'], maxRetries: asked.MaximumRetryCount ?? 0 };
 }
 
 const limitsOf = ({ Memory, MemorySwap, NanoCpus, PidsLimit }: Host): ContainerLimits => ({
@@ -105,6 +117,7 @@ export function newContainer(
     network: networkOf(body, host),
     ports: portsOf(host),
     autoRemove: host.AutoRemove ?? false,
+    restart: restartPolicy(host) ?? { name: 'no', maxRetries: 0 },
     stdinOnce: body.StdinOnce ?? false,
     asked: {
       hostConfig: raw,
@@ -147,11 +160,6 @@ function refuseBody(body: Body): void {
 }
 
 function refuseHost(host: Host): void {
-  const restart = host.RestartPolicy?.Name;
-  if (restart && restart !== 'no')
-    throw refused(
-      `skein does not restart containers that were started by hand (--restart ${restart}); make a service`,
-    );
   if (host.ShmSize && host.ShmSize !== 64 * 1024 * 1024)
     throw refused('skein does not serve --shm-size; mount a tmpfs on /dev/shm');
 }

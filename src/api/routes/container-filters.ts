@@ -47,9 +47,9 @@ export function containerFilters(query: string): Filters {
 export function accepts(
   filters: Filters,
   container: ContainerInfo,
-  { image, networks, health, ports }: ContainerState,
+  { image, networks, health, ports, restarts }: ContainerState,
 ): boolean {
-  const state = stateOf(container);
+  const state = stateOf(container, restarts);
   const isTask = filters.flag('is-task');
   return (
     filters.any('id', (id) => matches(id, container.id)) &&

@@ -1,6 +1,6 @@
 /** What a user does to a container of this node: `docker create`, start, stop, kill, rm, wait, pause, top. */
 import { type Answer, empty, json } from '../answer.ts';
-import { changedLimits, checkName, newContainer } from '../convert/new-container.ts';
+import { changedLimits, checkName, newContainer, restartPolicy } from '../convert/new-container.ts';
 import { parseFilters } from '../filters.ts';
 import { invalid, refused } from '../http-error.ts';
 import { PRUNE_FILTERS, pruneFilter } from '../prune-filter.ts';
@@ -137,7 +137,10 @@ async function update(request: ApiRequest): Promise<Answer> {
   const container = await engine.container(request.param('id'));
   const raw = await request.json(containerUpdateBody);
   const host = parseBody(hostConfig, JSON.stringify(raw));
-  await engine.control.update(container.id, changedLimits(raw, host, await processors(engine)));
+  const limits = changedLimits(raw, host, await processors(engine));
+  const restart = restartPolicy(host);
+  if (restart) await engine.control.setRestart(container, restart);
+  if (!restart || Object.keys(limits).length > 0) await engine.control.update(container.id, limits);
   return json({ Warnings: null });
 }
 
@@ -148,7 +151,9 @@ async function prune(request: ApiRequest): Promise<Answer> {
   const accepted = pruneFilter(filters, request.clock.now());
   const gone: string[] = [];
   let bytes = 0;
+  const restarts = await engine.restarts?.();
   for (const container of await engine.containers()) {
+    if (restarts?.get(container.id)?.waiting) continue;
     if (!container.config.restartable || !['created', 'stopped'].includes(container.status)) continue;
     if (!accepted(container.labels, Date.parse(container.createdAt))) continue;
     const size = await engine.written(container.id);
@@ -195,7 +200,7 @@ export const containerVerbRoutes: readonly Route[] = [
     method: 'POST',
     path: '/containers/{id}/update',
     handler: update,
-    note: 'Memory, processors and pids; what else is asked for is refused by name.',
+    note: 'Memory, processors, pids and the restart policy; what else is asked for is refused by name.',
   },
   { method: 'POST', path: '/containers/{id}/kill', handler: kill },
   { method: 'DELETE', path: '/containers/{id}', handler: verb(remove) },

@@ -50,8 +50,9 @@ async function list(request: ApiRequest): Promise<Answer> {
   const images = new Map((await engine.images.list()).map((image) => [image.id, image]));
   const limit = limitOf(request);
   const all = request.flag('all') || limit > 0 || filters.has('status');
+  const restartsOf = await engine.restarts?.();
   const chosen = [...(await engine.containers())]
-    .filter((c) => all || isUp(c))
+    .filter((c) => all || isUp(c) || restartsOf?.get(c.id)?.waiting)
     .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
     .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
   const portsOf = await engine.ports?.();
@@ -64,6 +65,7 @@ async function list(request: ApiRequest): Promise<Answer> {
       health: await engine.health(container),
       networks: await networksOf(request, container),
       ports: portsOf?.get(container.id) ?? [],
+      restarts: restartsOf?.get(container.id),
     };
     if (accepts(filters, container, state))
       lines.push({
@@ -88,11 +90,12 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const networks = await networksOf(request, container);
   const health = await engine.health(container);
   const ports = (await engine.ports?.())?.get(container.id) ?? [];
+  const restarts = (await engine.restarts?.())?.get(container.id);
   const size = request.flag('size') && {
     SizeRw: 0,
     ...sizeJson(await engine.written(container.id), image),
   };
-  return json({ ...containerJson(container, { image, networks, health, ports }), ...size });
+  return json({ ...containerJson(container, { image, networks, health, ports, restarts }), ...size });
 }
 
 async function logs(request: ApiRequest): Promise<Answer> {

@@ -55,18 +55,21 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
   });
 }
 
-const containerUsage = (
+async function containerUsage(
   { backends, clock }: ApiRequest,
   containers: readonly ContainerInfo[],
   images: readonly ImageInfo[],
-): Promise<readonly object[]> =>
-  Promise.all(
+): Promise<readonly object[]> {
+  const restartsOf = await backends.engine.restarts?.();
+  return Promise.all(
     containers.map(async (container) => {
       const image = images.find(({ id }) => id === container.imageId);
       const size = sizeJson(await backends.engine.written(container.id), image);
-      return { ...containerSummary(container, { ...NOTHING_MORE, image }, clock.now()), ...size };
+      const state = { ...NOTHING_MORE, image, restarts: restartsOf?.get(container.id) };
+      return { ...containerSummary(container, state, clock.now()), ...size };
     }),
   );
+}
 
 async function volumeUsage(engine: EngineBackend): Promise<readonly object[]> {
   const users = await volumeUsers(engine);
