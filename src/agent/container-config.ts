@@ -45,9 +45,12 @@ export function containerConfig(
   };
 }
 
+export const healthOf = (spec: ContainerSpec, image: ImageInfo['config']): HealthSpec | undefined =>
+  mergeHealth(spec.Healthcheck, (image['Healthcheck'] ?? undefined) as HealthSpec | undefined);
+
 /** What the spec leaves to its image, for as long as the container lives: the image may be gone by then. */
 function withImage(spec: ContainerSpec, image: ImageInfo['config']): ContainerSpec {
-  const health = mergeHealth(spec.Healthcheck, (image['Healthcheck'] ?? undefined) as HealthSpec | undefined);
+  const health = healthOf(spec, image);
   const signal = spec.StopSignal || image['StopSignal'];
   return {
     ...spec,

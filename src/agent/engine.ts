@@ -125,7 +125,9 @@ export class AgentEngine {
   /** By its health check, as Docker shows it; undefined without one, and before it has run. */
   async health(container: ContainerInfo): Promise<HealthReport | undefined> {
     if (!healthCheckOf(container.config.spec.Healthcheck) || container.status === 'created') return undefined;
-    return healthReport(await this.#files.readHealth(container.id));
+    const { standalone } = this.#options;
+    const { id } = container;
+    return healthReport(await (standalone.owns(id) ? standalone.health(id) : this.#files.readHealth(id)));
   }
 
   restarts(): Promise<ReadonlyMap<ContainerId, { readonly count: number; readonly waiting: boolean }>> {

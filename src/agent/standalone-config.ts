@@ -1,38 +1,42 @@
 /** From a container of a user's own to its config, files and sandbox: as a task's are made, from the same parts. Pure. */
 import { join } from 'node:path';
-import type { ContainerConfig } from '../containerd/runtime.ts';
+import type { ContainerConfig, ImageInfo } from '../containerd/runtime.ts';
 import type { ContainerId, ServiceId, TaskId } from '../model/ids.ts';
 import type { Attachment } from '../model/objects.ts';
 import type { StandaloneSpec } from '../model/standalone.ts';
 import type { NodeNames } from '../model/template.ts';
 import type { SandboxSpec } from '../net/network.ts';
 import type { TaskItem } from '../rpc/messages.ts';
-import { fileContents } from './container-config.ts';
+import { fileContents, healthOf } from './container-config.ts';
 
 /** Nothing of a container of a user's own is a template. */
 const NOWHERE: NodeNames = { id: undefined, hostname: '', platform: { architecture: '', os: '' } };
 
 const hostnameOf = (id: ContainerId, spec: StandaloneSpec): string => spec.hostname || id.slice(0, 12);
 
-export const standaloneConfig = (
+export function standaloneConfig(
   id: ContainerId,
   spec: StandaloneSpec,
   runRoot: string,
   files: Readonly<Record<string, string>>,
-): ContainerConfig => ({
-  id,
-  name: spec.name,
-  image: spec.container.Image,
-  spec: spec.container,
-  limits: spec.limits,
-  ...(spec.logging && { logging: spec.logging }),
-  hostname: hostnameOf(id, spec),
-  netnsPath: join(runRoot, 'netns', id),
-  files,
-  labels: spec.labels,
-  restartable: true,
-  notes: spec,
-});
+  image: ImageInfo['config'],
+): ContainerConfig {
+  const health = healthOf(spec.container, image);
+  return {
+    id,
+    name: spec.name,
+    image: spec.container.Image,
+    spec: { ...spec.container, ...(health && { Healthcheck: health }) },
+    limits: spec.limits,
+    ...(spec.logging && { logging: spec.logging }),
+    hostname: hostnameOf(id, spec),
+    netnsPath: join(runRoot, 'netns', id),
+    files,
+    labels: spec.labels,
+    restartable: true,
+    notes: spec,
+  };
+}
 
 export const standaloneFiles = (
   id: ContainerId,

@@ -10,6 +10,7 @@ import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
+import type { HealthSpec } from '../model/spec.ts';
 import type { RestartPolicy, StandaloneSpec } from '../model/standalone.ts';
 import { macFor, network, view as networkView } from '../net/builders.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
@@ -47,6 +48,7 @@ async function host(t: TestContext) {
   const kernel = new FakeNetwork();
   await kernel.apply(view);
   const calls: string[] = [];
+  const said: string[] = [];
   const stands: Stand[] = [];
   const member = { is: true, reaches: true };
   const place: NetworkPlace = {
@@ -75,6 +77,8 @@ async function host(t: TestContext) {
     const standalone = await Standalone.open({
       ...{ runtime, files: new TaskFiles(root, 'standalone'), place: () => (member.is ? place : undefined) },
       ...{ runRoot: root, resolvConf: () => '', random: () => 0, clock, log: silentLog },
+      hash: (text) => text,
+      tell: ({ action }) => said.push(action),
       newId: () => (++next).toString(16).padStart(64, 'f') as ContainerId,
     });
     standalone.run();
@@ -92,7 +96,7 @@ async function host(t: TestContext) {
     assert.fail(`never came true: ${what}`);
   };
   const info = async (id: ContainerId) => (await runtime.get(id))!;
-  return { ...(await open()), open, until, runtime, network: kernel, calls, member, info, clock };
+  return { ...(await open()), open, until, runtime, network: kernel, calls, said, member, info, clock };
 }
 
 test('made, started, ended, started again, removed: on the network only while it runs', async (t) => {
@@ -390,4 +394,49 @@ test('a restart of skeind goes on with it: what was wanted, what is always to ru
   await until('they run', async () => (await running()).length >= 3);
   await clock.advance(60_000);
   assert.deepEqual(await running(), [0, 1, 2]);
+});
+
+test('health: probed from the start of a run, each run anew, over a restart of skeind', async (t) => {
+  const { control, standalone, runtime, until, info, open, said } = await host(t);
+  const Healthcheck = { Test: ['CMD', 'probe'], Interval: 1e9, Retries: 2 };
+  const id = await control.create(spec({ container: { Image: IMAGE, Healthcheck } }));
+  let code = 0;
+  runtime.execProgram = ({ exit }) => exit(code);
+  const status = async (of: Standalone) => (await of.health(id))?.status;
+  const becomes = (word: string, of = standalone) =>
+    until(`it is ${word}`, async () => (await status(of)) === word);
+  await control.start(await info(id));
+  await becomes('healthy');
+  code = 1;
+  await becomes('unhealthy');
+  assert.equal((await info(id)).status, 'running', 'nothing else happens to it');
+  // It is on disk before anybody hears of it.
+  await until('it is told', async () => said.includes('health_status: unhealthy'));
+  const told = said.filter((action) => action.startsWith('health'));
+  assert.deepEqual(told, ['health_status: healthy', 'health_status: unhealthy']);
+  for (const action of ['exec_create: probe ', 'exec_start: probe ', 'exec_die'])
+    assert.ok(said.includes(action));
+  await control.stop(await info(id), {});
+  await control.start(await info(id));
+  assert.equal(await status(standalone), undefined, 'nothing is known yet of this run');
+  code = 0;
+  await becomes('healthy');
+  await standalone.stop();
+  const later = (await open()).standalone;
+  assert.equal(await status(later), 'healthy');
+  code = 1;
+  await becomes('unhealthy', later);
+});
+
+test('the health check of the image is that of a container which has none of its own', async (t) => {
+  const { control, runtime, info } = await host(t);
+  const image = { Test: ['CMD', 'probe'], Interval: 5e9 };
+  runtime.images.add('checked:1', { config: { Healthcheck: image } });
+  const made = async (name: string, Healthcheck?: HealthSpec) => {
+    const container = { Image: 'checked:1', ...(Healthcheck && { Healthcheck }) };
+    return (await info(await control.create(spec({ name, container })))).config.spec.Healthcheck;
+  };
+  assert.deepEqual(await made('one'), image);
+  assert.deepEqual(await made('two', { Retries: 7 }), { ...image, Retries: 7 });
+  assert.deepEqual(await made('three', { Test: ['NONE'] }), { ...image, Test: ['NONE'] });
 });

@@ -10,19 +10,23 @@
  * - Whether it is wanted to run is on disk before it is started, and before it is asked to end: what the user said last
  *   decides whether it is started again (restart-plan.ts).
  */
-import { isNews } from '../containerd/container-event.ts';
+import { containerEvent, isNews } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
 import type { Clock } from '../kit/clock.ts';
 import { KeyedLocks } from '../kit/keyed-locks.ts';
+import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
 import { Loop, type Requeue } from '../kit/loop.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
+import type { HashText } from '../model/names.ts';
 import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { followContainers } from './follow-containers.ts';
+import type { Health } from './health-plan.ts';
+import { HealthChecks } from './health.ts';
 import { afterOpening, planRestart, type Restart, type Runs, STARTED } from './restart-plan.ts';
 import { standaloneConfig, standaloneFiles } from './standalone-config.ts';
-import { nameTaken, standaloneName } from './standalone-names.ts';
+import { StandaloneNames } from './standalone-names.ts';
 import { type NetworkPlace, specOf, StandaloneNetworks } from './standalone-networks.ts';
 import type { TaskFiles } from './task-files.ts';
 
@@ -34,6 +38,9 @@ export interface StandaloneOptions {
   readonly resolvConf: () => string;
   readonly newId: () => ContainerId;
   readonly random: () => number;
+  readonly hash: HashText;
+  /** Hears of health. */
+  readonly tell: Tell;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -53,9 +60,8 @@ export class Standalone {
   readonly #unseen = new Set<ContainerId>();
   readonly #holders = new Map<ContainerId, Set<object>>();
   readonly #locks = new KeyedLocks<ContainerId>();
-  readonly #naming = new KeyedLocks<'name'>();
-  /** Names that were given out to containers which are not there to be seen yet. */
-  readonly #given = new Map<string, ContainerId>();
+  readonly #names: StandaloneNames;
+  readonly #health: HealthChecks;
   readonly #loop: Loop<ContainerId>;
   readonly #networks: StandaloneNetworks;
   readonly #abort = new AbortController();
@@ -73,7 +79,14 @@ export class Standalone {
   private constructor(options: StandaloneOptions) {
     this.#options = options;
     this.#networks = new StandaloneNetworks(options);
-    const { clock, log } = options;
+    this.#names = new StandaloneNames(options);
+    const { runtime, files, clock, log, hash, tell } = options;
+    this.#health = new HealthChecks({
+      ...{ runtime, files, clock, log, hash },
+      probing: (container, action, attributes) =>
+        tell({ ...containerEvent(container, action, attributes), fleeting: true }),
+      changed: (container, status) => tell(containerEvent(container, `health_status: ${status}`)),
+    });
     this.#loop = new Loop<ContainerId>({
       name: 'standalone',
       clock,
@@ -85,15 +98,15 @@ export class Standalone {
 
   /** From now on what ends is cleared up after. */
   run(): void {
+    this.#health.start();
     this.#loop.start();
-    const on = (event: ContainerEvent) => this.#on(event);
-    this.#watching = followContainers(this.#options, on, this.#abort.signal);
+    this.#watching = followContainers(this.#options, (event) => this.#on(event), this.#abort.signal);
   }
 
   /** Lets go; the containers run on. */
   async stop(): Promise<void> {
     this.#abort.abort();
-    await Promise.all([this.#loop.stop(), this.#watching]);
+    await Promise.all([this.#loop.stop(), this.#health.stop(), this.#watching]);
   }
 
   /** It, its sandbox and its attachments are this class's business and nobody else's. */
@@ -103,7 +116,7 @@ export class Standalone {
 
   create(spec: StandaloneSpec): Promise<ContainerId> {
     const id = this.#options.newId();
-    return this.#named(id, spec.name, (name) => {
+    return this.#names.give(id, spec.name, (name) => {
       this.#ids.add(id);
       return this.#locks.run(id, () => this.#create(id, { ...spec, name }));
     });
@@ -111,36 +124,15 @@ export class Standalone {
 
   /** `docker rename`, of whoever's container. */
   rename(id: ContainerId, name: string): Promise<void> {
-    return this.#named(id, name, () => this.#options.runtime.update(id, { name }));
-  }
-
-  /** Gives a container a name that no other has, by `work`; where none is wanted, one that is made up. */
-  async #named<T>(id: ContainerId, wanted: string, work: (name: string) => Promise<T>): Promise<T> {
-    const name = await this.#naming.run('name', () => this.#freeName(id, wanted));
-    try {
-      return await work(name);
-    } finally {
-      this.#given.delete(name);
-    }
-  }
-
-  async #freeName(id: ContainerId, wanted: string): Promise<string> {
-    const { runtime, random } = this.#options;
-    // Before the list: what is there by the end of it may not be in it.
-    const taken = new Map(this.#given);
-    for (const info of await runtime.list()) taken.set(info.name, info.id);
-    const holder = taken.get(wanted);
-    if (wanted !== '' && holder !== undefined) throw nameTaken(wanted, holder);
-    const name = wanted || standaloneName(new Set(taken.keys()), random);
-    this.#given.set(name, id);
-    return name;
+    return this.#names.give(id, name, () => this.#options.runtime.update(id, { name }));
   }
 
   async #create(id: ContainerId, named: StandaloneSpec): Promise<ContainerId> {
     const { runtime, files, runRoot } = this.#options;
     try {
       const paths = await files.write(id, standaloneFiles(id, named, [], ''));
-      await runtime.create(standaloneConfig(id, named, runRoot, paths));
+      const image = await runtime.images.local(named.container.Image);
+      await runtime.create(standaloneConfig(id, named, runRoot, paths, image?.config ?? {}));
       return id;
     } catch (error) {
       await this.#forget(id);
@@ -151,15 +143,14 @@ export class Standalone {
   /** False: it runs already. */
   start(info: ContainerInfo): Promise<boolean> {
     return this.#locks.run(info.id, async () => {
-      const { runtime, files } = this.#options;
+      const { files } = this.#options;
       const now = await this.#known(info.id);
       if (now.status === 'paused')
         throw new SkeinError('failed-precondition', 'cannot start a paused container, try unpause instead');
       if (now.status === 'running') return false;
       await files.writeRuns(info.id, STARTED);
       try {
-        await this.#networks.bring(now);
-        await runtime.start(info.id);
+        await this.#begin(now);
       } catch (error) {
         await files.writeRuns(info.id, UNWANTED);
         // As in Docker, whose CLI waits for it to be gone.
@@ -208,6 +199,11 @@ export class Standalone {
     return new Map(await Promise.all(reports));
   }
 
+  /** Of its health check, in this run. */
+  health(id: ContainerId): Promise<Health | undefined> {
+    return this.#options.files.readHealth(id);
+  }
+
   /** With what it runs. */
   remove(id: ContainerId, options: { readonly keepVolumes: boolean }): Promise<void> {
     return this.#locks.run(id, () => this.#remove(id, options));
@@ -250,6 +246,7 @@ export class Standalone {
   async #reconcile(id: ContainerId): Promise<Requeue | void> {
     const { runtime, clock } = this.#options;
     const info = await runtime.get(id);
+    await this.#health.look(info, id, undefined);
     if (!this.owns(id)) return;
     if (!info) return this.#remove(id);
     await this.#firstLook(info);
@@ -276,10 +273,18 @@ export class Standalone {
   }
 
   async #startAgain(info: ContainerInfo, { at, runs }: Restart): Promise<Requeue | void> {
-    const { runtime, files, place, clock } = this.#options;
+    const { files, place, clock } = this.#options;
     if (at > clock.now()) return { after: at - clock.now() };
     if (!place()?.ready) return { after: PLACE_MS };
     await files.writeRuns(info.id, runs);
+    await this.#begin(info);
+  }
+
+  /** A run, whose health nothing is known of yet. */
+  async #begin(info: ContainerInfo): Promise<void> {
+    const { runtime, files } = this.#options;
+    await this.#health.look(undefined, info.id, undefined);
+    await files.forgetHealth(info.id);
     await this.#networks.bring(info);
     await runtime.start(info.id);
   }

@@ -60,6 +60,11 @@ export class TaskFiles {
     return this.#replace(id, HEALTH, health);
   }
 
+  /** Of a run that is over. */
+  async forgetHealth(id: ContainerId): Promise<void> {
+    await rm(join(this.#root, id, HEALTH), { force: true });
+  }
+
   /** Undefined before the first start. */
   readRuns(id: ContainerId): Promise<Runs | undefined> {
     return this.#read<Runs>(id, RUNS);

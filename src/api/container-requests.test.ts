@@ -95,6 +95,16 @@ test('a worker takes a network by id, name, or the beginning of an id that means
   assert.equal(await named('nosuch'), 'network nosuch not found');
 });
 
+test('a health check is taken as it is asked for', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  const Healthcheck = { Test: ['CMD-SHELL', 'true'], Interval: 1e9 };
+  const { status, json } = await call('POST', '/containers/create', { Image: 'app:1', Healthcheck });
+  assert.equal(status, 201);
+  assert.deepEqual(backends.engine.control.created[0]?.container.Healthcheck, Healthcheck);
+  assert.deepEqual((await call('GET', `/containers/${json.Id}/json`)).json.Config.Healthcheck, Healthcheck);
+});
+
 test('a restart policy is taken, checked and shown; one that waits for its next run is restarting', async () => {
   const { backends, call } = await start();
   backends.runtime.images.add('app:1', {});

@@ -127,6 +127,8 @@ class Skeind {
       resolvConf: readResolvConf,
       newId: () => randomBytes(32).toString('hex') as ContainerId,
       random: Math.random,
+      hash: sha256,
+      tell: events.tell,
       clock,
       log,
     });

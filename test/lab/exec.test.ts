@@ -211,28 +211,24 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     const task = await taskOn('node1');
     const reach = () => on('node1', 'exec', task, 'ping', '-c1', '-W1', address);
     await until('it answers', async () => (await reach()).code === 0 || 'no', { timeoutMs: 20_000 });
-    const kept = [
-      '--name',
-      'kept',
-      '--restart',
-      'unless-stopped',
-      '--network',
-      'mynet',
-      '--network-alias',
-      'kept',
-    ];
-    await ok('node2', 'run', '-d', ...kept, IMAGE);
+    const policies = ['--restart', 'unless-stopped', '--health-cmd', 'true', '--health-interval', '200ms'];
+    const place = ['--name', 'kept', '--network', 'mynet', '--network-alias', 'kept'];
+    await ok('node2', 'run', '-d', ...place, ...policies, IMAGE);
     const pid = await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg');
     await stage.lab.kill('node2');
     await stage.lab.start('node2');
     assert.equal(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg'), pid);
     assert.equal((await reach()).code, 0);
-    const keptPid = async () => Number(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'kept'));
+    const inspected = async (field: string) =>
+      (await ok('node2', 'inspect', '-f', `{{${field}}}`, 'kept')).trim();
+    const health = async () => (await inspected('.State.Health.Status')) === 'healthy' || 'it is not yet';
+    await until('its health check to succeed', health, { timeoutMs: 20_000 });
+    const keptPid = async () => Number(await inspected('.State.Pid'));
     const lost = await keptPid();
     process.kill(lost, 'SIGKILL');
     const restarted = async () => ![0, lost].includes(await keptPid()) || 'it does not run';
     await until('it runs again by its policy', restarted, { timeoutMs: 20_000 });
-    assert.equal((await ok('node2', 'inspect', '-f', '{{.RestartCount}}', 'kept')).trim(), '1');
+    assert.equal(await inspected('.RestartCount'), '1');
     await ok('node2', 'stop', '-t', '2', 'bg');
     await until('its address no longer answers', async () => (await reach()).code !== 0 || 'it does', {
       timeoutMs: 20_000,

@@ -95,6 +95,7 @@ export function newContainer(
       OpenStdin: body.OpenStdin ?? false,
       ReadOnly: host.ReadonlyRootfs ?? false,
       Mounts: mountsOf(body, host),
+      ...(body.Healthcheck && { Healthcheck: body.Healthcheck }),
       ...(body.StopSignal && { StopSignal: body.StopSignal }),
       ...(body.StopTimeout !== undefined && { StopGracePeriod: body.StopTimeout * 1e9 }),
       ...(host.ExtraHosts?.length && { Hosts: host.ExtraHosts.map(hostEntry) }),
@@ -151,12 +152,10 @@ function refuseUnknown(raw: Readonly<Record<string, unknown>>, known: readonly s
 }
 
 function refuseBody(body: Body): void {
-  const { Healthcheck, MacAddress, Domainname, Shell } = body;
+  const { MacAddress, Domainname, Shell } = body;
   const asked = { MacAddress, Domainname, Shell };
   for (const [key, value] of Object.entries(asked))
     if (says(key, value)) throw refused(`skein does not serve ${key} for containers`);
-  if (Healthcheck?.Test?.length && Healthcheck.Test[0] !== 'NONE')
-    throw refused('skein runs health checks for services only; leave --health-* out');
 }
 
 function refuseHost(host: Host): void {
