@@ -16,6 +16,7 @@ import { meshBenchmark } from './bench/mesh.ts';
 import { programBenchmark } from './bench/program.ts';
 import { asMarkdown, asText, describeMachine } from './bench/report.ts';
 import type { Benchmark, BenchStage } from './bench/stage.ts';
+import { untilInterrupted } from './interrupt.ts';
 
 /** In the order in which they run. */
 const BENCHMARKS: readonly Benchmark[] = [
@@ -74,13 +75,11 @@ async function bench(name: string | undefined, options: BenchOptions): Promise<v
         'failed-precondition',
         `${program} makes and answers the load: apt-get install ${pkg}`,
       );
-  const abort = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => abort.abort(new SkeinError('canceled', 'interrupted')));
+  const signal = untilInterrupted(progress);
   const loadBefore = loadavg()[0]!;
   const results: BenchResult[] = [];
   for (const benchmark of chosen) {
-    results.push(await runOne(benchmark, options, abort.signal));
+    results.push(await runOne(benchmark, options, signal));
     if (!options.json) print(asText(results.at(-1)!));
   }
   const machine = await describeMachine(runProcess, new Date(), loadBefore);
@@ -115,6 +114,9 @@ async function runOne(
   };
   try {
     return await benchmark.run(stage);
+  } catch (error) {
+    signal.throwIfAborted(); // whatever it broke off
+    throw error;
   } finally {
     for (const work of undo.reverse())
       try {

@@ -24,6 +24,7 @@ import {
   type Stage,
   TARGET,
 } from './demo/proofs.ts';
+import { untilInterrupted } from './interrupt.ts';
 
 const SERVICE = 'web';
 const REPLICAS = 3;
@@ -43,22 +44,11 @@ export function registerDemo(program: Command): void {
     });
 }
 
-/** Signals end what is under way; a second one (a terminal sends it to npm and to us) changes nothing. */
-function untilInterrupted(): AbortSignal {
-  const abort = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-    process.on(signal, () => {
-      if (!abort.signal.aborted) progress('interrupted: taking everything down');
-      abort.abort(new SkeinError('canceled', 'interrupted'));
-    });
-  return abort.signal;
-}
-
 async function runDemo(once: boolean): Promise<number> {
   await requireHost();
   if (isRunning(pidFile) !== undefined)
     throw new SkeinError('already-exists', 'a demo runs on this machine already; end it first');
-  const signal = untilInterrupted();
+  const signal = untilInterrupted(progress);
   // What a killed demo left: nobody else uses this lab's name.
   await downLab(NAME);
   mkdirSync(labFolders(NAME).data, { recursive: true });

@@ -171,7 +171,7 @@ while (1) {
     my $got = sysread $c->{s}, $c->{in}, 65536, length $c->{in};
     if (defined $got && $got == 0) { drop($fd) }
     elsif (defined $got) { requests($fd) }
-    elsif (!$! == EAGAIN) { drop($fd) }
+    elsif ($! != EAGAIN) { drop($fd) }
   }
 }
 `.replace(
