@@ -73,6 +73,7 @@ async function host(t: TestContext) {
     stands: () => [...stands],
   };
   let next = 0;
+  const opened: Standalone[] = [];
   const open = async () => {
     const standalone = await Standalone.open({
       ...{ runtime, files: new TaskFiles(root, 'standalone'), place: () => (member.is ? place : undefined) },
@@ -82,10 +83,13 @@ async function host(t: TestContext) {
       newId: () => (++next).toString(16).padStart(64, 'f') as ContainerId,
     });
     standalone.run();
-    t.after(() => standalone.stop());
+    opened.push(standalone);
     return { standalone, control: new ContainerControl({ runtime, standalone, clock }) };
   };
-  t.after(() => rm(root, { recursive: true, force: true }));
+  t.after(async () => {
+    for (const standalone of opened) await standalone.stop(); // none writes into the folder that goes
+    await rm(root, { recursive: true, force: true });
+  });
   const until = async (what: string, done: () => Promise<boolean>) => {
     // Its files are real: how often the clock goes on meanwhile says nothing.
     for (const deadline = Date.now() + 20_000; Date.now() < deadline; ) {
