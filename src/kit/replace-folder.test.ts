@@ -36,6 +36,16 @@ test('the first one is put there, the next ones in its place, and nothing is lef
   }
 });
 
+test('where the file system refuses the exchange the old one stays, and the words say what to do', () => {
+  make(1);
+  replaceFolder(from, to);
+  const within = join(to, 'within'); // which no file system exchanges with what it lies in
+  mkdirSync(within);
+  assert.throws(() => replaceFolder(within, to), /program can not be replaced .* EINVAL.*: remove it, then/);
+  assert.equal(version(), '1');
+  rmSync(within, { recursive: true });
+});
+
 test('there is no moment without one', async () => {
   const flag = new SharedArrayBuffer(4);
   const worker = new Worker(WATCH, { eval: true, workerData: { path: join(to, 'version'), flag } });
