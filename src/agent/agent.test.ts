@@ -62,12 +62,26 @@ test('a registry that refuses rejects the task with what it says', async (t) => 
   assert.match(n.tasks.get('t1')!.status.err, /^pull access denied for registry.example\/web/);
 });
 
-test('an image that is here is not pulled', async (t) => {
+test('an image that is here is not pulled, and found once: the container is made of what was found', async (t) => {
   const n = await node(t, taskItem('t1'));
-  n.runtime.images.add(IMAGE);
+  const { id } = n.runtime.images.add(IMAGE);
+  const made = t.mock.method(n.runtime, 'create');
   n.send();
   await n.untilState('t1', 'running');
   assert.deepEqual(n.calls('pull'), []);
+  assert.deepEqual(
+    made.mock.calls.map((call) => call.arguments[1]?.image?.id),
+    [id],
+  );
+});
+
+test('whoever comes after an agent that was killed at a start knows that there was one', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  let known: boolean | undefined;
+  n.runtime.program = () => (known = existsSync(join(n.dataRoot, 'tasks', idOf('t1'), 'started')));
+  n.send();
+  await n.untilState('t1', 'running');
+  assert.equal(known, true);
 });
 
 for (const [code, state, err] of [

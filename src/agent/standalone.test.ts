@@ -345,6 +345,9 @@ test('what ends by itself is started again by its policy, on its network, and co
   // Who starts it begins to count anew.
   await control.start(await info(id));
   assert.deepEqual((await standalone.restarts()).get(id), { count: 0, waiting: false });
+  const { notes: _, ...config } = (await info(id)).config;
+  await runtime.create({ ...config, id: 'd'.repeat(64) as ContainerId, name: 'web.1.t1' });
+  assert.deepEqual([...(await standalone.restarts()).keys()], [id], 'a task is none of these');
 });
 
 test('what a user ends stays ended, also while it waits for its next run', async (t) => {
@@ -374,6 +377,72 @@ test('what a user ends stays ended, also while it waits for its next run', async
   await ended(two);
 });
 
+test('what a user ends stays ended whichever way he ends it, and what he only signals goes on', async (t) => {
+  const { control, standalone, runtime, until, info, clock } = await host(t);
+  const started = async (name: string, more: Partial<StandaloneSpec> = {}) => {
+    const id = await control.create(spec({ name, ...restart('always'), ...more }));
+    await control.start(await info(id));
+    return id;
+  };
+  const waiting = async (id: ContainerId) => (await standalone.restarts()).get(id)?.waiting;
+  const signalled = await started('signalled');
+  await control.kill(await info(signalled), 'SIGHUP');
+  runtime.exit(signalled, 1);
+  assert.equal(await waiting(signalled), true, 'it did not end because of that');
+  const asked = await started('asked', { container: { Image: IMAGE, StopSignal: 'SIGQUIT' } });
+  await control.kill(await info(asked), 'SIGQUIT');
+  runtime.exit(asked, 131);
+  assert.equal(await waiting(asked), false, 'that is what asks it to end');
+  const broken = await started('broken');
+  await control.stop(await info(broken), {});
+  runtime.fail('start', new SkeinError('internal', 'no such program'));
+  await assert.rejects(control.start(await info(broken)), { message: 'no such program' });
+  const onItsWay = await started('on-its-way');
+  const seen = { ...(await info(onItsWay)), status: 'stopped' } as const;
+  assert.equal(await control.stop(seen, {}), true, 'it was started again since it was looked at');
+  const kept = await started('kept');
+  runtime.fail('remove', new SkeinError('internal', 'no'));
+  await assert.rejects(control.remove(await info(kept), { force: true, keepVolumes: true }), {
+    message: 'no',
+  });
+  await until('the first runs again', async () => (await info(signalled)).status === 'running');
+  await clock.advance(120_000);
+  for (const id of [asked, broken, onItsWay, kept]) assert.equal((await info(id)).status, 'stopped');
+});
+
+test('what a user ends before skeind has looked at it stays ended, though it is always to run', async (t) => {
+  const { control, standalone, info, open, clock } = await host(t);
+  const id = await control.create(spec(restart('always')));
+  await control.start(await info(id));
+  await standalone.stop();
+  const again = await open();
+  assert.equal(await again.control.stop(await info(id), {}), true);
+  await clock.advance(120_000);
+  assert.equal((await info(id)).status, 'stopped');
+});
+
+test('another policy: heard of, but not of what goes when it ends, nor of a task', async (t) => {
+  const { control, runtime, info } = await host(t);
+  const id = await control.create(spec());
+  const heard = new AbortController();
+  t.after(() => heard.abort());
+  const events = runtime.events(heard.signal);
+  await events.next(); // it listens
+  await control.setRestart(await info(id), restart('always').restart);
+  const { value: event } = await events.next();
+  assert.deepEqual(event, { type: 'announced', id, action: 'update', attributes: {} });
+  const fleeting = await control.create(spec({ name: 'fleeting', autoRemove: true }));
+  await assert.rejects(control.setRestart(await info(fleeting), restart('always').restart), {
+    code: 'invalid-argument',
+    message: /AutoRemove is enabled/,
+  });
+  const task = { ...(await info(id)), id: 'd'.repeat(64) as ContainerId };
+  await assert.rejects(control.setRestart(task, restart('always').restart), {
+    code: 'permission-denied',
+    message: /use docker service update --restart-condition$/,
+  });
+});
+
 test('a restart of skeind goes on with it: what was wanted, what is always to run, once there is a network', async (t) => {
   const { control, standalone, runtime, until, info, open, member, clock } = await host(t);
   const policies = ['always', 'unless-stopped', 'always', 'unless-stopped', 'no'] as const;
@@ -387,7 +456,7 @@ test('a restart of skeind goes on with it: what was wanted, what is always to ru
   await standalone.stop();
   for (const n of [0, 1, 4]) runtime.exit(ids[n]!, 255); // as of a machine that went down
   member.is = false;
-  await open();
+  const again = await open();
   const running = async () => {
     const all = await Promise.all(ids.map(info));
     return all.flatMap(({ status }, n) => (status === 'running' ? [n] : []));
@@ -396,6 +465,8 @@ test('a restart of skeind goes on with it: what was wanted, what is always to ru
   assert.deepEqual(await running(), [], 'there is no network yet');
   member.is = true;
   await until('they run', async () => (await running()).length >= 3);
+  const counted = await again.standalone.restarts();
+  assert.deepEqual(counted.get(ids[0]!), { count: 1, waiting: false }, 'what had to wait is one start');
   await clock.advance(60_000);
   assert.deepEqual(await running(), [0, 1, 2]);
 });

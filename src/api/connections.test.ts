@@ -88,6 +88,15 @@ function client(path: string) {
 const head = (line: string, ...more: readonly string[]): string =>
   [`${line} HTTP/1.1`, 'Host: skein', ...more, '', ''].join('\r\n');
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: tcp'];
+/** The server lets go of a client that keeps its half: whoever writes on finds nobody. */
+async function isCut(socket: Socket): Promise<void> {
+  const closed = new Promise<boolean>((resolve) => socket.once('close', () => resolve(true)));
+  for (let n = 0; n < 300 && !socket.destroyed; n++) {
+    socket.write('x');
+    await Promise.race([closed, delay(50)]);
+  }
+  assert.ok(socket.destroyed, 'it is kept for ever');
+}
 const gone = (socket: Socket) => new Promise<void>((resolve) => socket.destroy().once('close', resolve));
 
 test('a body that is left in the middle does not hold up its connection, whatever the answer', async () => {
@@ -137,6 +146,8 @@ test('an upgrade request that is answered as any other ends with its client, rea
 
 test('a client that has said all it has to say is heard out; one that is gone is missed', async () => {
   const { server, path } = await start();
+  const answered = client(path); // and stays
+  answered.socket.write(head('GET /_ping', ...UPGRADE));
   const { socket, says } = client(path);
   socket.end(head('POST /talk', ...UPGRADE));
   await says(/101 UPGRADED/);
@@ -146,6 +157,8 @@ test('a client that has said all it has to say is heard out; one that is gone is
   await says(/still there/);
   await gone(socket);
   if (!talking!.signal.aborted) await once(talking!.signal, 'abort', { signal: AbortSignal.timeout(10_000) });
+  assert.match(answered.told(), /200 OK/);
+  await isCut(answered.socket);
   await server.close();
 });
 
@@ -155,6 +168,7 @@ test('what is no request is told so once and cut off, and never in the middle of
   garbage.socket.write('GARBAGE\r\n\r\n');
   await garbage.says(/^HTTP\/1\.1 400 Bad Request[^]*malformed request/);
   await garbage.ended;
+  await isCut(garbage.socket);
   const streaming = client(path);
   streaming.socket.write(head('GET /no-end'));
   await streaming.says(/word/);

@@ -23,6 +23,7 @@ async function after(containers: readonly ContainerInfo[], events: readonly Cont
     files: {
       setExit: async (of: ContainerId, { exitCode, exitedAt }: { exitCode: number; exitedAt: string }) =>
         void done.push(`exit ${of} ${exitCode} ${exitedAt}`),
+      setOomKilled: (of: ContainerId) => void done.push(`oom ${of}`),
     },
     tasks: { delete: note('delete') },
     output: {
@@ -56,4 +57,10 @@ test('one that the event and the look both tell of is dealt with once', async ()
   const exit: ContainerEvent = { type: 'exit', id: id('ended'), exitCode: 3, time: 'then' };
   const done = await after([info('ended', 'stopped', 3)], [exit, { type: 'resync' }, { type: 'resync' }]);
   assert.deepEqual(done, ['exit ended 3 then', 'delete ended', 'output ended', 'release ended']);
+});
+
+test('that its memory was used up is written down', async () => {
+  assert.deepEqual(await after([info('starved', 'running')], [{ type: 'oom', id: id('starved') }]), [
+    'oom starved',
+  ]);
 });
