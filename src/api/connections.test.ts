@@ -148,13 +148,14 @@ test('a client that has said all it has to say is heard out; one that is gone is
   const { server, path } = await start();
   const answered = client(path); // and stays
   answered.socket.write(head('GET /_ping', ...UPGRADE));
-  const { socket, says } = client(path);
+  const { socket, says, told } = client(path);
   socket.end(head('POST /talk', ...UPGRADE));
   await says(/101 UPGRADED/);
   await delay(2_500);
   assert.equal(talking!.signal.aborted, false);
   await talking!.write(Buffer.from('still there'));
   await says(/still there/);
+  assert.match(told(), /\r\n\r\nstill there$/);
   await gone(socket);
   if (!talking!.signal.aborted) await once(talking!.signal, 'abort', { signal: AbortSignal.timeout(10_000) });
   assert.match(answered.told(), /200 OK/);

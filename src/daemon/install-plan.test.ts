@@ -85,7 +85,11 @@ test("the host's own network programs are told to leave Skein's links alone, bef
   );
   assert.equal(new Set(order).size, order.length);
   for (const link of [INGRESS_LINK, GATEWAY_LINK]) assert.match(link, /^sk-/);
-  for (const { content } of HOST_NETWORK_FILES) assert.match(content, /^(Original)?Name=sk-\*$/m);
+  const said = HOST_NETWORK_FILES.map(({ content }) => content.replace(/^#.*\n/, '').replaceAll(/\n+/g, ' '));
+  assert.deepEqual(said, [
+    '[Match] Name=sk-* [Link] Unmanaged=yes ',
+    '[Match] OriginalName=sk-* [Link] NamePolicy=keep MACAddressPolicy=none ',
+  ]);
 });
 
 test("a containerd or etcd that was there before is nobody's business", () => {

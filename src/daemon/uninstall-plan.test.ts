@@ -37,8 +37,17 @@ test('the data stays unless told; then it goes by name, and what is not of Skein
   const below = (steps: readonly UninstallStep[]) =>
     removed(steps).filter((path) => path.startsWith('/var/lib/skein/'));
   assert.deepEqual(below(plan()), []);
-  assert.ok(below(plan({ data: true })).includes('/var/lib/skein/volumes'));
-  assert.ok(!removed(plan({ data: true })).includes('/var/lib/skein'));
+  const all = plan({ data: true });
+  const entries = below(all).map((path) => path.slice('/var/lib/skein/'.length));
+  assert.deepEqual(entries.sort(), [
+    ...['cluster', 'containerd', 'containers', 'engine-id', 'etcd', 'resolver.log'],
+    ...['standalone', 'tasks', 'volumes'],
+  ]);
+  assert.ok(!removed(all).includes('/var/lib/skein'));
+  assert.deepEqual(
+    all.flatMap((step) => (step.kind === 'remove-if-empty' ? [step.path] : [])),
+    ['/var/lib/skein', '/etc/skein'],
+  );
 });
 
 test('nothing runs any more when its files go, and the command goes last', () => {
@@ -47,6 +56,19 @@ test('nothing runs any more when its files go, and the command goes last', () =>
     ...['systemctl', 'stop-daemon', 'end-containers', 'clear-network', 'take-power'],
   ]);
   assert.deepEqual(removed(plan()).slice(-2), ['/usr/bin/skein', '/usr/lib/skein']);
+});
+
+test('what an install leaves when it is killed goes too, and what the daemon cached', () => {
+  for (const path of ['/usr/lib/skein.new', '/var/cache/skein']) assert.ok(removed(plan()).includes(path), path);
+  assert.ok(removed(plan({ data: true })).includes('/etc/skein/switch-off.json'));
+});
+
+test('systemd and networkd read anew what is there without the files of Skein', () => {
+  const steps = plan();
+  const gone = (path: string) => steps.findIndex((step) => step.kind === 'remove' && step.path === path);
+  const told = (verb: string) => steps.findIndex((step) => step.kind === 'systemctl' && step.args[0] === verb);
+  assert.ok(gone('/lib/systemd/system/skein.service') < told('daemon-reload'));
+  assert.ok(gone('/lib/systemd/network/05-skein.network') < told('try-reload-or-restart'));
 });
 
 test('a socket of its own goes; without systemd, or broken off before, nothing is asked of it', () => {

@@ -52,3 +52,13 @@ test('a network that was there before keeps its names when its own record comes 
   assert.equal(names.network(FRONT).name, 'front2');
   assert.ok(names.network(FRONT).services.has('web'));
 });
+
+test('a network keeps its own name without a service, and its containers without a name', () => {
+  const names = new Names();
+  for (const [key, record] of RECORDS) names.put(key, record);
+  const [, , [, endpoint]] = RECORDS as [unknown, unknown, [string, DnsRecord & { kind: 'endpoint' }]];
+  names.put('endpoint/2', { ...endpoint, address: '10.1.0.2' as Ipv4, names: ['web.2'] });
+  for (const key of ['service/web', 'endpoint/1']) names.delete(key);
+  assert.equal(names.network(FRONT).name, 'front');
+  assert.deepEqual([...names.network(BACK).containers.keys()], ['web.2']);
+});

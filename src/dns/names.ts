@@ -15,7 +15,7 @@ class NetworkNames {
   readonly virtualIps = new Map<Ipv4, Set<ServiceRecord>>();
 
   get empty(): boolean {
-    return this.name === '' && this.services.size + this.virtualIps.size + this.addresses.size === 0;
+    return this.name === '' && this.services.size + this.addresses.size === 0;
   }
 }
 

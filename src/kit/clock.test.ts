@@ -4,6 +4,8 @@ import { systemClock } from './clock.ts';
 
 test('what is due at once runs in the next turn of the event loop, not a millisecond later; what is canceled never', async () => {
   const order: string[] = [];
+  // From here no millisecond passes before the next turn.
+  await new Promise<void>((resolve) => setImmediate(() => resolve()));
   systemClock.after(0, () => order.push('due'));
   systemClock.after(-5, () => order.push('overdue'));
   systemClock.after(0, () => order.push('canceled'))();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { readSysctl, writeSysctl } from './sysctl.ts';
 
@@ -30,6 +30,11 @@ test('what can not be had is refused, and other settings that are missing are no
     assert.throws(() => writeSysctl(CALLS, '1', folder), { code: 'ENOENT' });
     assert.throws(() => writeSysctl('net/ipv4/ip_forward', '1', folder), { code: 'ENOENT' });
     assert.equal(readSysctl('net/ipv4/conf/sk-gateway/rp_filter', folder), undefined);
+    mkdirSync(join(folder, dirname(CALLS)), { recursive: true });
+    writeSysctl(CALLS, '0', folder);
+    assert.ok(!existsSync(join(folder, CALLS)), 'no file is made of a setting');
+    mkdirSync(join(folder, CALLS));
+    assert.throws(() => writeSysctl(CALLS, '0', folder), { code: 'EISDIR' }, 'other errors are told');
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -35,6 +35,11 @@ test('only bootstrapping makes a new cluster', () => {
   assert.equal(valueOf(join, '--initial-cluster'), 'one=https://192.0.2.1:2380,two=https://192.0.2.2:2380');
 });
 
+test('the database may grow to four GiB unless it is said otherwise', () => {
+  assert.equal(valueOf(memberArgv(base), '--quota-backend-bytes'), '4294967296');
+  assert.equal(valueOf(memberArgv({ ...base, quotaBytes: 1024 }), '--quota-backend-bytes'), '1024');
+});
+
 test('timers are quick only for a member alone', () => {
   const election = (timing: MemberPlan['timing']) =>
     Number(valueOf(memberArgv({ ...base, timing }), '--election-timeout'));
