@@ -421,6 +421,20 @@ test('what a user ends before skeind has looked at it stays ended, though it is 
   assert.equal((await info(id)).status, 'stopped');
 });
 
+test('another policy holds from the next end on', async (t) => {
+  const { control, standalone, runtime, until, info, clock } = await host(t);
+  const id = await control.create(spec());
+  await control.start(await info(id));
+  runtime.exit(id, 1);
+  await control.setRestart(await info(id), restart('always').restart);
+  await clock.advance(120_000);
+  assert.equal((await info(id)).status, 'stopped', 'it had ended for good');
+  assert.deepEqual((await standalone.restarts()).get(id), { count: 0, waiting: false });
+  await control.start(await info(id));
+  runtime.exit(id, 1);
+  await until('it runs again', async () => (await info(id)).status === 'running');
+});
+
 test('another policy: heard of, but not of what goes when it ends, nor of a task', async (t) => {
   const { control, runtime, info } = await host(t);
   const id = await control.create(spec());

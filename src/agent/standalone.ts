@@ -175,14 +175,18 @@ export class Standalone {
 
   setRestart(id: ContainerId, restart: RestartPolicy): Promise<void> {
     return this.#locks.run(id, async () => {
-      const spec = specOf(await this.#known(id));
+      const info = await this.#known(id);
+      const spec = specOf(info);
       if (spec.autoRemove)
         throw new SkeinError(
           'invalid-argument',
           'Restart policy cannot be updated because AutoRemove is enabled for the container',
         );
+      const runs = await this.#runs(id);
+      // It holds from the next end on: what has ended for good by the policy that it had is not started by another.
+      if (info.status === 'stopped' && !planRestart(spec.restart, runs, info))
+        await this.#options.files.writeRuns(id, { ...runs, wanted: false });
       await this.#options.runtime.update(id, { notes: { ...spec, restart } });
-      this.#loop.mark(id);
     });
   }
 
