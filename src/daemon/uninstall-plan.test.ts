@@ -59,14 +59,16 @@ test('nothing runs any more when its files go, and the command goes last', () =>
 });
 
 test('what an install leaves when it is killed goes too, and what the daemon cached', () => {
-  for (const path of ['/usr/lib/skein.new', '/var/cache/skein']) assert.ok(removed(plan()).includes(path), path);
+  for (const path of ['/usr/lib/skein.new', '/var/cache/skein'])
+    assert.ok(removed(plan()).includes(path), path);
   assert.ok(removed(plan({ data: true })).includes('/etc/skein/switch-off.json'));
 });
 
 test('systemd and networkd read anew what is there without the files of Skein', () => {
   const steps = plan();
   const gone = (path: string) => steps.findIndex((step) => step.kind === 'remove' && step.path === path);
-  const told = (verb: string) => steps.findIndex((step) => step.kind === 'systemctl' && step.args[0] === verb);
+  const told = (verb: string) =>
+    steps.findIndex((step) => step.kind === 'systemctl' && step.args[0] === verb);
   assert.ok(gone('/lib/systemd/system/skein.service') < told('daemon-reload'));
   assert.ok(gone('/lib/systemd/network/05-skein.network') < told('try-reload-or-restart'));
 });

@@ -177,7 +177,7 @@ test('a port that is published in host mode elsewhere, or for another protocol, 
   assert.match(other.paths[0]!.loss!.text, /; it is published for udp by web$/);
   const unknown = ask('203.0.113.9', 'host-a:8000', { protocol: 'udp' });
   const plain = await explainConnection(unknown, objects, async () => [[leg]]);
-  assert.equal(plain.paths[0]!.loss!.text, loss.text, "neither here nor for this protocol");
+  assert.equal(plain.paths[0]!.loss!.text, loss.text, 'neither here nor for this protocol');
   assert.deepEqual(
     asked.map(([nodeId, starts]) => [nodeId, starts.length]),
     [['a', 1]],
