@@ -36,7 +36,7 @@ const service = (id: string, name: string, vip?: string) =>
     id,
     spec: { Name: name },
     endpoint: {
-      ports: name === 'web' ? PUBLISHED : [],
+      ports: { web: PUBLISHED, held: HELD }[name] ?? [],
       virtualIps: vip ? [{ networkId: MYNET, address: `${vip}/24` }] : [],
     },
   }) as unknown as Service;
@@ -70,7 +70,10 @@ const stored = {
       status: { state: 'pending', ports: [] },
     }),
   ],
-  service: [service('web-id', 'web', '10.0.1.2'), service('rr-id', 'rr'), service('far-id', 'far')],
+  service: [
+    ...[service('web-id', 'web', '10.0.1.2'), service('rr-id', 'rr')],
+    ...[service('far-id', 'far'), service('held-id', 'held')],
+  ],
   network: [
     { id: INGRESS, spec: { Ingress: true } },
     { id: MYNET, spec: {} },
