@@ -75,6 +75,17 @@ test('an image that is here is not pulled, and found once: the container is made
   );
 });
 
+test('a container that somebody took away before its start is made again of the image that is here', async (t) => {
+  const n = await node(t, taskItem('t1', { desiredState: 'ready' }));
+  n.runtime.images.add(IMAGE);
+  n.send();
+  await n.untilState('t1', 'ready');
+  await n.runtime.remove(idOf('t1'));
+  n.want('t1', 'running');
+  await n.untilState('t1', 'running');
+  assert.deepEqual([n.calls('pull').length, n.calls('create').length], [0, 2]);
+});
+
 test('whoever comes after an agent that was killed at a start knows that there was one', async (t) => {
   const n = await node(t, taskItem('t1'));
   let known: boolean | undefined;

@@ -74,7 +74,7 @@ async function host(t: TestContext) {
   };
   let next = 0;
   const opened: Standalone[] = [];
-  const open = async () => {
+  const open = async ({ runs = true } = {}) => {
     const standalone = await Standalone.open({
       ...{ runtime, files: new TaskFiles(root, 'standalone'), place: () => (member.is ? place : undefined) },
       ...{ runRoot: root, resolvConf: () => '', random: () => 0, clock, log: silentLog },
@@ -82,7 +82,7 @@ async function host(t: TestContext) {
       tell: ({ action }) => said.push(action),
       newId: () => (++next).toString(16).padStart(64, 'f') as ContainerId,
     });
-    standalone.run();
+    if (runs) standalone.run();
     opened.push(standalone);
     return { standalone, control: new ContainerControl({ runtime, standalone, clock }) };
   };
@@ -420,8 +420,9 @@ test('what a user ends before skeind has looked at it stays ended, though it is 
   };
   const [id, other] = [await make('one'), await make('other')];
   await standalone.stop();
-  const again = await open();
+  const again = await open({ runs: false });
   assert.equal(await again.control.stop(await info(id), {}), true);
+  again.standalone.run();
   for (let run = 1; run <= 2; run++) {
     runtime.exit(other, 1);
     await until('the other runs again', async () => (await info(other)).status === 'running');

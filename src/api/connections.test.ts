@@ -28,19 +28,24 @@ const firstPart = (answer: () => Answer): Route['handler'] => {
 async function* oneWord() {
   yield Buffer.from('word');
 }
+async function* broken() {
+  yield Buffer.from('word');
+  throw new Error('broken');
+}
 async function* noEnd() {
   yield Buffer.from('word');
   await new Promise(() => {});
 }
 const streamed = (chunks: AsyncIterable<Uint8Array>): Answer => ({
   ...{ kind: 'stream', contentType: 'text/plain', chunks, eager: true },
-  failure: () => new Uint8Array(),
+  failure: (message) => Buffer.from(`failed: ${message}`),
 });
 
 const routes: readonly Route[] = [
   { method: 'GET', path: '/_ping', handler: () => empty() },
   { method: 'PUT', path: '/part', handler: firstPart(empty) },
   { method: 'PUT', path: '/part-stream', handler: firstPart(() => streamed(oneWord())) },
+  { method: 'PUT', path: '/part-fails', handler: firstPart(() => streamed(broken())) },
   { method: 'GET', path: '/no-end', handler: () => streamed(noEnd()) },
   {
     method: 'POST',
@@ -105,11 +110,13 @@ test('a body that is left in the middle does not hold up its connection, whateve
   for (const [where, answer] of [
     ['/part', /200 OK/],
     ['/part-stream', /word/],
+    ['/part-fails', /failed: broken/],
   ] as const) {
     const { socket, says } = client(path);
     socket.write(head(`PUT ${where}`, `Content-Length: ${body.length}`));
-    socket.write(body);
-    await says(answer);
+    socket.write(body.subarray(1));
+    await says(answer); // at once
+    socket.write(body.subarray(0, 1));
     socket.write(head('PUT /nowhere', 'Content-Length: 0'));
     await says(/page not found/);
     await gone(socket);

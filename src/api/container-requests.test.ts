@@ -81,15 +81,15 @@ test('a worker takes a network by id, name, or the beginning of an id that means
   const { backends, call } = await start('worker');
   const item = (networkId: string, name: string) =>
     ({ networkId, name, vni: 4097, subnet: '10.0.1.0/24', gateway: '10.0.1.1' }) as unknown as NetworkItem;
-  const items = [item('abc1', 'front'), item('abc2', 'back'), item('xyz', 'abc')];
+  const items = [item('abc1', 'front'), item('abc2', 'back'), item('xyz', 'abc'), item('w', 'xyz')];
   Object.assign(backends.engine, { networks: async () => items });
   const named = async (ref: string) => {
     const { json } = await call('GET', `/networks/${ref}`);
     return json.Name ?? json.message;
   };
   assert.deepEqual(
-    [await named('abc2'), await named('abc'), await named('x'), await named('front')],
-    ['back', 'abc', 'abc', 'front'],
+    [await named('abc2'), await named('abc'), await named('x'), await named('xyz'), await named('front')],
+    ['back', 'abc', 'abc', 'abc', 'front'],
   );
   assert.equal(await named('ab'), 'network ab is ambiguous (2 matches found based on ID prefix)');
   assert.equal(await named('nosuch'), 'network nosuch not found');
@@ -138,10 +138,20 @@ test('a restart policy is taken, checked and shown; one that waits for its next 
   const [listed] = (await call('GET', '/containers/json')).json;
   assert.deepEqual([listed.Id, listed.State], [id, 'restarting']);
   assert.match(listed.Status, /^Restarting \(7\) /);
+  const of = async (status: string) =>
+    (await call('GET', `/containers/json?filters=${encodeURIComponent(`{"status":["${status}"]}`)}`)).json;
+  assert.deepEqual([(await of('restarting')).length, (await of('exited')).length], [1, 0]);
+  assert.equal((await call('GET', '/system/df')).json.Containers[0].State, 'restarting');
   assert.equal((await call('POST', '/containers/prune')).json.ContainersDeleted, null);
   const bad = await call('POST', `/containers/${id}/update`, { RestartPolicy: { Name: 'x' } });
   assert.deepEqual([bad.status, bad.json.message], [400, "invalid restart policy 'x'"]);
   const changed = await call('POST', `/containers/${id}/update`, { RestartPolicy: { Name: 'always' } });
   assert.equal(changed.status, 200);
   assert.equal((await call('GET', `/containers/${id}/json`)).json.HostConfig.RestartPolicy.Name, 'always');
+  const Memory = 64 * 1024 * 1024;
+  for (const change of [{ Memory, RestartPolicy: { Name: 'no' } }, { RestartPolicy: { Name: 'always' } }]) {
+    await call('POST', `/containers/${id}/update`, change);
+    const { HostConfig } = (await call('GET', `/containers/${id}/json`)).json;
+    assert.deepEqual([HostConfig.Memory, HostConfig.RestartPolicy.Name], [Memory, change.RestartPolicy.Name]);
+  }
 });

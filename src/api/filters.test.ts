@@ -48,6 +48,11 @@ test('names match in part, or at their ends', () => {
   );
 });
 
+test('a star takes no more than leaves the rest its place', () => {
+  assert.ok(globMatches('*ab', 'aab'));
+  assert.ok(!globMatches('*ab', 'aba'));
+});
+
 test('patterns stay within a path element, and cost no more the more stars they have', () => {
   const all = ['web:1', 'a/web:1', 'a/b/web:1'];
   for (const [pattern, expected] of [

@@ -30,6 +30,13 @@ test('each instruction changes its part of the configuration', () => {
   });
 });
 
+test('spaces cost no more the more there are', () => {
+  const spaces = ' '.repeat(300_000);
+  assert.deepEqual(changedConfig([`ENV A${spaces}b`, `ENV${spaces}C${spaces}d e`]), {
+    Env: ['A=b', 'C=d e'],
+  });
+});
+
 test('what is no instruction, or makes no sense, is refused by name', () => {
   const refused = (change: string) => {
     try {
@@ -43,6 +50,7 @@ test('what is no instruction, or makes no sense, is refused by name', () => {
   assert.match(refused('CMD')!, /is no change/);
   assert.match(refused('EXPOSE many')!, /invalid containerPort: many/);
   assert.match(refused('ENV A')!, /can't find = in "A"/);
+  assert.match(refused('ENV A=1 junk B=2')!, /can't find = in "A=1 junk B=2"/);
   // What is wrong behind a thousand labels is found as soon as behind one.
   const labels = Array.from({ length: 1000 }, (_, i) => `l${i}="v"`).join(' ');
   assert.match(refused(`LABEL ${labels} wrong`)!, /can't find = in/);
