@@ -47,10 +47,13 @@ const bundleOf = (id: ContainerId): string =>
   join(own.root, 'run', 'containerd', 'state', 'io.containerd.runtime.v2.task', 'skein', id);
 const socketOf = (address: string): string => address.replace(/^unix:\/\//, '');
 
-async function output(id: ContainerId): Promise<string> {
+async function output(id: ContainerId, begins?: () => void): Promise<string> {
   const query = { ...ALL_OUTPUT, follow: true };
   const chunks: Uint8Array[] = [];
-  for await (const line of runtime.logs(id, query, AbortSignal.timeout(60_000))) chunks.push(line.data);
+  for await (const line of runtime.logs(id, query, AbortSignal.timeout(60_000))) {
+    chunks.push(line.data);
+    begins?.();
+  }
   return Buffer.concat(chunks).toString();
 }
 
@@ -149,8 +152,9 @@ test('containerd is killed: containers run on, it is started again, events and e
   await runtime.create(config);
   const pid = await runtime.start(config.id);
   await eventually('output', async () => (await firstLine(config.id)) === '1\n');
-  const following = output(config.id);
-  await firstLine(config.id); // asked after `following`, so that has begun as well
+  const begun = Promise.withResolvers<void>();
+  const following = output(config.id, begun.resolve);
+  await begun.promise;
   const before = own.daemon.pid!;
   const signal = AbortSignal.timeout(60_000);
   let resyncs = 0;
