@@ -57,11 +57,12 @@ test('what a killed run brought is switched off by the next one', () => {
   ]);
 });
 
-test("Docker's own packages stay: what they bring is not missing, and nothing is ever removed", () => {
+test("Docker's own packages stay: what they bring is not missing, nothing is ever removed, and a busy dpkg is waited for", () => {
   assert.deepEqual(missingOf(new Set()), ['containerd', 'runc', 'etcd-server', 'nftables', 'iproute2']);
   const beside = new Set(['docker-ce', 'containerd.io', 'iproute2']);
   assert.deepEqual(missingOf(beside), ['etcd-server', 'nftables']);
   assert.ok(APT_INSTALL.includes('--no-remove'));
+  assert.match(APT_INSTALL.join(' '), /-o DPkg::Lock::Timeout=\d+/);
 });
 
 test('the unit is read, comes with every boot, and runs the new copy from now on, last of all', () => {

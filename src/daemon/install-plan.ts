@@ -24,8 +24,14 @@ export const missingOf = (installed: ReadonlySet<string>): readonly string[] =>
     (name) => !installed.has(name) && !installed.has(BROUGHT_BY[name] ?? name),
   );
 
-/** For Skein nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. */
-export const APT_INSTALL = ['apt-get', 'install', '-y', '-qq', '--no-install-recommends', '--no-remove'];
+/**
+ * For Skein nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. It waits
+ * for another that is at work, as a host's own upgrade often is after its start.
+ */
+export const APT_INSTALL = [
+  ...['apt-get', 'install', '-y', '-qq', '--no-install-recommends', '--no-remove'],
+  ...['-o', 'DPkg::Lock::Timeout=120'],
+];
 
 const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd', 'etcd-server': 'etcd' };
 
