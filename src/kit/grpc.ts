@@ -91,6 +91,9 @@ const CODES: Readonly<Record<number, ErrorCode>> = {
 
 /** What grpc-js says when it gives up waiting by itself; with a list of inner names and times behind it. */
 const NO_ANSWER = /^Deadline exceeded after ([\d.]+)s/;
+/** What a peer in Go says of our deadline where it is the first to notice, under a code that says nothing. */
+const GAVE_UP = /\bcontext deadline exceeded\b/;
+const UNKNOWN = 2;
 
 /** What grpc-js throws, as a SkeinError: the text is the peer's own, or that there was none. */
 function grpcError(thrown: unknown, context: string): SkeinError {
@@ -100,7 +103,9 @@ function grpcError(thrown: unknown, context: string): SkeinError {
   const said = error.details || error.message || '';
   const waited = NO_ANSWER.exec(said)?.[1];
   const text = waited ? `no answer within ${Math.round(Number(waited))} s; it hangs or is overloaded` : said;
-  return new SkeinError(CODES[error.code] ?? 'internal', `${context}: ${text}`, { cause: thrown });
+  const late = error.code === UNKNOWN && GAVE_UP.test(said);
+  const code = late ? 'deadline-exceeded' : (CODES[error.code] ?? 'internal');
+  return new SkeinError(code, `${context}: ${text}`, { cause: thrown });
 }
 
 /** One connection to one peer; grpc-js reconnects by itself when the peer comes back. */
