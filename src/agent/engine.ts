@@ -26,6 +26,7 @@ import { isTerminal } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
 import { healthCheckOf, type HealthReport, healthReport } from './health-plan.ts';
+import type { RestartReport } from './restart-plan.ts';
 import { pruneImages } from './image-prune.ts';
 import type { HostFacts } from './node-facts.ts';
 import { TaskFiles } from './task-files.ts';
@@ -130,8 +131,8 @@ export class AgentEngine {
     return healthReport(await (standalone.owns(id) ? standalone.health(id) : this.#files.readHealth(id)));
   }
 
-  restarts(): Promise<ReadonlyMap<ContainerId, { readonly count: number; readonly waiting: boolean }>> {
-    return this.#options.standalone.restarts();
+  restarts(container: ContainerInfo): Promise<RestartReport | undefined> {
+    return this.#options.standalone.restarts(container);
   }
 
   written(id: ContainerId): Promise<number> {

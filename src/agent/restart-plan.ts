@@ -17,6 +17,16 @@ export interface Runs {
 }
 
 export const STARTED: Runs = { wanted: true, restarts: 0, short: 0 };
+/** Of one that was never started. */
+export const UNWANTED: Runs = { ...STARTED, wanted: false };
+
+/** As Docker shows it. */
+export interface RestartReport {
+  /** Starts that no user asked for, since one did. */
+  readonly count: number;
+  /** It has ended, and is about to be started again. */
+  readonly waiting: boolean;
+}
 
 /** A start to come, and what is to be kept of it before. */
 export interface Restart {

@@ -335,19 +335,20 @@ test('what ends by itself is started again by its policy, on its network, and co
     const again = async () =>
       (await info(id)).status === 'running' && (await info(id)).startedAt !== startedAt;
     await until('it runs again', again);
-    assert.deepEqual((await standalone.restarts()).get(id), { count, waiting: false });
+    assert.deepEqual(await standalone.restarts(await info(id)), { count, waiting: false });
     assert.deepEqual(await network.sandboxes(), [id]);
   }
   runtime.exit(id, 1);
   await until('it left the network', async () => (await network.sandboxes()).length === 0);
   assert.equal((await info(id)).status, 'stopped', 'that was its second');
-  assert.deepEqual((await standalone.restarts()).get(id), { count: 2, waiting: false });
+  assert.deepEqual(await standalone.restarts(await info(id)), { count: 2, waiting: false });
   // Who starts it begins to count anew.
   await control.start(await info(id));
-  assert.deepEqual((await standalone.restarts()).get(id), { count: 0, waiting: false });
+  assert.deepEqual(await standalone.restarts(await info(id)), { count: 0, waiting: false });
   const { notes: _, ...config } = (await info(id)).config;
-  await runtime.create({ ...config, id: 'd'.repeat(64) as ContainerId, name: 'web.1.t1' });
-  assert.deepEqual([...(await standalone.restarts()).keys()], [id], 'a task is none of these');
+  const task = 'd'.repeat(64) as ContainerId;
+  await runtime.create({ ...config, id: task, name: 'web.1.t1' });
+  assert.equal(await standalone.restarts(await info(task)), undefined, 'a task is none of these');
 });
 
 test('what a user ends stays ended, also while it waits for its next run', async (t) => {
@@ -356,7 +357,7 @@ test('what a user ends stays ended, also while it waits for its next run', async
     await until('it has ended', async () => (await info(id)).status === 'stopped');
     await clock.advance(120_000);
     assert.equal((await info(id)).status, 'stopped');
-    assert.ok(!(await standalone.restarts()).get(id)?.waiting);
+    assert.ok(!(await standalone.restarts(await info(id)))?.waiting);
   };
   const start = async (name: string) => {
     const id = await control.create(spec({ name, ...restart('always') }));
@@ -365,7 +366,7 @@ test('what a user ends stays ended, also while it waits for its next run', async
   };
   const [one, two, three] = [await start('one'), await start('two'), await start('three')];
   runtime.exit(three, 0);
-  assert.equal((await standalone.restarts()).get(three)?.waiting, true);
+  assert.equal((await standalone.restarts(await info(three)))?.waiting, true);
   assert.equal(await control.stop(await info(three), {}), false, 'it does not run');
   await ended(three);
   await control.kill(await info(one), 'SIGHUP');
@@ -384,7 +385,7 @@ test('what a user ends stays ended whichever way he ends it, and what he only si
     await control.start(await info(id));
     return id;
   };
-  const waiting = async (id: ContainerId) => (await standalone.restarts()).get(id)?.waiting;
+  const waiting = async (id: ContainerId) => (await standalone.restarts(await info(id)))?.waiting;
   const signalled = await started('signalled');
   await control.kill(await info(signalled), 'SIGHUP');
   runtime.exit(signalled, 1);
@@ -428,7 +429,7 @@ test('what a user ends before skeind has looked at it stays ended, though it is 
     await until('the other runs again', async () => (await info(other)).status === 'running');
   }
   assert.equal((await info(id)).status, 'stopped');
-  assert.equal((await again.standalone.restarts()).get(id)?.waiting, false);
+  assert.equal((await again.standalone.restarts(await info(id)))?.waiting, false);
 });
 
 test('another policy holds from the next end on', async (t) => {
@@ -439,7 +440,7 @@ test('another policy holds from the next end on', async (t) => {
   await control.setRestart(await info(id), restart('always').restart);
   await clock.advance(120_000);
   assert.equal((await info(id)).status, 'stopped', 'it had ended for good');
-  assert.deepEqual((await standalone.restarts()).get(id), { count: 0, waiting: false });
+  assert.deepEqual(await standalone.restarts(await info(id)), { count: 0, waiting: false });
   await control.start(await info(id));
   runtime.exit(id, 1);
   await until('it runs again', async () => (await info(id)).status === 'running');
@@ -490,8 +491,11 @@ test('a restart of skeind goes on with it: what was wanted, what is always to ru
   assert.deepEqual(await running(), [], 'there is no network yet');
   member.is = true;
   await until('they run', async () => (await running()).length >= 3);
-  const counted = await again.standalone.restarts();
-  assert.deepEqual(counted.get(ids[0]!), { count: 1, waiting: false }, 'what had to wait is one start');
+  assert.deepEqual(
+    await again.standalone.restarts(await info(ids[0]!)),
+    { count: 1, waiting: false },
+    'what had to wait is one start',
+  );
   await clock.advance(60_000);
   assert.deepEqual(await running(), [0, 1, 2]);
 });

@@ -24,7 +24,15 @@ import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standa
 import { followContainers } from './follow-containers.ts';
 import type { Health } from './health-plan.ts';
 import { HealthChecks } from './health.ts';
-import { afterOpening, planRestart, type Restart, type Runs, STARTED } from './restart-plan.ts';
+import {
+  afterOpening,
+  planRestart,
+  type Restart,
+  type RestartReport,
+  type Runs,
+  STARTED,
+  UNWANTED,
+} from './restart-plan.ts';
 import { standaloneConfig, standaloneFiles } from './standalone-config.ts';
 import { StandaloneNames } from './standalone-names.ts';
 import { type NetworkPlace, specOf, StandaloneNetworks } from './standalone-networks.ts';
@@ -50,8 +58,6 @@ const FULL_PASS_MS = 30_000;
 const READ_MS = 30_000;
 /** How often it is looked whether the node has its networks again. */
 const PLACE_MS = 1_000;
-/** Of one that was never started. */
-const UNWANTED: Runs = { wanted: false, restarts: 0, short: 0 };
 
 export class Standalone {
   readonly #options: StandaloneOptions;
@@ -190,17 +196,12 @@ export class Standalone {
     });
   }
 
-  /** Of those with a policy: how often they were started by themselves, and whether they are about to be. */
-  async restarts(): Promise<ReadonlyMap<ContainerId, { readonly count: number; readonly waiting: boolean }>> {
-    const own = (await this.#options.runtime.list()).filter(
-      (info) => this.owns(info.id) && (specOf(info).restart?.name ?? 'no') !== 'no',
-    );
-    const reports = own.map(async (info) => {
-      const runs = await this.#runs(info.id);
-      const waiting = planRestart(specOf(info).restart, runs, info) !== undefined;
-      return [info.id, { count: runs.restarts, waiting }] as const;
-    });
-    return new Map(await Promise.all(reports));
+  /** Undefined without a policy, and of a task's. */
+  async restarts(info: ContainerInfo): Promise<RestartReport | undefined> {
+    if (!this.owns(info.id) || (specOf(info).restart?.name ?? 'no') === 'no') return undefined;
+    const runs = await this.#runs(info.id);
+    const waiting = planRestart(specOf(info).restart, runs, info) !== undefined;
+    return { count: runs.restarts, waiting };
   }
 
   /** Of its health check, in this run. */

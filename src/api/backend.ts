@@ -169,8 +169,8 @@ export interface EngineBackend {
   written(id: ContainerId): Promise<number>;
   /** By its health check; undefined without one. */
   health(container: ContainerInfo): Promise<HealthReport | undefined>;
-  /** Of those that are started again when they end. */
-  restarts?(): Promise<ReadonlyMap<ContainerId, RestartReport>>;
+  /** By its restart policy; undefined without one. */
+  restarts(container: ContainerInfo): Promise<RestartReport | undefined>;
   readonly control: ContainerControl;
   /** Starts a command in a running container. */
   exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess>;

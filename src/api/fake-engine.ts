@@ -81,8 +81,8 @@ export class FakeEngine implements EngineBackend {
 
   readonly again = new Map<ContainerId, RestartReport>();
 
-  async restarts() {
-    return this.again;
+  async restarts({ id }: ContainerInfo) {
+    return this.again.get(id);
   }
 
   logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {

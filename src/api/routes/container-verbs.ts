@@ -151,9 +151,8 @@ async function prune(request: ApiRequest): Promise<Answer> {
   const accepted = pruneFilter(filters, request.clock.now());
   const gone: string[] = [];
   let bytes = 0;
-  const restarts = await engine.restarts?.();
   for (const container of await engine.containers()) {
-    if (restarts?.get(container.id)?.waiting) continue;
+    if ((await engine.restarts(container))?.waiting) continue;
     if (!container.config.restartable || !['created', 'stopped'].includes(container.status)) continue;
     if (!accepted(container.labels, Date.parse(container.createdAt))) continue;
     const size = await engine.written(container.id);

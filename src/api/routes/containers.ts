@@ -50,22 +50,25 @@ async function list(request: ApiRequest): Promise<Answer> {
   const images = new Map((await engine.images.list()).map((image) => [image.id, image]));
   const limit = limitOf(request);
   const all = request.flag('all') || limit > 0 || filters.has('status');
-  const restartsOf = await engine.restarts?.();
-  const chosen = [...(await engine.containers())]
-    .filter((c) => all || isUp(c) || restartsOf?.get(c.id)?.waiting)
-    .filter((c) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
-    .sort((a, b) => (a.createdAt > b.createdAt ? -1 : 1));
+  const known = (await engine.containers()).map(async (container) => ({
+    container,
+    restarts: await engine.restarts(container),
+  }));
+  const chosen = (await Promise.all(known))
+    .filter(({ container, restarts }) => all || isUp(container) || restarts?.waiting)
+    .filter(({ container: c }) => (!before || c.createdAt < before) && (!since || c.createdAt > since))
+    .sort((a, b) => (a.container.createdAt > b.container.createdAt ? -1 : 1));
   const portsOf = await engine.ports?.();
   const size = request.flag('size');
   const lines = [];
-  for (const container of chosen) {
+  for (const { container, restarts } of chosen) {
     if (limit > 0 && lines.length === limit) break;
     const state = {
       image: images.get(container.imageId),
       health: await engine.health(container),
       networks: await networksOf(request, container),
       ports: portsOf?.get(container.id) ?? [],
-      restarts: restartsOf?.get(container.id),
+      restarts,
     };
     if (accepts(filters, container, state))
       lines.push({
@@ -90,7 +93,7 @@ async function inspect(request: ApiRequest): Promise<Answer> {
   const networks = await networksOf(request, container);
   const health = await engine.health(container);
   const ports = (await engine.ports?.())?.get(container.id) ?? [];
-  const restarts = (await engine.restarts?.())?.get(container.id);
+  const restarts = await engine.restarts(container);
   const size = request.flag('size') && {
     SizeRw: 0,
     ...sizeJson(await engine.written(container.id), image),

@@ -55,21 +55,19 @@ async function diskUsage(request: ApiRequest): Promise<Answer> {
   });
 }
 
-async function containerUsage(
+const containerUsage = (
   { backends, clock }: ApiRequest,
   containers: readonly ContainerInfo[],
   images: readonly ImageInfo[],
-): Promise<readonly object[]> {
-  const restartsOf = await backends.engine.restarts?.();
-  return Promise.all(
+): Promise<readonly object[]> =>
+  Promise.all(
     containers.map(async (container) => {
       const image = images.find(({ id }) => id === container.imageId);
       const size = sizeJson(await backends.engine.written(container.id), image);
-      const state = { ...NOTHING_MORE, image, restarts: restartsOf?.get(container.id) };
+      const state = { ...NOTHING_MORE, image, restarts: await backends.engine.restarts(container) };
       return { ...containerSummary(container, state, clock.now()), ...size };
     }),
   );
-}
 
 async function volumeUsage(engine: EngineBackend): Promise<readonly object[]> {
   const users = await volumeUsers(engine);
