@@ -258,12 +258,12 @@ export class KernelNetwork implements NodeNetwork {
   async #isAsPlanned(): Promise<boolean> {
     const pieces = this.#programmer.pieces(() => this.#planned());
     for (;;) {
-      const piece = await this.#serial(async () => pieces.next());
-      if (piece.value === false) return false;
-      if (!piece.done) continue;
-      await this.#serial(async () => this.#programmer.holdPorts());
-      return true;
+      const { done, value } = await this.#serial(async () => pieces.next());
+      if (done) break;
+      if (!value) return false;
     }
+    await this.#serial(async () => this.#programmer.holdPorts());
+    return true;
   }
 
   async #reconcile(view: NetworkView, signal?: AbortSignal): Promise<ApplyReport> {
