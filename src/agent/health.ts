@@ -5,6 +5,7 @@
  * INVARIANTS
  * - A container has one probe at a time; a probe that exceeds its timeout is killed before the next.
  * - What a probe showed is on disk before anybody is told: a restarted agent goes on with the same count and log.
+ * - Of what is no longer watched nothing is written, whatever its last probe still brings: its folder may be going.
  * One container more costs its probes.
  */
 import type { ExecProcess } from '../containerd/process.ts';

@@ -532,6 +532,26 @@ test('health: probed from the start of a run, each run anew, over a restart of s
   await becomes('unhealthy', later);
 });
 
+test('health: what a probe still brings of a container that is being removed is not written into its folder', async (t) => {
+  const { control, standalone, runtime, until, said, clock, info } = await host(t);
+  const Healthcheck = { Test: ['CMD', 'probe'], Interval: 1e9 };
+  const id = await control.create(spec({ container: { Image: IMAGE, Healthcheck } }));
+  const probes: ((code: number) => void)[] = [];
+  runtime.execProgram = ({ exit }) => void probes.push(exit);
+  await control.start(await info(id));
+  await until('it is probed', async () => probes.length === 1);
+  runtime.delays.remove = 10_000;
+  const removed = standalone.remove(id, { keepVolumes: false });
+  await until('its removal has begun', async () => runtime.calls.includes(`remove ${id}`));
+  probes[0]!(137);
+  await until('the probe has ended', async () => said.includes('exec_die'));
+  await until('there was time to write', async () => clock.now() > 1_000);
+  assert.equal(await standalone.health(id), undefined);
+  await clock.advance(10_000);
+  await removed;
+  assert.equal(standalone.owns(id), false);
+});
+
 test('the health check of the image is that of a container which has none of its own', async (t) => {
   const { control, runtime, info } = await host(t);
   const image = { Test: ['CMD', 'probe'], Interval: 5e9 };

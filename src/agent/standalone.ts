@@ -215,6 +215,7 @@ export class Standalone {
   }
 
   async #remove(id: ContainerId, options = { keepVolumes: false }): Promise<void> {
+    await this.#health.look(undefined, id, undefined);
     await this.#options.runtime.remove(id, options);
     await this.#networks.take(id);
     await this.#forget(id);

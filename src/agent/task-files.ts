@@ -3,8 +3,8 @@
  * the mark that it was started once, by which a reboot is told from a container that was never finished, what its health
  * checks showed, and of a user's own, whether it is wanted to run.
  */
-import { closeSync, existsSync, fsync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ContainerId } from '../model/ids.ts';
@@ -19,7 +19,8 @@ const RUNS = 'runs.json';
 
 /**
  * What is small and local is read and written synchronously inside: that takes tens of microseconds, its way through the
- * thread pool a hundred for each of its calls, and more where the processors are busy starting containers.
+ * thread pool a hundred for each of its calls, and more where the processors are busy starting containers. Whoever asks
+ * right before whether it is still to be written is never overtaken by the removal of the folder either.
  */
 export class TaskFiles {
   readonly #root: string;
@@ -85,8 +86,8 @@ export class TaskFiles {
   /** As a whole: a reader never sees half of it. */
   async #replace(id: ContainerId, name: string, value: object): Promise<void> {
     const path = join(this.#root, id, name);
-    await writeFile(`${path}.new`, JSON.stringify(value), { mode: 0o644 });
-    await rename(`${path}.new`, path);
+    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o644 });
+    renameSync(`${path}.new`, path);
   }
 
   async has(id: ContainerId): Promise<boolean> {

@@ -27,7 +27,7 @@ async function after(containers: readonly ContainerInfo[], events: readonly Cont
     },
     tasks: { delete: note('delete') },
     output: {
-      has: () => true,
+      has: (of: ContainerId) => of !== id('going'),
       isOpen: async (of: ContainerId) => open.has(of),
       finish: async (of: ContainerId) => {
         open.delete(of);
@@ -63,4 +63,9 @@ test('that its memory was used up is written down', async () => {
   assert.deepEqual(await after([info('starved', 'running')], [{ type: 'oom', id: id('starved') }]), [
     'oom starved',
   ]);
+});
+
+test('of one that is being removed nothing is written into the folder that goes', async () => {
+  const exit: ContainerEvent = { type: 'exit', id: id('going'), exitCode: 137, time: 'then' };
+  assert.deepEqual(await after([], [{ type: 'oom', id: id('going') }, exit]), []);
 });

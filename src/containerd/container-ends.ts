@@ -74,13 +74,18 @@ export class ContainerEnds {
       try {
         if (event.type === 'exit')
           void this.end(event.id, { exitCode: event.exitCode, exitedAt: event.time });
-        else if (event.type === 'oom') this.#options.files.setOomKilled(event.id);
+        else if (event.type === 'oom') this.#oomKilled(event.id);
         else if (event.type === 'resync') await this.#missed();
       } catch (error) {
         if (!this.#stop.signal.aborted)
           this.#options.log.warn('event of a container was not dealt with', { err: error });
       }
     }
+  }
+
+  #oomKilled(id: ContainerId): void {
+    const { files, output } = this.#options;
+    if (output.has(id)) files.setOomKilled(id); // else it is being removed
   }
 
   /** What ended while nobody listened. */

@@ -58,9 +58,8 @@ export class ContainerFiles {
     this.#exits.set(id, exit);
   }
 
-  /** Nothing, where its folder is gone already. */
   setOomKilled(id: ContainerId): void {
-    if (existsSync(this.folder(id))) writeFileSync(join(this.folder(id), OOM_KILLED), '');
+    writeFileSync(join(this.folder(id), OOM_KILLED), '');
   }
 
   isOomKilled(id: ContainerId): boolean {

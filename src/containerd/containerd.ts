@@ -220,7 +220,8 @@ export class Containerd implements ContainerRuntime {
     const container = await this.#reader.record(id);
     await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
     await this.#tasks.remove(id, () => this.#ends.settled(id));
-    await this.#output.stop(id);
+    await this.#output.stop(id); // an end that is heard of from here on changes nothing
+    await this.#ends.settled(id);
     await unless('not-found', this.#api.snapshots.remove({ snapshotter: SNAPSHOTTER, key: id }));
     await removeCgroup(this.#options.cgroupParent, id);
     await this.#files.remove(id);
