@@ -18,7 +18,8 @@ import type { ContainerId } from '../model/ids.ts';
 import type { ContainerLimits } from '../model/spec.ts';
 import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 import { type ProcessTable, processTable } from './process-table.ts';
-import type { Standalone } from './standalone.ts';
+import { checkRemovable } from './removable.ts';
+import type { RemoveOptions, Standalone } from './standalone.ts';
 import { graceMs } from './task-plan.ts';
 
 export interface ContainerControlOptions {
@@ -86,24 +87,11 @@ export class ContainerControl {
     await this.#runtime.kill(info.id, signal);
   }
 
-  async remove(
-    info: ContainerInfo,
-    { force, keepVolumes }: { force: boolean; keepVolumes: boolean },
-  ): Promise<void> {
-    if (isUp(info) && !force) {
-      const how =
-        info.status === 'paused'
-          ? 'paused and must be unpaused first'
-          : 'running: stop the container before removing or force remove';
-      throw new SkeinError(
-        'failed-precondition',
-        `cannot remove container "/${info.name}": container is ${how}`,
-      );
-    }
-    await this.#standalone.endWanted(info.id);
+  async remove(info: ContainerInfo, options: RemoveOptions): Promise<void> {
+    if (this.#standalone.owns(info.id)) return this.#standalone.remove(info.id, options);
+    if (!options.force) checkRemovable(info, false);
     if (info.status === 'running') await this.#runtime.kill(info.id, 'SIGKILL');
-    if (this.#standalone.owns(info.id)) await this.#standalone.remove(info.id, { keepVolumes });
-    else await this.#runtime.remove(info.id, { keepVolumes });
+    await this.#runtime.remove(info.id, options);
   }
 
   /** Its exit code, once the condition holds. */

@@ -378,6 +378,32 @@ test('what a user ends stays ended, also while it waits for its next run', async
   await ended(two);
 });
 
+test('what waits for its next run is removed by force only; so is what runs by now, though it did not when looked at', async (t) => {
+  const { control, standalone, runtime, until, info } = await host(t);
+  const id = await control.create(spec(restart('on-failure', 1)));
+  await control.start(await info(id));
+  runtime.exit(id, 1);
+  const refused = (state: string) => ({
+    code: 'failed-precondition',
+    message: `cannot remove container "/shell": container is ${state}: stop the container before removing or force remove`,
+  });
+  const [byHand, byForce] = [false, true].map((force) => ({ force, keepVolumes: true }));
+  const ended = await info(id);
+  await assert.rejects(control.remove(ended, byHand!), refused('restarting'));
+  await until('it runs again', async () => (await info(id)).status === 'running');
+  await assert.rejects(control.remove(ended, byHand!), refused('running'));
+  assert.equal((await info(id)).status, 'running');
+  const other = await control.create(spec({ name: 'other', ...restart('always') }));
+  await control.start(await info(other));
+  runtime.exit(other, 1);
+  assert.equal((await standalone.restarts(await info(other)))?.waiting, true);
+  await control.remove(await info(other), byForce!);
+  assert.equal(await runtime.get(other), undefined);
+  runtime.exit(id, 1);
+  await control.remove(await info(id), byHand!);
+  assert.equal(await runtime.get(id), undefined, 'that was its one restart');
+});
+
 test('what a user ends stays ended whichever way he ends it, and what he only signals goes on', async (t) => {
   const { control, standalone, runtime, until, info, clock } = await host(t);
   const started = async (name: string, more: Partial<StandaloneSpec> = {}) => {
@@ -541,7 +567,7 @@ test('health: what a probe still brings of a container that is being removed is 
   await control.start(await info(id));
   await until('it is probed', async () => probes.length === 1);
   runtime.delays.remove = 10_000;
-  const removed = standalone.remove(id, { keepVolumes: false });
+  const removed = standalone.remove(id, { force: true, keepVolumes: false });
   await until('its removal has begun', async () => runtime.calls.includes(`remove ${id}`));
   probes[0]!(137);
   await until('the probe has ended', async () => said.includes('exec_die'));

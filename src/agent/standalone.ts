@@ -8,7 +8,7 @@
  * - It has a sandbox and attachments only from a start until the end of that run; one reconcile a container brings
  *   that about, whatever was killed in between. Starts, removals and reconciles of one container never overlap.
  * - Whether it is wanted to run is on disk before it is started, and before it is asked to end: what the user said last
- *   decides whether it is started again (restart-plan.ts).
+ *   decides whether it is started again (standalone-runs.ts).
  */
 import { containerEvent, isNews } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
@@ -24,18 +24,12 @@ import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standa
 import { followContainers } from './follow-containers.ts';
 import type { Health } from './health-plan.ts';
 import { HealthChecks } from './health.ts';
-import {
-  afterOpening,
-  planRestart,
-  type Restart,
-  type RestartReport,
-  type Runs,
-  STARTED,
-  UNWANTED,
-} from './restart-plan.ts';
+import { checkRemovable } from './removable.ts';
+import type { Restart, RestartReport } from './restart-plan.ts';
 import { standaloneConfig, standaloneFiles } from './standalone-config.ts';
 import { StandaloneNames } from './standalone-names.ts';
 import { type NetworkPlace, specOf, StandaloneNetworks } from './standalone-networks.ts';
+import { StandaloneRuns } from './standalone-runs.ts';
 import type { TaskFiles } from './task-files.ts';
 
 export interface StandaloneOptions {
@@ -53,6 +47,13 @@ export interface StandaloneOptions {
   readonly log: Log;
 }
 
+export interface RemoveOptions {
+  /** Though it runs, or is about to. */
+  readonly force: boolean;
+  /** Its anonymous volumes stay. */
+  readonly keepVolumes: boolean;
+}
+
 const FULL_PASS_MS = 30_000;
 /** How long what has ended waits for a client to read its last words. */
 const READ_MS = 30_000;
@@ -61,29 +62,25 @@ const PLACE_MS = 1_000;
 
 export class Standalone {
   readonly #options: StandaloneOptions;
-  readonly #ids = new Set<ContainerId>();
-  /** Not looked at since this was opened. */
-  readonly #unseen = new Set<ContainerId>();
+  readonly #ids: Set<ContainerId>;
   readonly #holders = new Map<ContainerId, Set<object>>();
   readonly #locks = new KeyedLocks<ContainerId>();
   readonly #names: StandaloneNames;
   readonly #health: HealthChecks;
   readonly #loop: Loop<ContainerId>;
   readonly #networks: StandaloneNetworks;
+  readonly #runs: StandaloneRuns;
   readonly #abort = new AbortController();
   #watching: Promise<void> = Promise.resolve();
 
   static async open(options: StandaloneOptions): Promise<Standalone> {
-    const standalone = new Standalone(options);
-    for (const id of await options.files.list()) {
-      standalone.#ids.add(id);
-      standalone.#unseen.add(id);
-    }
-    return standalone;
+    return new Standalone(options, await options.files.list());
   }
 
-  private constructor(options: StandaloneOptions) {
+  private constructor(options: StandaloneOptions, known: readonly ContainerId[]) {
     this.#options = options;
+    this.#ids = new Set(known);
+    this.#runs = new StandaloneRuns(options, known);
     this.#networks = new StandaloneNetworks(options);
     this.#names = new StandaloneNames(options);
     const { runtime, files, clock, log, hash, tell } = options;
@@ -149,16 +146,15 @@ export class Standalone {
   /** False: it runs already. */
   start(info: ContainerInfo): Promise<boolean> {
     return this.#locks.run(info.id, async () => {
-      const { files } = this.#options;
       const now = await this.#known(info.id);
       if (now.status === 'paused')
         throw new SkeinError('failed-precondition', 'cannot start a paused container, try unpause instead');
       if (now.status === 'running') return false;
-      await files.writeRuns(info.id, STARTED);
+      await this.#runs.start(info.id);
       try {
         await this.#begin(now);
       } catch (error) {
-        await files.writeRuns(info.id, UNWANTED);
+        await this.#runs.startFailed(info.id);
         // As in Docker, whose CLI waits for it to be gone.
         if (specOf(now).autoRemove) await this.#remove(info.id);
         throw error;
@@ -171,37 +167,16 @@ export class Standalone {
 
   /** A user ends it: it is not started again by itself. */
   async endWanted(id: ContainerId): Promise<void> {
-    if (!this.owns(id)) return;
-    await this.#locks.run(id, async () => {
-      this.#unseen.delete(id);
-      const runs = await this.#runs(id);
-      if (runs.wanted) await this.#options.files.writeRuns(id, { ...runs, wanted: false });
-    });
+    if (this.owns(id)) await this.#locks.run(id, () => this.#runs.end(id));
   }
 
   setRestart(id: ContainerId, restart: RestartPolicy): Promise<void> {
-    return this.#locks.run(id, async () => {
-      const info = await this.#known(id);
-      const spec = specOf(info);
-      if (spec.autoRemove)
-        throw new SkeinError(
-          'invalid-argument',
-          'Restart policy cannot be updated because AutoRemove is enabled for the container',
-        );
-      const runs = await this.#runs(id);
-      // It holds from the next end on: what has ended for good by the policy that it had is not started by another.
-      if (info.status === 'stopped' && !planRestart(spec.restart, runs, info))
-        await this.#options.files.writeRuns(id, { ...runs, wanted: false });
-      await this.#options.runtime.update(id, { notes: { ...spec, restart } });
-    });
+    return this.#locks.run(id, async () => this.#runs.setPolicy(await this.#known(id), restart));
   }
 
   /** Undefined without a policy, and of a task's. */
   async restarts(info: ContainerInfo): Promise<RestartReport | undefined> {
-    if (!this.owns(info.id) || (specOf(info).restart?.name ?? 'no') === 'no') return undefined;
-    const runs = await this.#runs(info.id);
-    const waiting = planRestart(specOf(info).restart, runs, info) !== undefined;
-    return { count: runs.restarts, waiting };
+    return this.owns(info.id) ? this.#runs.report(info) : undefined;
   }
 
   /** Of its health check, in this run. */
@@ -209,9 +184,16 @@ export class Standalone {
     return this.#options.files.readHealth(id);
   }
 
-  /** With what it runs. */
-  remove(id: ContainerId, options: { readonly keepVolumes: boolean }): Promise<void> {
-    return this.#locks.run(id, () => this.#remove(id, options));
+  /** With what it runs, where it is forced. */
+  remove(id: ContainerId, { force, keepVolumes }: RemoveOptions): Promise<void> {
+    return this.#locks.run(id, async () => {
+      const { runtime } = this.#options;
+      const info = await runtime.get(id);
+      if (force) await this.#runs.end(id);
+      else if (info) checkRemovable(info, (await this.#runs.report(info))?.waiting ?? false);
+      if (info?.status === 'running') await runtime.kill(id, 'SIGKILL');
+      await this.#remove(id, { keepVolumes });
+    });
   }
 
   async #remove(id: ContainerId, options = { keepVolumes: false }): Promise<void> {
@@ -255,10 +237,10 @@ export class Standalone {
     await this.#health.look(info, id, undefined);
     if (!this.owns(id)) return;
     if (!info) return this.#remove(id);
-    await this.#firstLook(info);
+    await this.#runs.look(info);
     if (info.status === 'running' || info.status === 'paused') return;
     await this.#networks.take(id);
-    const again = planRestart(specOf(info).restart, await this.#runs(id), info);
+    const again = await this.#runs.next(info);
     if (again) return this.#startAgain(info, again);
     if (info.status !== 'stopped' || !specOf(info).autoRemove) return;
     const readUntil = Date.parse(info.exitedAt ?? '') + READ_MS;
@@ -266,23 +248,11 @@ export class Standalone {
     await this.#remove(id);
   }
 
-  async #runs(id: ContainerId): Promise<Runs> {
-    return (await this.#options.files.readRuns(id)) ?? UNWANTED;
-  }
-
-  /** Since this was opened. */
-  async #firstLook(info: ContainerInfo): Promise<void> {
-    if (!this.#unseen.delete(info.id)) return;
-    const runs = await this.#runs(info.id);
-    const now = afterOpening(specOf(info).restart, runs);
-    if (now !== runs) await this.#options.files.writeRuns(info.id, now);
-  }
-
-  async #startAgain(info: ContainerInfo, { at, runs }: Restart): Promise<Requeue | void> {
-    const { files, place, clock } = this.#options;
-    if (at > clock.now()) return { after: at - clock.now() };
+  async #startAgain(info: ContainerInfo, again: Restart): Promise<Requeue | void> {
+    const { place, clock } = this.#options;
+    if (again.at > clock.now()) return { after: again.at - clock.now() };
     if (!place()?.ready) return { after: PLACE_MS };
-    await files.writeRuns(info.id, runs);
+    await this.#runs.startAgain(info.id, again);
     await this.#begin(info);
   }
 
@@ -298,7 +268,7 @@ export class Standalone {
   async #forget(id: ContainerId): Promise<void> {
     await this.#options.files.remove(id);
     this.#ids.delete(id);
-    this.#unseen.delete(id);
+    this.#runs.forget(id);
   }
 
   #on(event: ContainerEvent): void {

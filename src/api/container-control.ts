@@ -8,7 +8,7 @@ import type { ContainerLimits } from '../model/spec.ts';
 import type { RestartPolicy, StandaloneSpec, WantedStand } from '../model/standalone.ts';
 
 export interface RemoveOptions {
-  /** Though it runs. */
+  /** Though it runs, or is about to. */
   readonly force: boolean;
   /** Its anonymous volumes stay. */
   readonly keepVolumes: boolean;

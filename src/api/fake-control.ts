@@ -5,6 +5,7 @@ import { ALL_OUTPUT, type ContainerInfo, type LogLine } from '../containerd/runt
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { StandaloneSpec, WantedStand } from '../model/standalone.ts';
+import type { RestartReport } from './backend.ts';
 import type { ContainerControl, RemoveOptions } from './container-control.ts';
 
 const isUp = (info: ContainerInfo | undefined): boolean =>
@@ -12,12 +13,14 @@ const isUp = (info: ContainerInfo | undefined): boolean =>
 
 export class FakeControl implements ContainerControl {
   readonly #runtime: FakeRuntime;
+  readonly #again: ReadonlyMap<ContainerId, RestartReport>;
   #next = 0;
   /** Specs of the containers made, in order. */
   readonly created: StandaloneSpec[] = [];
 
-  constructor(runtime: FakeRuntime) {
+  constructor(runtime: FakeRuntime, again: ReadonlyMap<ContainerId, RestartReport>) {
     this.#runtime = runtime;
+    this.#again = again;
   }
 
   async create(spec: StandaloneSpec): Promise<ContainerId> {
@@ -58,10 +61,11 @@ export class FakeControl implements ContainerControl {
   }
 
   async remove(info: ContainerInfo, { force, keepVolumes }: RemoveOptions): Promise<void> {
-    if (isUp(info) && !force)
+    const state = this.#again.get(info.id)?.waiting ? 'restarting' : isUp(info) ? 'running' : undefined;
+    if (state && !force)
       throw new SkeinError(
         'failed-precondition',
-        `cannot remove container "/${info.name}": container is running: stop the container before removing or force remove`,
+        `cannot remove container "/${info.name}": container is ${state}: stop the container before removing or force remove`,
       );
     await this.#runtime.remove(info.id, { keepVolumes });
   }

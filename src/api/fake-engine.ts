@@ -27,7 +27,7 @@ export class FakeEngine implements EngineBackend {
 
   constructor(runtime: FakeRuntime, cluster: FakeCluster) {
     this.#runtime = runtime;
-    this.control = new FakeControl(runtime);
+    this.control = new FakeControl(runtime, this.again);
     this.images = runtime.images;
     this.volumes = runtime.volumes;
     this.archives = runtime.archives;

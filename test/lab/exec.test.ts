@@ -199,6 +199,20 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await until('nobody is on it', removed, { timeoutMs: 20_000 });
   });
 
+  test('docker run --restart: who is attached sees one run to its end, as in Docker; rm of what waits for the next is refused', async () => {
+    const looped = ['run', '--name', 'loop', '--network', 'none', '--restart', 'on-failure', '--entrypoint'];
+    const { code, stdout } = await on('node1', ...looped, 'sh', IMAGE, '-c', 'echo out; exit 3');
+    assert.deepEqual([code, stdout], [3, 'out\n']);
+    const count = async () => Number(await ok('node1', 'inspect', '-f', '{{.RestartCount}}', 'loop'));
+    await until('it goes on without him', async () => (await count()) > 1 || 'no', { timeoutMs: 20_000 });
+    const refused = async () => {
+      const { stderr } = await on('node1', 'rm', 'loop');
+      return /cannot remove container "\/loop": container is restarting: stop/.test(stderr) || stderr;
+    };
+    await until('rm is refused while it waits for its next run', refused, { timeoutMs: 20_000 });
+    await ok('node1', 'rm', '-f', 'loop');
+  });
+
   test('it survives kill -9 of its skeind, and a reboot ends it as in Docker', async () => {
     const flags = ['--network', 'mynet', '--name', 'bg', '-p', '8099:80'];
     await ok('node2', 'run', '-d', ...flags, IMAGE);

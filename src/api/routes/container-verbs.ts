@@ -152,14 +152,13 @@ async function prune(request: ApiRequest): Promise<Answer> {
   const gone: string[] = [];
   let bytes = 0;
   for (const container of await engine.containers()) {
-    if ((await engine.restarts(container))?.waiting) continue;
     if (!container.config.restartable || !['created', 'stopped'].includes(container.status)) continue;
     if (!accepted(container.labels, Date.parse(container.createdAt))) continue;
     const size = await engine.written(container.id);
     try {
       await engine.control.remove(container, { force: false, keepVolumes: true });
     } catch (error) {
-      if (isCode(error, 'not-found', 'failed-precondition')) continue; // gone, or started by now
+      if (isCode(error, 'not-found', 'failed-precondition')) continue; // gone, started by now, or about to be
       throw error;
     }
     gone.push(container.id);
