@@ -102,17 +102,17 @@ function switchOff(units) {
 }
 
 /**
- * Services of new packages must not start here: Skein runs its own instances, and the machine may have others. The
- * file goes however this ends: a failure exits, Ctrl-C ends apt-get and must not end us before it has gone.
+ * Services of new packages must not start here: Skein runs its own instances, and the machine may have others. A file
+ * of ours goes however this ends: a failure exits, Ctrl-C ends apt-get and must not end us before it has gone.
  */
 function keepServicesFromStarting() {
   const policy = '/usr/sbin/policy-rc.d';
-  if (existsSync(policy)) return () => {};
-  const remove = () => rmSync(policy, { force: true });
+  const ours = !existsSync(policy);
+  const remove = () => ours && rmSync(policy, { force: true });
   const stay = () => {};
   process.on('exit', remove);
   for (const signal of SIGNALS) process.on(signal, stay);
-  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
   return () => {
     remove();
     process.off('exit', remove);

@@ -27,6 +27,9 @@ const refusing =
 const standIn = (folder: string) => (name: string, script: string) =>
   writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
 
+/** Of Debian: whether an installed service starts. */
+const POLICY = '/usr/sbin/policy-rc.d';
+
 test('this machine has everything', async () => {
   assert.deepEqual(await missingOnHost(), []);
 });
@@ -146,27 +149,37 @@ test('npm run demo asks for what containers stand on too, before it installs any
   }
 });
 
-test('an installation that fails, or is interrupted, leaves the host as it was', async () => {
-  const policy = '/usr/sbin/policy-rc.d';
-  const before = existsSync(policy);
-  const folder = mkdtempSync(join(tmpdir(), 'skein-no-apt-'));
-  try {
-    const program = standIn(folder);
-    program('dpkg', 'exit 1');
-    const update = `test -e ${policy} && echo services are held >&2\nkill -INT $PPID\nexit 100`;
-    program('apt-get', `[ "$1" = --version ] && exit\n${update}`);
-    const { code, stderr } = await runProcess([process.execPath, RUN, 'demo'], {
-      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
-      accept: [0, 1],
-    });
-    assert.equal(code, 1);
-    assert.match(stderr, /^Installing Debian packages:\n {2}containerd +runs the containers\n/);
-    assert.match(stderr, /services are held\napt-get update -qq failed \(exit 100\)\n$/);
-    assert.equal(existsSync(policy), before);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-});
+for (const [whose, file, after] of [
+  ['of its own', `rm -f ${POLICY}`, ''],
+  ['that the host has', `echo exit 101 > ${POLICY}`, 'services are held\n'],
+] as const)
+  test(`an installation that fails, or is interrupted, leaves the host as it was: services held by a file ${whose}`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'skein-no-apt-'));
+    try {
+      const program = standIn(folder);
+      program('dpkg', 'exit 1');
+      const held = `test -e ${POLICY} && echo services are held >&2`;
+      program('apt-get', `[ "$1" = --version ] && exit\n${held}\nkill -INT $PPID\nexit 100`);
+      // In a folder of programs that nobody else sees.
+      const layers = 'lowerdir=/usr/sbin,upperdir=/mnt/upper,workdir=/mnt/work';
+      const script = [
+        'mount -t tmpfs none /mnt && mkdir /mnt/upper /mnt/work || exit 2',
+        `mount -t overlay none -o ${layers} /usr/sbin || exit 2`,
+        `${file}\n"$@"\ncode=$?\n${held}\nexit $code`,
+      ].join('\n');
+      const argv = ['unshare', '--mount', 'sh', '-c', script, 'sh', process.execPath, RUN, 'demo'];
+      const { code, stderr } = await runProcess(argv, {
+        env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+        accept: [0, 1],
+      });
+      assert.equal(code, 1);
+      assert.match(stderr, /^Installing Debian packages:\n {2}containerd +runs the containers\n/);
+      const end = `services are held\napt-get update -qq failed (exit 100)\n${after}`;
+      assert.equal(stderr.slice(-end.length), end);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
 
 test('an installation tells what comes, what comes with it, and how far it is', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-apt-'));
