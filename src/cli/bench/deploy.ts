@@ -25,8 +25,17 @@ import { type BenchResult, type Figure, rotated } from './figures.ts';
 import { makePlace } from './place.ts';
 import type { Benchmark, BenchStage } from './stage.ts';
 
-const SIZES = [1, 20, 50];
-const QUICK_SIZES = [1, 3];
+/** Replicas, and how often in a round: what takes a tenth of a second is another by a tenth now and then. */
+type Size = readonly [replicas: number, times: number];
+const SIZES: readonly Size[] = [
+  [1, 8],
+  [20, 3],
+  [50, 1],
+];
+const QUICK_SIZES: readonly Size[] = [
+  [1, 1],
+  [3, 1],
+];
 const OUTFITTED_SIZE = 20;
 const QUICK_OUTFITTED_SIZE = 2;
 const CONCURRENCY = 8;
@@ -52,13 +61,16 @@ interface Contender {
 interface Trial {
   readonly quantity: string;
   readonly replicas: number;
+  /** In a round. */
+  readonly times: number;
   readonly of: (contender: Contender) => ((replicas: number) => Promise<number>) | undefined;
 }
 
 function trials(quick: boolean): readonly Trial[] {
-  const plain = (replicas: number): Trial => ({
+  const plain = ([replicas, times]: Size): Trial => ({
     quantity: `${replicas} replica${replicas === 1 ? '' : 's'}`,
     replicas,
+    times,
     of: (contender) => (count) => contender.deploy(count),
   });
   const replicas = quick ? QUICK_OUTFITTED_SIZE : OUTFITTED_SIZE;
@@ -67,9 +79,20 @@ function trials(quick: boolean): readonly Trial[] {
     {
       quantity: `${replicas} replicas with network, secret, config, health check`,
       replicas,
+      times: 1,
       of: ({ deployOutfitted }) => deployOutfitted,
     },
   ];
+}
+
+/** A warm-up, then the rounds. Who goes first changes. */
+function* runsOf(planned: readonly Trial[], contenders: readonly Contender[], rounds: number) {
+  for (const contender of contenders) yield { round: 0, trial: planned[0]!, contender };
+  for (let round = 1; round <= rounds; round++)
+    for (const trial of planned)
+      for (let time = 0; time < trial.times; time++)
+        for (const contender of rotated(contenders, round + time))
+          if (trial.of(contender)) yield { round, trial, contender };
 }
 
 async function runDeploy(stage: BenchStage): Promise<BenchResult> {
@@ -87,29 +110,26 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
   const planned = trials(stage.quick).filter(
     ({ of }) => contenders.filter((contender) => of(contender)).length > 1, // else there is nothing to compare
   );
-  for (let round = 0; round <= stage.rounds; round++)
-    for (const { quantity, replicas, of } of planned)
-      for (const contender of rotated(contenders, round)) {
-        stage.signal.throwIfAborted();
-        const deploy = of(contender);
-        if (!deploy || (round === 0 && quantity !== planned[0]!.quantity)) continue;
-        const when = round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`;
-        stage.progress(`deploy, ${when}: ${quantity}, ${contender.name}`);
-        // What the one before left to do in the background (namespaces that go) is not charged to this one.
-        await delay(SETTLE_MS, undefined, { signal: stage.signal });
-        const seconds = await deploy(replicas);
-        if (round === 0) continue;
-        const key = `${quantity} ${contender.name}`;
-        if (!figures.has(key))
-          figures.set(key, { quantity, contender: contender.name, unit: 's', lower: true, values: [] });
-        figures.get(key)!.values.push(seconds);
-      }
+  for (const { round, trial, contender } of runsOf(planned, contenders, stage.rounds)) {
+    stage.signal.throwIfAborted();
+    const { quantity, replicas } = trial;
+    const when = round === 0 ? 'warm-up' : `round ${round} of ${stage.rounds}`;
+    stage.progress(`deploy, ${when}: ${quantity}, ${contender.name}`);
+    // What the one before left to do in the background (namespaces that go) is not charged to this one.
+    await delay(SETTLE_MS, undefined, { signal: stage.signal });
+    const taken = await trial.of(contender)!(replicas);
+    if (round === 0) continue;
+    const key = `${quantity} ${contender.name}`;
+    if (!figures.has(key))
+      figures.set(key, { quantity, contender: contender.name, unit: 's', lower: true, values: [] });
+    figures.get(key)!.values.push(taken);
+  }
   return {
     name: 'deploy',
     title: 'Service create to running, one node',
     method:
       `From the API call to N/N running as the API says, on the ingress network with a published port; ${stage.rounds} ` +
-      `interleaved rounds. containerd: create and start of the same image by the same client, ${CONCURRENCY} at a time, in ` +
+      `interleaved rounds, in each ${SIZES.map(([replicas, times]) => `${times} times ${replicas}`).join(', ')}. containerd: create and start of the same image by the same client, ${CONCURRENCY} at a time, in ` +
       'prepared namespaces, nothing else. With a network: one overlay network of a user, a secret, a config, and a health ' +
       'check whose first probe comes after half a second, before which no task counts as running.',
     figures: [...figures.values()].toSorted(
