@@ -18,6 +18,7 @@ test('who is started again, by policy, exit code, and what the user said last', 
     [policy('no'), STARTED, 1, false],
     [policy('always'), STARTED, 0, true],
     [policy('always'), stopped, 0, false],
+    [policy('always'), { ...STARTED, over: true }, 1, false],
     [policy('unless-stopped'), STARTED, 0, true],
     [policy('unless-stopped'), stopped, 137, false],
     [policy('on-failure'), STARTED, 0, false],
@@ -54,4 +55,8 @@ test('a start of skeind brings back what is always to run, and nothing else that
     assert.equal(afterOpening(policy(name), stopped), stopped);
   const runs: Runs = { wanted: true, restarts: 4, short: 3 };
   assert.equal(afterOpening(policy('always'), runs), runs);
+  // What ended by itself, and was given another policy then, runs by that from now on.
+  const { over } = afterOpening(policy('unless-stopped'), { ...runs, over: true });
+  const { wanted } = afterOpening(policy('unless-stopped'), { ...stopped, over: true });
+  assert.deepEqual([over, wanted], [false, false]);
 });

@@ -14,6 +14,8 @@ export interface Runs {
   readonly restarts: number;
   /** Runs in a row that were short. */
   readonly short: number;
+  /** It ended for good by the policy that it had then: by another, only a start of skeind brings it back. */
+  readonly over?: boolean;
 }
 
 export const STARTED: Runs = { wanted: true, restarts: 0, short: 0 };
@@ -43,7 +45,7 @@ export function planRestart(
   runs: Runs,
   { status, exitCode, startedAt = '', exitedAt = '' }: RunInfo,
 ): Restart | undefined {
-  if (status !== 'stopped' || !runs.wanted || !wants(policy, runs, exitCode)) return undefined;
+  if (status !== 'stopped' || !runs.wanted || runs.over || !wants(policy, runs, exitCode)) return undefined;
   const end = Date.parse(exitedAt) || 0;
   const ran = end - Date.parse(startedAt);
   const short = ran >= LONG_RUN_MS ? 1 : runs.short + 1;
@@ -57,6 +59,8 @@ function wants(policy: RestartPolicy | undefined, { restarts }: Runs, exitCode: 
   return exitCode !== 0 && (policy.maxRetries === 0 || restarts < policy.maxRetries);
 }
 
-/** When skeind starts: what is always to run is wanted again, though a user had ended it. */
-export const afterOpening = (policy: RestartPolicy | undefined, runs: Runs): Runs =>
-  policy?.name === 'always' && !runs.wanted ? STARTED : runs;
+/** When skeind starts: what is always to run is wanted again, though a user had ended it; what is over, by the policy it has now. */
+export function afterOpening(policy: RestartPolicy | undefined, runs: Runs): Runs {
+  if (policy?.name === 'always' && !runs.wanted) return STARTED;
+  return runs.over ? { ...runs, over: false } : runs;
+}

@@ -77,10 +77,11 @@ export class StandaloneRuns {
         'invalid-argument',
         'Restart policy cannot be updated because AutoRemove is enabled for the container',
       );
+    await this.look(info);
     const runs = await this.#read(info.id);
-    // It holds from the next end on: what has ended for good by the policy that it had is not started by another.
+    // It holds from the next end on.
     if (info.status === 'stopped' && !planRestart(spec.restart, runs, info))
-      await files.writeRuns(info.id, { ...runs, wanted: false });
+      await files.writeRuns(info.id, { ...runs, over: true });
     await runtime.update(info.id, { notes: { ...spec, restart } });
   }
 

@@ -472,6 +472,38 @@ test('another policy holds from the next end on', async (t) => {
   await until('it runs again', async () => (await info(id)).status === 'running');
 });
 
+test('a policy given to what had ended brings it back when skeind starts, unless a user had ended it, or never started it', async (t) => {
+  const { control, standalone, runtime, until, info, open } = await host(t);
+  const policies = ['unless-stopped', 'always', 'on-failure', 'unless-stopped', 'unless-stopped'] as const;
+  const ids: ContainerId[] = [];
+  for (const n of policies.keys()) ids.push(await control.create(spec({ name: `c${n}` })));
+  const [one, two, three, stopped, late] = ids as [
+    ContainerId,
+    ContainerId,
+    ContainerId,
+    ContainerId,
+    ContainerId,
+  ];
+  const never = await control.create(spec({ name: 'never' }));
+  for (const id of ids) await control.start(await info(id));
+  for (const id of [one, two, late]) runtime.exit(id, 0);
+  runtime.exit(three, 0);
+  await control.stop(await info(stopped), {});
+  const give = async (to: ContainerControl, id: ContainerId, name: RestartPolicy['name']) =>
+    to.setRestart(await info(id), restart(name).restart);
+  for (const [n, name] of policies.entries()) if (ids[n] !== late) await give(control, ids[n]!, name);
+  await give(control, never, 'always');
+  await standalone.stop();
+  const again = await open({ runs: false });
+  await give(again.control, late, 'always'); // skeind had started by then
+  again.standalone.run();
+  const statuses = () => Promise.all([...ids, never].map(async (id) => (await info(id)).status));
+  await until('two run', async () => (await statuses()).filter((s) => s === 'running').length >= 2);
+  let turns = 0;
+  await until('seconds passed', async () => ++turns > 60);
+  assert.deepEqual(await statuses(), ['running', 'running', 'stopped', 'stopped', 'stopped', 'created']);
+});
+
 test('another policy: heard of, but not of what goes when it ends, nor of a task', async (t) => {
   const { control, runtime, info } = await host(t);
   const id = await control.create(spec());

@@ -228,11 +228,19 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     const policies = ['--restart', 'unless-stopped', '--health-cmd', 'true', '--health-interval', '200ms'];
     const place = ['--name', 'kept', '--network', 'mynet', '--network-alias', 'kept'];
     await ok('node2', 'run', '-d', ...place, ...policies, IMAGE);
+    const once = 'test -e /f && exec sleep 1000; touch /f';
+    await ok('node2', 'run', '--name', 'late', '--entrypoint', 'sh', IMAGE, '-c', once);
+    await ok('node2', 'update', '--restart', 'unless-stopped', 'late');
     const pid = await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg');
+    assert.match(await ok('node2', 'ps', '-af', 'name=late', '--format', '{{.Status}}'), /^Exited \(0\)/);
     await stage.lab.kill('node2');
     await stage.lab.start('node2');
     assert.equal(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg'), pid);
     assert.equal((await reach()).code, 0);
+    const lateStatus = async () => (await ok('node2', 'inspect', '-f', '{{.State.Status}}', 'late')).trim();
+    const runs = async () => (await lateStatus()) === 'running' || (await lateStatus());
+    await until('what had ended runs by the policy it was given since', runs, { timeoutMs: 20_000 });
+    await ok('node2', 'rm', '-f', 'late');
     const inspected = async (field: string) =>
       (await ok('node2', 'inspect', '-f', `{{${field}}}`, 'kept')).trim();
     const health = async () => (await inspected('.State.Health.Status')) === 'healthy' || 'it is not yet';
