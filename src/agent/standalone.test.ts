@@ -378,6 +378,22 @@ test('what a user ends stays ended, also while it waits for its next run', async
   await ended(two);
 });
 
+test('who is attached to what is started again sees one run to its end, as in Docker, and the wait ends with it', async (t) => {
+  const { control, runtime, until, info } = await host(t);
+  const id = await control.create(spec(restart('on-failure', 3)));
+  const created = await info(id);
+  const { signal } = new AbortController();
+  const output = control.attach(created, false, signal);
+  const first = output.next();
+  const code = control.wait(id, 'next-exit', signal);
+  await control.start(created);
+  runtime.print(id, 'stdout', 'one\n');
+  runtime.exit(id, 3);
+  assert.deepEqual([String(((await first).value as LogLine).data), await code], ['one\n', 3]);
+  assert.equal((await output.next()).done, true);
+  await until('it runs again', async () => (await info(id)).status === 'running');
+});
+
 test('what waits for its next run is removed by force only; so is what runs by now, though it did not when looked at', async (t) => {
   const { control, standalone, runtime, until, info } = await host(t);
   const id = await control.create(spec(restart('on-failure', 1)));
