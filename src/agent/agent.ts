@@ -99,7 +99,6 @@ export class Agent {
       network,
       view: () => assignments.networkView(),
       applied: (revision) => sink.applied(revision),
-      onNetworks: () => this.#markTasks(),
       ...(this.#steering && { away: () => this.#steering!.away }),
       ...(status && {
         audits: { status: status.status.audits, save: (audits) => status.write({ audits }) },
@@ -144,6 +143,7 @@ export class Agent {
       if (tasks.length > 0) this.#collector.mark();
       this.#lookAtAll();
     });
+    this.networkLoop.onNetworks(() => this.#markTasks());
     this.networkLoop.start();
     this.#steering?.start();
     this.#firewall?.start();

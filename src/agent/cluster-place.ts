@@ -19,18 +19,17 @@ import type { NetworkPlace, Stand } from './standalone-networks.ts';
 
 export interface ClusterPlaceOptions {
   readonly network: NodeNetwork;
-  readonly networkLoop: Pick<NetworkLoop, 'isReadyFor' | 'view'>;
+  readonly networkLoop: Pick<NetworkLoop, 'isReadyFor' | 'onNetworks' | 'view'>;
   readonly assignments: Assignments;
   readonly sink: StatusSink;
   /** The connection to the leader. */
-  readonly client: () => RpcClient | undefined;
+  readonly client: () => Pick<RpcClient, 'call'> | undefined;
   readonly isStandalone: (id: ContainerId) => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
 
 const ARRIVE_MS = 15_000;
-const LOOK_MS = 20;
 
 export class ClusterPlace implements NetworkPlace {
   readonly network: NodeNetwork;
@@ -114,28 +113,29 @@ export class ClusterPlace implements NetworkPlace {
     }
   }
 
-  #leader(): RpcClient {
+  #leader(): Pick<RpcClient, 'call'> {
     const client = this.#options.client();
     if (!client) throw new SkeinError('unavailable', 'no manager can be reached at the moment; try again');
     return client;
   }
 
   /** The stand is known here, and the kernel knows its networks. */
-  #arrived(taskId: TaskId): Promise<TaskItem> {
+  async #arrived(taskId: TaskId): Promise<TaskItem> {
     const { assignments, networkLoop, clock } = this.#options;
-    const deadline = clock.now() + ARRIVE_MS;
-    return new Promise((resolve, reject) => {
-      const look = () => {
-        const item = assignments.attachments.get(taskId);
-        if (item && networkLoop.isReadyFor(item)) resolve(item);
-        else if (clock.now() < deadline) clock.after(LOOK_MS, look);
-        else
-          reject(
-            new SkeinError('deadline-exceeded', 'the network did not come to this node in time; try again'),
-          );
-      };
-      look();
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<TaskItem>();
+    const look = () => {
+      const item = assignments.attachments.get(taskId);
+      if (item && networkLoop.isReadyFor(item)) resolve(item);
+    };
+    const late = () =>
+      reject(new SkeinError('deadline-exceeded', 'the network did not come to this node in time; try again'));
+    const ends = [assignments.onChange(look), networkLoop.onNetworks(look), clock.after(ARRIVE_MS, late)];
+    look();
+    try {
+      return await promise;
+    } finally {
+      for (const end of ends) end();
+    }
   }
 
   /** A stand is up as soon as it is here; it has ended when its container has, or it is nobody's. */

@@ -24,7 +24,7 @@ test('the kernel is read back when it has been left alone for a second, not betw
   });
   let latest = view(0);
   const loop = new NetworkLoop({
-    ...{ network, clock, log: silentLog, view: () => latest, onNetworks: () => {} },
+    ...{ network, clock, log: silentLog, view: () => latest },
     applied: (revision) => applied.push(revision),
   });
   loop.start();
@@ -48,7 +48,7 @@ test('a change does not wait for the end of an audit', async () => {
   let latest = view(0);
   const loop = new NetworkLoop({
     ...{ network: Object.assign(new FakeNetwork(), { audit }), clock, log: silentLog },
-    ...{ view: () => latest, onNetworks: () => {}, applied: (revision: number) => applied.push(revision) },
+    ...{ view: () => latest, applied: (revision: number) => applied.push(revision) },
   });
   loop.start();
   await clock.advance(2_000);

@@ -36,8 +36,6 @@ export interface NetworkLoopOptions {
   readonly audits?: { readonly status: AuditStatus; save(status: AuditStatus): void };
   /** Other published ports than before are not held. */
   readonly saveNotHeld?: (ports: Readonly<Record<string, string>>) => void;
-  /** A view with other networks was applied: tasks that waited for theirs may go on. */
-  readonly onNetworks: () => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly auditMs?: number;
@@ -63,6 +61,7 @@ export class NetworkLoop {
   #base: NetworkView | undefined;
   #away: ReadonlySet<NodeId> = NONE_AWAY;
   readonly #copies: Steered = new WeakMap();
+  readonly #listeners = new Set<() => void>();
   #audits: AuditStatus;
   /** No audit out of turn before. */
   #auditFrom = 0;
@@ -107,8 +106,14 @@ export class NetworkLoop {
     return view !== undefined && item.attachments.every((a) => view.networks.has(a.networkId));
   }
 
+  /** A view with other networks was applied: whoever waited for one may go on. */
+  onNetworks(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   async #apply(signal: AbortSignal): Promise<void> {
-    const { network, view: latest, away: isAway, applied, onNetworks, clock } = this.#options;
+    const { network, view: latest, away: isAway, applied, clock } = this.#options;
     const began = clock.now();
     const view = latest();
     const away = isAway?.() ?? NONE_AWAY;
@@ -120,8 +125,8 @@ export class NetworkLoop {
     this.#base = view;
     this.#away = away;
     applied(view.revision);
+    if (view.networks !== before?.networks) for (const listener of this.#listeners) listener();
     this.#tellPorts();
-    if (view.networks !== before?.networks) onNetworks();
     this.#auditSoon();
     const rest = Math.min(MAX_REST_MS, REST_FACTOR * (clock.now() - began));
     if (rest > 0) await sleep(clock, rest, signal);
