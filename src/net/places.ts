@@ -156,9 +156,8 @@ export class Places {
     this.#forgetIndexes(place);
   }
 
-  /** Undefined also where there is no such place. */
   readSysctl(place: Place, key: string): string | undefined {
-    return this.exists(place) ? this.inside(place, () => readSysctl(key)) : undefined;
+    return this.inside(place, () => readSysctl(key));
   }
 
   writeSysctl(place: Place, key: string, value: string): void {
