@@ -1,7 +1,7 @@
 /** What clients do to their connections, on a real socket: none may cost more than itself, none may stay. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
+import { USER_HZ } from '../kit/user-hz.ts';
 import { type Answer, empty, type Peer } from './answer.ts';
 import { FakeBackends } from './fake-backends.ts';
 import type { Route } from './router.ts';
@@ -169,6 +170,36 @@ test('a client that has said all it has to say is heard out; one that is gone is
   await isCut(answered.socket);
   await server.close();
 });
+
+test('over TCP the kernel asks every other second whether the client of a conversation is there', async () => {
+  const { server } = await start();
+  const port = await server.listenTcp('127.0.0.1', 0);
+  const socket = connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  const far = socket.localPort!;
+  assert.equal(await nextAsking(port, far), undefined, 'not yet: it has asked for nothing');
+  socket.write(head('POST /talk', ...UPGRADE));
+  await once(socket, 'data');
+  const ms = await nextAsking(port, far);
+  await gone(socket);
+  await server.close();
+  assert.ok(ms !== undefined && ms <= 2_000, `the kernel asks in ${ms} ms`);
+});
+
+/** When the kernel will ask the far end of a connection for a sign of life, in milliseconds; undefined: never. */
+async function nextAsking(port: number, far: number): Promise<number | undefined> {
+  const end = (one: number) => `0100007F:${one.toString(16).toUpperCase().padStart(4, '0')}`;
+  for (;;) {
+    const line = readFileSync('/proc/self/net/tcp', 'utf8')
+      .split('\n')
+      .map((text) => text.trim().split(/\s+/))
+      .find(([, local, remote]) => local === end(port) && remote === end(far));
+    const [timer, when] = line![5]!.split(':');
+    // 01: what was said is not acknowledged yet.
+    if (timer !== '01') return timer === '02' ? parseInt(when!, 16) * (1000 / USER_HZ) : undefined;
+    await delay(5);
+  }
+}
 
 test('what is no request is told so once and cut off, and never in the middle of an answer', async () => {
   const { server, path } = await start();

@@ -1,6 +1,7 @@
 /** Containers as they are shown; what a request to make or watch one may not say, and when its answer ends. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { NetworkItem } from '../model/network-view.ts';
 import { startingServers, WEB } from './server-under-test.ts';
@@ -75,6 +76,21 @@ test('the usage of a container is told for as long as there is a container', asy
   await clock.advance(1000);
   await answer;
   assert.equal(text!.trim().split('\n').length, 3);
+});
+
+test('a look whether the container is there that fails is told, and ends the usage of what does not run', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  await call('POST', '/containers/create?name=web', { Image: 'app:1' });
+  const { engine } = backends;
+  const container = engine.container.bind(engine);
+  let looks = 0;
+  engine.container = (ref) =>
+    ++looks === 1
+      ? container(ref)
+      : Promise.reject(new SkeinError('unavailable', 'containerd does not answer'));
+  const { text } = await call('GET', '/containers/web/stats');
+  assert.equal(text, '{"message":"containerd does not answer"}\n');
 });
 
 test('a worker takes a network by id, name, or the beginning of an id that means one alone', async () => {
@@ -154,4 +170,32 @@ test('a restart policy is taken, checked and shown; one that waits for its next 
     const { HostConfig } = (await call('GET', `/containers/${id}/json`)).json;
     assert.deepEqual([HostConfig.Memory, HostConfig.RestartPolicy.Name], [Memory, change.RestartPolicy.Name]);
   }
+});
+
+test('what goes when it ends may name the policy that starts nothing again', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  for (const RestartPolicy of [undefined, { Name: '' }, { Name: 'no', MaximumRetryCount: 0 }]) {
+    const HostConfig = { AutoRemove: true, RestartPolicy };
+    assert.equal((await call('POST', '/containers/create', { Image: 'app:1', HostConfig })).status, 201);
+  }
+});
+
+test('a change of the restart policy alone writes no limits, however many empty ones the client sends with it', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  const { Id } = (await call('POST', '/containers/create', { Image: 'app:1' })).json;
+  const written: unknown[] = [];
+  const { control } = backends.engine;
+  control.update = async (_id, limits) => void written.push(limits);
+  const RestartPolicy = { Name: 'always' };
+  // The second is what the docker CLI sends.
+  for (const body of [
+    { RestartPolicy },
+    { Memory: 0, MemorySwap: 0, NanoCpus: 0, PidsLimit: null, CpuShares: 0, RestartPolicy },
+  ])
+    assert.equal((await call('POST', `/containers/${Id}/update`, body)).status, 200);
+  assert.deepEqual(written, []);
+  await call('POST', `/containers/${Id}/update`, { PidsLimit: 7, RestartPolicy });
+  assert.deepEqual(written, [{ Pids: 7 }]);
 });
