@@ -1,18 +1,17 @@
 // Debian packages: what there is to install, what it is for, and its installation, shown as it goes on.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { must, say, SIGNALS } from './node.mjs';
+import { must, root, say, SIGNALS } from './node.mjs';
+
+/** Of `skein install` as well. Read as it lies there: when this runs, nothing is built yet. */
+const { packages, broughtBy, aptInstall } = JSON.parse(
+  readFileSync(join(root, 'src', 'daemon', 'debian.json'), 'utf8'),
+);
 
 /** By what they are for. Nothing else is asked for. */
-export const RUNTIME = {
-  containerd: 'runs the containers',
-  runc: 'starts them',
-  'etcd-server': 'the replicated store',
-  nftables: 'the routing mesh',
-  iproute2: 'links, addresses and routes',
-  'busybox-static': 'content of the demo image',
-};
+export const RUNTIME = { ...packages, 'busybox-static': 'content of the demo image' };
 export const PEERS = {
   test: {
     'docker-registry': 'a real registry to pull from',
@@ -28,10 +27,8 @@ export const PEERS = {
   },
 };
 
-/** Nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. */
-const APT = ['-y', '-qq', '--no-install-recommends', '--no-remove'];
 /** Docker's own packages bring what Debian's do, and can not stand beside them. */
-const BROUGHT_BY = { containerd: 'containerd.io', runc: 'containerd.io', 'docker.io': 'docker-ce' };
+const BROUGHT_BY = { ...broughtBy, 'docker.io': 'docker-ce' };
 const PROGRESS_MS = 3000;
 const width = 18;
 
@@ -62,7 +59,7 @@ export async function installDebian(packages) {
 
 /** Packages that come along, by a run of apt-get that changes nothing. */
 function dependenciesOf(names, env) {
-  const { stdout = '' } = spawnSync('apt-get', ['install', '-s', ...APT, ...names], {
+  const { stdout = '' } = spawnSync('apt-get', [...aptInstall, '-s', ...names], {
     env,
     encoding: 'utf8',
   });
@@ -72,7 +69,7 @@ function dependenciesOf(names, env) {
 
 /** apt-get tells its progress on a descriptor of its own; a line of it is shown now and then. */
 async function install(names, env) {
-  const args = ['install', ...APT, '-o', 'APT::Status-Fd=3', ...names];
+  const args = [...aptInstall, '-o', 'APT::Status-Fd=3', ...names];
   const child = spawn('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit', 'pipe'] });
   let shown = -Infinity;
   createInterface({ input: child.stdio[3] }).on('line', (line) => {

@@ -4,19 +4,15 @@
  * switched off only where Skein brought the package: an etcd or containerd that somebody else uses is none of Skein's
  * business, Skein runs its own. Which those are is written down before the packages come, for the next run to find.
  */
+import debian from './debian.json' with { type: 'json' };
 import { HOST_NETWORK_FILES } from './host-network.ts';
 import { MALLOC_ENV, NODE_FLAGS } from './memory.ts';
 
-export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
-  containerd: 'runs the containers',
-  runc: 'starts them',
-  'etcd-server': 'the replicated store',
-  nftables: 'the routing mesh (libnftables)',
-  iproute2: 'for people; Skein itself speaks rtnetlink',
-};
+/** By name, with what each is for. */
+export const DEBIAN_PACKAGES: Readonly<Record<string, string>> = debian.packages;
 
 /** Docker's own package brings what two of Debian's do, and can not stand beside them: apt-get would take Docker away. */
-const BROUGHT_BY: Readonly<Record<string, string>> = { containerd: 'containerd.io', runc: 'containerd.io' };
+const BROUGHT_BY: Readonly<Record<string, string>> = debian.broughtBy;
 
 /** Of the packages, by what is installed on the host. */
 export const missingOf = (installed: ReadonlySet<string>): readonly string[] =>
@@ -28,10 +24,7 @@ export const missingOf = (installed: ReadonlySet<string>): readonly string[] =>
  * For Skein nothing is removed: where a package can stand only in the place of another, apt-get says so and ends. It waits
  * for another that is at work, as a host's own upgrade often is after its start.
  */
-export const APT_INSTALL = [
-  ...['apt-get', 'install', '-y', '-qq', '--no-install-recommends', '--no-remove'],
-  ...['-o', 'DPkg::Lock::Timeout=120'],
-];
+export const APT_INSTALL = ['apt-get', ...debian.aptInstall];
 
 const SERVICES_OF: Readonly<Record<string, string>> = { containerd: 'containerd', 'etcd-server': 'etcd' };
 
