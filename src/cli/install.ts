@@ -25,12 +25,14 @@ import {
   UNFINISHED,
 } from '../daemon/install-plan.ts';
 import { loadSettings, socketPath } from '../daemon/settings.ts';
+import { systemClock } from '../kit/clock.ts';
 import { runProcess } from '../kit/process.ts';
 import { replaceFolder } from '../kit/replace-folder.ts';
 import { EngineClient } from '../lab/client.ts';
 import { until } from '../lab/cluster.ts';
 import { hasProgram } from '../lab/requirements.ts';
 import { SkeinError } from '../model/errors.ts';
+import { whenFree } from './when-free.ts';
 
 const source = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 /** A first start on a slow machine compiles everything. */
@@ -111,7 +113,10 @@ function runtimePackages(): string[] {
     .filter((name) => existsSync(join(source, 'node_modules', name)));
 }
 
-const noQuestions = () => ({ ...process.env, DEBIAN_FRONTEND: 'noninteractive' });
+const noQuestions = () => ({ ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' });
+
+const patiently = (argv: readonly string[], timeoutMs: number): Promise<void> =>
+  whenFree(() => runProcess(argv, { env: noQuestions(), timeoutMs }), systemClock, say);
 
 function describe(step: InstallStep): string {
   switch (step.kind) {
@@ -141,12 +146,11 @@ function describe(step: InstallStep): string {
 const executors: { [K in InstallStep['kind']]: (step: Extract<InstallStep, { kind: K }>) => Promise<void> } =
   {
     async 'finish-packages'() {
-      await runProcess(['dpkg', '--configure', '-a'], { env: noQuestions(), timeoutMs: 600_000 });
+      await patiently(['dpkg', '--configure', '-a'], 600_000);
     },
     async packages({ names }) {
-      const env = noQuestions();
-      await runProcess(['apt-get', 'update', '-qq'], { env, timeoutMs: 300_000 });
-      await runProcess([...APT_INSTALL, ...names], { env, timeoutMs: 600_000 });
+      await patiently(['apt-get', 'update', '-qq'], 300_000);
+      await patiently([...APT_INSTALL, ...names], 600_000);
     },
     async 'disable-service'({ name }) {
       await runProcess(['systemctl', 'disable', '--now', name]);
