@@ -29,6 +29,7 @@ const START_TIMEOUT_MS = 60_000;
 /** One wait; asked again after it. */
 const WAIT_MS = 24 * 3600_000;
 const RETRY_MS = 200;
+const CLEAR_TRIES = 5;
 const IDLE_MS = 500;
 /** What a process counts as ended with whose end nobody saw: its container went with it. */
 const KILLED = 137;
@@ -131,7 +132,7 @@ export class Execs {
         stdin?.destroy();
         await this.#drained(pipes.outputs);
         if (this.#stop.signal.aborted) return;
-        await this.#delete(at);
+        await this.#clear(at);
         await Promise.all(pipes.outputs.map(ended));
         await this.#close(pipes);
       })
@@ -186,6 +187,18 @@ export class Execs {
       outputs: await Promise.all(names.map((name) => openReader(fifo(name)))),
       stdin: config.stdin ? await openWriter(fifo('stdin')) : undefined,
     };
+  }
+
+  /** Where its container ends too, the shim goes in the middle of it: the next try finds neither. */
+  async #clear(at: ExecAt): Promise<void> {
+    const { signal } = this.#stop;
+    for (let left = CLEAR_TRIES; !signal.aborted; left--)
+      try {
+        return await this.#delete(at);
+      } catch (error) {
+        if (left === 1) throw error;
+        await sleep(this.#options.clock, RETRY_MS, signal);
+      }
   }
 
   async #delete(at: ExecAt): Promise<void> {
