@@ -10,6 +10,9 @@ const id = (name: string) => name as ContainerId;
 const info = (name: string, status: ContainerInfo['status'], exitCode = 0) =>
   ({ id: id(name), status, exitCode, exitedAt: 'then' }) as ContainerInfo;
 
+/** Of a process whose end was dealt with. */
+const BEFORE = 7;
+
 /** Ends what happens, and waits until all of it is done. */
 async function after(containers: readonly ContainerInfo[], events: readonly ContainerEvent[]) {
   const done: string[] = [];
@@ -25,7 +28,7 @@ async function after(containers: readonly ContainerInfo[], events: readonly Cont
         void done.push(`exit ${of} ${exitCode} ${exitedAt}`),
       setOomKilled: (of: ContainerId) => void done.push(`oom ${of}`),
     },
-    tasks: { delete: note('delete') },
+    tasks: { delete: note('delete'), isPast: (_: ContainerId, pid: number) => pid === BEFORE },
     output: {
       has: (of: ContainerId) => of !== id('going'),
       isOpen: async (of: ContainerId) => open.has(of),
@@ -54,7 +57,7 @@ test('what ended while nobody listened is found by the look after it; what runs 
 });
 
 test('one that the event and the look both tell of is dealt with once', async () => {
-  const exit: ContainerEvent = { type: 'exit', id: id('ended'), exitCode: 3, time: 'then' };
+  const exit: ContainerEvent = { type: 'exit', id: id('ended'), pid: 8, exitCode: 3, time: 'then' };
   const done = await after([info('ended', 'stopped', 3)], [exit, { type: 'resync' }, { type: 'resync' }]);
   assert.deepEqual(done, ['exit ended 3 then', 'delete ended', 'output ended', 'release ended']);
 });
@@ -66,6 +69,11 @@ test('that its memory was used up is written down', async () => {
 });
 
 test('of one that is being removed nothing is written into the folder that goes', async () => {
-  const exit: ContainerEvent = { type: 'exit', id: id('going'), exitCode: 137, time: 'then' };
+  const exit: ContainerEvent = { type: 'exit', id: id('going'), pid: 8, exitCode: 137, time: 'then' };
   assert.deepEqual(await after([], [{ type: 'oom', id: id('going') }, exit]), []);
+});
+
+test('an end that is told of when the next process runs already is not taken for the end of that one', async () => {
+  const exit: ContainerEvent = { type: 'exit', id: id('again'), pid: BEFORE, exitCode: 137, time: 'then' };
+  assert.deepEqual(await after([info('again', 'running')], [exit]), []);
 });

@@ -70,9 +70,10 @@ export class ContainerEnds {
   }
 
   async #watch(): Promise<void> {
-    for await (const event of this.#options.events(this.#stop.signal)) {
+    const { events, tasks } = this.#options;
+    for await (const event of events(this.#stop.signal)) {
       try {
-        if (event.type === 'exit')
+        if (event.type === 'exit' && !tasks.isPast(event.id, event.pid))
           void this.end(event.id, { exitCode: event.exitCode, exitedAt: event.time });
         else if (event.type === 'oom') this.#oomKilled(event.id);
         else if (event.type === 'resync') await this.#missed();

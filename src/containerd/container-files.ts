@@ -26,6 +26,8 @@ const ID = /^[0-9a-f]{64}$/;
 export class ContainerFiles {
   readonly #root: string;
   readonly #exits = new Map<ContainerId, Exit>();
+  /** Their last end is forgotten, their next process not made yet. */
+  readonly #starting = new Set<ContainerId>();
 
   constructor(root: string) {
     this.#root = root;
@@ -68,9 +70,24 @@ export class ContainerFiles {
 
   /** It is to run again: what is said of its last end is forgotten. */
   async setStarted(id: ContainerId, startedAt: string): Promise<void> {
-    await this.#write(id, 'started.json', { startedAt });
-    for (const name of ['exit.json', OOM_KILLED]) await rm(join(this.folder(id), name), { force: true });
-    this.#exits.delete(id);
+    this.#starting.add(id);
+    try {
+      await this.#write(id, 'started.json', { startedAt });
+      for (const name of ['exit.json', OOM_KILLED]) await rm(join(this.folder(id), name), { force: true });
+      this.#exits.delete(id);
+    } catch (error) {
+      this.#starting.delete(id);
+      throw error;
+    }
+  }
+
+  /** It has its next process, whose end is heard of. */
+  setMade(id: ContainerId): void {
+    this.#starting.delete(id);
+  }
+
+  isStarting(id: ContainerId): boolean {
+    return this.#starting.has(id);
   }
 
   /** It did not come to run: what was said of it before holds again, but for the reason and the exit code of this. */
@@ -81,6 +98,7 @@ export class ContainerFiles {
   ): Promise<void> {
     if (before.exit) await this.setExit(id, { ...before.exit, exitCode: failure.exitCode });
     await this.#write(id, 'started.json', { startedAt: before.start.startedAt, failure });
+    this.#starting.delete(id);
   }
 
   /** Of its last start, or of none. */
@@ -95,6 +113,7 @@ export class ContainerFiles {
 
   async remove(id: ContainerId): Promise<void> {
     this.#exits.delete(id);
+    this.#starting.delete(id);
     await rm(this.folder(id), { recursive: true, force: true });
   }
 

@@ -158,6 +158,7 @@ export class ContainerMaker {
       const image = await images.local(info.imageId);
       const { mounts } = await api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
       await this.#createTask(config, mounts, await this.#readyMounts(id, this.#planMounts(config, image)));
+      files.setMade(id);
       await output.stop(id); // of the life before; two would record everything twice
       await output.start(config);
     } catch (error) {

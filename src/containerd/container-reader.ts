@@ -28,8 +28,7 @@ export class ContainerReader {
   async get(id: ContainerId): Promise<ContainerInfo | undefined> {
     const container = await this.record(id);
     if (!container) return undefined;
-    const found = await unless('not-found', this.#api.tasks.get({ containerId: id }));
-    return this.#info(container, found?.process);
+    return this.#info(container, await this.#task(id));
   }
 
   async record(id: ContainerId): Promise<Container | undefined> {
@@ -43,6 +42,10 @@ export class ContainerReader {
     }));
   }
 
+  async #task(id: ContainerId): Promise<Process | undefined> {
+    return (await unless('not-found', this.#api.tasks.get({ containerId: id })))?.process;
+  }
+
   async #records(): Promise<Container[]> {
     const containers: Container[] = [];
     for await (const { container } of this.#api.containers.listStream({}, { timeoutMs: 60_000 }))
@@ -50,12 +53,20 @@ export class ContainerReader {
     return containers;
   }
 
-  async #info(container: Container, task: Process | undefined): Promise<ContainerInfo | undefined> {
-    const known = readRecord(container);
-    if (!known) return undefined; // not ours
-    const { config, mounts } = known;
+  async #info(
+    container: Container,
+    task: Process | undefined,
+    again = false,
+  ): Promise<ContainerInfo | undefined> {
+    const read = readRecord(container);
+    if (!read) return undefined; // not ours
+    const { config, mounts } = read;
     const { startedAt, failure }: Start = config.restartable ? await this.#files.lastStart(config.id) : {};
-    const exit = (await this.#files.exit(config.id)) ?? exitOf(task) ?? lostExit(task, startedAt);
+    const known = (await this.#files.exit(config.id)) ?? exitOf(task);
+    const lost = known || this.#files.isStarting(config.id) ? undefined : lostExit(task, startedAt);
+    // What was read of it may be of two moments, before a start and after it.
+    if (lost && !again) return this.#info(container, await this.#task(config.id), true);
+    const exit = known ?? lost;
     const created = config.restartable && !task;
     const status = exit ? 'stopped' : created ? 'created' : statusOf(task);
     return {

@@ -20,11 +20,15 @@ import type { ContainerConfig } from './runtime.ts';
 const CREATE_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 10_000;
 const SIGKILL = 9;
+/** Where there is no process, or it is not known which. */
+const NONE = 0;
 
 export class ContainerTasks {
   readonly #api: ContainerdApi;
   readonly #runRoot: string;
   readonly #deleting = new Map<ContainerId, Promise<void>>();
+  /** Of the task that this skeind made last, NONE where that has gone. */
+  readonly #pids = new Map<ContainerId, number>();
 
   constructor(api: ContainerdApi, runRoot: string) {
     this.#api = api;
@@ -67,7 +71,7 @@ export class ContainerTasks {
     const { id, spec } = config;
     const kept = streamsOf(config);
     const output = (stream: StreamName) => (kept.includes(stream) ? join(outputs, stream) : '/dev/null');
-    await this.#api.tasks.create(
+    const { pid } = await this.#api.tasks.create(
       {
         containerId: id,
         rootfs,
@@ -79,6 +83,13 @@ export class ContainerTasks {
       },
       { timeoutMs: CREATE_TIMEOUT_MS },
     );
+    this.#pids.set(id, pid);
+  }
+
+  /** A process whose end was dealt with, though it is told of only now: its task is gone, and there may be a next. */
+  isPast(id: ContainerId, pid: number): boolean {
+    const known = this.#pids.get(id);
+    return known !== undefined && pid !== NONE && known !== pid;
   }
 
   /** Its process runs, with this pid; `not-found` where it was not created, or has ended and gone. */
@@ -115,13 +126,16 @@ export class ContainerTasks {
       await this.delete(id);
     }
     await rm(this.#stdinPath(id), { force: true });
+    this.#pids.delete(id);
   }
 
   /** One deletion at a time: the shim ends with it, and a second one would find it gone in the middle of its work. */
   delete(id: ContainerId): Promise<void> {
     const running = this.#deleting.get(id);
     if (running) return running;
-    const work = this.#delete(id).finally(() => this.#deleting.delete(id));
+    const work = this.#delete(id)
+      .then(() => void this.#pids.set(id, NONE))
+      .finally(() => this.#deleting.delete(id));
     this.#deleting.set(id, work);
     return work;
   }

@@ -155,7 +155,8 @@ function read({ topic, event, timestamp }: Envelope): ContainerEvent | undefined
       if (exit.id !== exit.containerId) return undefined;
       const at = exit.exitedAt ?? timestamp;
       const time = at ? formatTime(at.seconds * 1_000_000_000n + BigInt(at.nanos)) : '';
-      return { type: 'exit', id: exit.containerId as ContainerId, exitCode: exit.exitStatus, time };
+      const { pid, exitStatus: exitCode } = exit;
+      return { type: 'exit', id: exit.containerId as ContainerId, pid, exitCode, time };
     }
     default:
       return undefined;

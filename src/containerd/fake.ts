@@ -108,8 +108,9 @@ export class FakeRuntime implements ContainerRuntime {
     const entry = this.#entries.get(id);
     if (!entry || !isAlive(entry.info)) return;
     const time = timestamp(this.#clock.now());
+    const { pid } = entry.info;
     entry.info = { ...entry.info, status: 'stopped', pid: 0, exitCode: code, exitedAt: time };
-    this.#send({ type: 'exit', id, exitCode: code, time });
+    this.#send({ type: 'exit', id, pid, exitCode: code, time });
     this.#wake();
   }
 

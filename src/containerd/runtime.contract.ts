@@ -278,6 +278,25 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await runtime.remove(wanted.id);
     });
 
+    test('restartable: who looks while it is being started sees no end of it', async () => {
+      const { runtime } = harness;
+      const wanted = { ...config(), restartable: true };
+      await runtime.create(wanted);
+      const seen = new Set<string | undefined>();
+      let starting: Promise<unknown> | undefined = runtime
+        .start(wanted.id)
+        .finally(() => (starting = undefined));
+      while (starting) {
+        seen.add((await runtime.get(wanted.id))?.status);
+        seen.add((await runtime.list()).find(({ id }) => id === wanted.id)?.status);
+      }
+      assert.deepEqual(
+        [...seen].filter((status) => status !== 'created' && status !== 'running'),
+        [],
+      );
+      await runtime.remove(wanted.id);
+    });
+
     test('input of the container itself; pause and resume; its pids', async () => {
       const { runtime } = harness;
       const wanted = config({ Command: ECHOES, OpenStdin: true });

@@ -80,7 +80,14 @@ export interface ContainerInfo {
 }
 
 export type ContainerEvent =
-  | { readonly type: 'exit'; readonly id: ContainerId; readonly exitCode: number; readonly time: string }
+  | {
+      readonly type: 'exit';
+      readonly id: ContainerId;
+      /** Of the process that ended. */
+      readonly pid: number;
+      readonly exitCode: number;
+      readonly time: string;
+    }
   /** It was made, as it is now. */
   | { readonly type: 'create'; readonly id: ContainerId; readonly info: ContainerInfo }
   | { readonly type: 'start' | 'pause' | 'resume' | 'oom' | 'delete'; readonly id: ContainerId }
