@@ -147,15 +147,19 @@ export class ContainerMaker {
 
   /** The process of a restartable container that does not run. */
   async createProcess(id: ContainerId): Promise<void> {
-    const { api, clock, ends, files, images, output, reader, roots, volumes } = this.#options;
+    const { ends, reader, roots } = this.#options;
     const info = await reader.get(id);
     if (!info?.config.restartable) throw new SkeinError('not-found', `No such container: ${id}`);
-    const { config } = info;
-    await Promise.all([ends.settled(id), roots.idle(id)]);
+    await ends.settled(id);
+    await roots.alone(id, () => this.#createNext(info));
+  }
+
+  async #createNext({ id, imageId, config }: ContainerInfo): Promise<void> {
+    const { api, clock, files, images, output, volumes } = this.#options;
     const before = { start: await files.lastStart(id), exit: await files.exit(id) };
     await files.setStarted(id, timestamp(clock.now()));
     try {
-      const image = await images.local(info.imageId);
+      const image = await images.local(imageId);
       const { mounts } = await api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id });
       await this.#createTask(config, mounts, await this.#readyMounts(id, this.#planMounts(config, image)));
       files.setMade(id);

@@ -3,7 +3,7 @@
  * what its process sees, of one that does not its snapshot, mounted aside with its volumes and binds.
  *
  * INVARIANTS
- * - A snapshot is mounted once at a time: a start waits until nobody works in it (`idle`).
+ * - A snapshot is mounted once at a time: whoever works in it aside, and a start, take turns.
  * - What is mounted aside goes when the work ends; what a killed skeind left is unmounted at the next start.
  */
 import {
@@ -20,10 +20,12 @@ import {
 import { writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { loadLibc, MNT_DETACH, MS_BIND, MS_RDONLY, MS_REMOUNT } from '../kit/libc.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import { inFolder, makeFolders, O_PATH, openIn } from '../kit/rooted.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { type ContainerdApi, SNAPSHOTTER } from './api.ts';
 import type { ContainerTasks } from './container-tasks.ts';
+import { type Process, Status } from './gen/task-types_pb.js';
 import type { Mount } from './gen/types_pb.js';
 import type { ContainerInfo, MountPoint } from './runtime.ts';
 import type { LocalVolumes } from './volumes.ts';
@@ -43,7 +45,7 @@ export interface OpenRoot {
 
 export class ContainerRoots {
   readonly #options: ContainerRootsOptions;
-  readonly #working = new Map<ContainerId, Promise<void>>();
+  readonly #locks = new KeyedLocks<ContainerId>();
 
   constructor(options: ContainerRootsOptions) {
     this.#options = options;
@@ -56,20 +58,23 @@ export class ContainerRoots {
     for (const name of readdirSync(folder)) unmountAside(join(folder, name));
   }
 
-  /** Resolves when the snapshot is mounted nowhere aside. */
-  async idle(id: ContainerId): Promise<void> {
-    while (this.#working.has(id)) await this.#working.get(id);
+  /** Its snapshot is mounted nowhere aside before this has ended. */
+  alone<T>(id: ContainerId, work: () => Promise<T>): Promise<T> {
+    return this.#locks.run(id, work);
   }
 
   /** With what is mounted into it, as its process sees it. */
   async inside(info: ContainerInfo): Promise<OpenRoot> {
-    return info.pid > 0 ? opened(`/proc/${info.pid}/root`) : this.#aside(info, info.mounts);
+    const seen = (pid: number) => opened(`/proc/${pid}/root`);
+    if (info.pid > 0) return seen(info.pid);
+    return this.#aside(info, info.mounts, ({ pid, status }) =>
+      status === Status.STOPPED ? undefined : seen(pid),
+    );
   }
 
   /** Its own files alone: no volume, nothing of the node. */
   async own(info: ContainerInfo): Promise<OpenRoot> {
-    const { tasks } = this.#options;
-    return info.pid > 0 || (await tasks.get(info.id)) ? opened(tasks.rootfs(info.id)) : this.#aside(info, []);
+    return this.#aside(info, [], () => opened(this.#options.tasks.rootfs(info.id)));
   }
 
   /** Folders of the snapshot: the container's own changes, and below them the image's layers, topmost first. */
@@ -87,11 +92,14 @@ export class ContainerRoots {
     return (await this.#options.api.snapshots.mounts({ snapshotter: SNAPSHOTTER, key: id })).mounts;
   }
 
-  async #aside({ id, config }: ContainerInfo, mounts: readonly MountPoint[]): Promise<OpenRoot> {
-    const { folder, volumes } = this.#options;
-    await this.idle(id);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#working.set(id, promise);
+  /** Or as `live` opens it, where it has a process by now. */
+  async #aside(
+    { id, config }: ContainerInfo,
+    mounts: readonly MountPoint[],
+    live: (task: Process) => OpenRoot | undefined,
+  ): Promise<OpenRoot> {
+    const { folder, tasks, volumes } = this.#options;
+    const end = await this.#turn(id);
     const path = join(folder, id);
     const holder = `copy-${id}` as ContainerId;
     const leave = async () => {
@@ -99,8 +107,7 @@ export class ContainerRoots {
         unmountAside(path);
         await volumes.release(holder);
       } finally {
-        this.#working.delete(id);
-        resolve();
+        end();
       }
     };
     let open: OpenRoot | undefined;
@@ -109,6 +116,12 @@ export class ContainerRoots {
       await leave();
     };
     try {
+      const task = await tasks.get(id);
+      const there = task && live(task);
+      if (there) {
+        end();
+        return there;
+      }
       mkdirSync(path, { recursive: true, mode: 0o700 });
       for (const mount of await this.#snapshot(id)) mountSnapshot(mount, path);
       open = opened(path);
@@ -120,6 +133,17 @@ export class ContainerRoots {
       await close();
       throw error;
     }
+  }
+
+  /** Resolves when it is ours alone, to what ends that. */
+  #turn(id: ContainerId): Promise<() => void> {
+    const { promise, resolve: end } = Promise.withResolvers<void>();
+    return new Promise((begin) => {
+      void this.#locks.run(id, () => {
+        begin(end);
+        return promise;
+      });
+    });
   }
 
   async #mountIn(root: number, { name, source, target, readOnly }: MountPoint, holder: ContainerId) {

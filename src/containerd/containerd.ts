@@ -218,7 +218,7 @@ export class Containerd implements ContainerRuntime {
 
   async remove(id: ContainerId, { keepVolumes = false }: { keepVolumes?: boolean } = {}): Promise<void> {
     const container = await this.#reader.record(id);
-    await Promise.all([this.#ends.settled(id), this.#roots.idle(id)]);
+    await Promise.all([this.#ends.settled(id), this.#roots.alone(id, async () => {})]);
     await this.#tasks.remove(id, () => this.#ends.settled(id));
     await this.#output.stop(id); // an end that is heard of from here on changes nothing
     await this.#ends.settled(id);

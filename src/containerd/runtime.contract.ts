@@ -283,13 +283,13 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       const wanted = { ...config(), restartable: true };
       await runtime.create(wanted);
       const seen = new Set<string | undefined>();
-      let starting: Promise<unknown> | undefined = runtime
-        .start(wanted.id)
-        .finally(() => (starting = undefined));
-      while (starting) {
+      let starts = true;
+      const started = runtime.start(wanted.id).finally(() => (starts = false));
+      while (starts) {
         seen.add((await runtime.get(wanted.id))?.status);
         seen.add((await runtime.list()).find(({ id }) => id === wanted.id)?.status);
       }
+      await started;
       assert.deepEqual(
         [...seen].filter((status) => status !== 'created' && status !== 'running'),
         [],

@@ -160,3 +160,28 @@ test('of a stopped container: its files and volumes, unmounted again; export and
   assert.equal(await run(id, 'cat /data/seeded'), 'from outside');
   await runtime.remove(id);
 });
+
+test('of several who look into a container that does not run one has it mounted at a time, and a start waits', async () => {
+  const config = { ...containerConfig(own.netns, {}), restartable: true };
+  const { id } = config;
+  await runtime.create(config);
+  const mounted = () =>
+    readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(`/run/roots/${id} `)).length;
+  const most: number[] = [];
+  const slowly = async () => {
+    for await (const _ of await runtime.archives.export(id)) {
+      most.push(mounted());
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  };
+  await Promise.all([slowly(), slowly(), slowly()]);
+  assert.deepEqual([...new Set(most)], [1]);
+  const looks = slowly();
+  await eventually('somebody works in it', async () => mounted() === 1);
+  await runtime.start(id);
+  assert.equal(mounted(), 0);
+  await looks;
+  await runtime.remove(id);
+});
