@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { Clock } from '../kit/clock.ts';
 import type { Tell } from '../kit/event-log.ts';
+import { KeyedLocks } from '../kit/keyed-locks.ts';
 import type { Log } from '../kit/log.ts';
 import { type RunProcess, runProcess } from '../kit/process.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
@@ -93,6 +94,8 @@ export class Containerd implements ContainerRuntime {
   readonly #ends: ContainerEnds;
   readonly #roots: ContainerRoots;
   readonly #maker: ContainerMaker;
+  /** A record is read and written back: one change after the other. */
+  readonly #updates = new KeyedLocks<ContainerId>();
   #runcVersion: string | undefined;
 
   private constructor(api: ContainerdApi, options: ContainerdOptions) {
@@ -295,7 +298,11 @@ export class Containerd implements ContainerRuntime {
     return layers ? folderSize(layers.upper) : 0;
   }
 
-  async update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
+  update(id: ContainerId, change: ContainerChange): Promise<void> {
+    return this.#updates.run(id, () => this.#update(id, change));
+  }
+
+  async #update(id: ContainerId, { name, limits, notes }: ContainerChange): Promise<void> {
     const container = await this.#reader.record(id);
     const config = container && readRecord(container)?.config;
     if (!config) throw new SkeinError('not-found', `No such container: ${id}`);

@@ -297,6 +297,18 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await runtime.remove(wanted.id);
     });
 
+    test('of changes at the same time each is made', async () => {
+      const { runtime } = harness;
+      const wanted = { ...config(), restartable: true };
+      await runtime.create(wanted);
+      const limits = { MemoryBytes: 64 * 1024 * 1024 };
+      const changes = [{ name: 'other' }, { notes: { mine: 2 } }, { limits }];
+      await Promise.all(changes.map((change) => runtime.update(wanted.id, change)));
+      const found = (await runtime.get(wanted.id))!;
+      assert.deepEqual([found.name, found.config.notes, found.config.limits], ['other', { mine: 2 }, limits]);
+      await runtime.remove(wanted.id);
+    });
+
     test('input of the container itself; pause and resume; its pids', async () => {
       const { runtime } = harness;
       const wanted = config({ Command: ECHOES, OpenStdin: true });
