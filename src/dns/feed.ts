@@ -112,7 +112,6 @@ export class ResolverFeed {
   /** Lets go; the resolver runs on. */
   async close(): Promise<void> {
     this.#stop.abort();
-    this.#socket?.destroy();
     await this.#running;
   }
 
@@ -152,12 +151,18 @@ export class ResolverFeed {
   }
 
   async #converse(inForce: () => void): Promise<void> {
+    const { signal } = this.#stop;
+    if (signal.aborted) return;
     const socket = connect(this.socket);
+    const hangUp = () => socket.destroy();
+    signal.addEventListener('abort', hangUp, { once: true });
     try {
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', resolve);
         socket.once('error', reject);
+        socket.once('close', () => resolve()); // hung up meanwhile
       });
+      if (signal.aborted) return;
       socket.on('error', () => {}); // its end is the end of the lines
       this.#sendWhole(socket);
       this.#socket = socket;
@@ -172,6 +177,7 @@ export class ResolverFeed {
         for (const { resolve } of done) resolve(failed);
       }
     } finally {
+      signal.removeEventListener('abort', hangUp);
       this.#socket = undefined;
       socket.destroy();
     }
