@@ -30,6 +30,8 @@ const ATTACH_MS = 5_000;
 export class NamedNetwork implements AuditedNetwork {
   readonly #options: NamedNetworkOptions;
   #view: NetworkView | undefined;
+  /** The resolver was told to let go of them. */
+  readonly #going = new Set<ContainerId>();
 
   constructor(options: NamedNetworkOptions) {
     this.#options = options;
@@ -42,7 +44,8 @@ export class NamedNetwork implements AuditedNetwork {
     // The first view is the whole: the containers that this node has are part of it.
     const put = new Map(changes.put);
     if (!this.#view)
-      for (const { spec, netnsPath } of await network.attached()) put.set(...asker(spec, netnsPath));
+      for (const { spec, netnsPath } of await network.attached())
+        if (!this.#going.has(spec.id)) put.set(...asker(spec, netnsPath));
     this.#view = view;
     if (put.size === 0 && changes.delete.length === 0) return;
     const told = await this.#tell({ put, delete: changes.delete }, APPLY_MS);
@@ -60,8 +63,13 @@ export class NamedNetwork implements AuditedNetwork {
 
   /** The resolver first: its sockets would keep the namespace alive. */
   async detach(id: ContainerId): Promise<void> {
-    await this.#tell({ put: new Map(), delete: [sandboxKey(id)] }, APPLY_MS);
-    await this.#options.network.detach(id);
+    this.#going.add(id);
+    try {
+      await this.#tell({ put: new Map(), delete: [sandboxKey(id)] }, APPLY_MS);
+      await this.#options.network.detach(id);
+    } finally {
+      this.#going.delete(id);
+    }
   }
 
   netnsPath(id: ContainerId): string {
