@@ -78,7 +78,12 @@ export class StandaloneNetworks {
   async take(id: ContainerId): Promise<void> {
     const place = this.#options.place();
     if (!place) return; // whoever left the cluster took the node's network away
-    await place.network.detach(id);
+    try {
+      await place.network.detach(id);
+    } catch (error) {
+      if (this.#options.place() === place) throw error;
+      return; // taken away meanwhile
+    }
     try {
       await place.leave(id);
     } catch (error) {

@@ -133,6 +133,18 @@ test('stopped and removed while no manager can be reached: one is told later', a
   assert.equal(calls.at(-1), 'abandon all');
 });
 
+test('removed while its node leaves the cluster: whoever does that takes the network away', async (t) => {
+  const { control, runtime, network, member, info } = await host(t);
+  const id = await control.create(spec(on('mynet')));
+  await control.start(await info(id));
+  network.detach = async () => {
+    member.is = false;
+    throw new SkeinError('canceled', "this node's network was let go of");
+  };
+  await control.remove(await info(id), { force: true, keepVolumes: true });
+  assert.equal(await runtime.get(id), undefined);
+});
+
 test('names: made up where none is given, refused where taken', async (t) => {
   const { control, info } = await host(t);
   const first = await control.create(spec());

@@ -46,11 +46,10 @@ export interface AgentSideOptions {
 export class AgentSide {
   readonly assignments = new Assignments();
   readonly session: Session;
-  /** Where containers started by hand come onto the network. */
-  readonly place: ClusterPlace;
   readonly #options: AgentSideOptions;
   readonly #network: KernelNetwork;
   readonly #names: ResolverFeed;
+  readonly #place: ClusterPlace;
   readonly #agent: Agent;
   readonly #stop = new AbortController();
   #running: Promise<unknown>[] = [];
@@ -118,7 +117,7 @@ export class AgentSide {
       clock,
       log,
     });
-    this.place = new ClusterPlace({
+    this.#place = new ClusterPlace({
       network: named,
       networkLoop: this.#agent.networkLoop,
       assignments: this.assignments,
@@ -130,8 +129,13 @@ export class AgentSide {
     });
   }
 
+  /** Where containers started by hand come onto the network; there is none any more from the beginning of `stop`. */
+  get place(): ClusterPlace | undefined {
+    return this.#stop.signal.aborted ? undefined : this.#place;
+  }
+
   start(): void {
-    this.place.start();
+    this.#place.start();
     const { identity, tools } = this.#options;
     const { signal } = this.#stop;
     this.#agent.start();
@@ -177,7 +181,7 @@ export class AgentSide {
   /** Lets go; containers and the kernel's network stay as they are. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    this.place.stop();
+    this.#place.stop();
     await Promise.allSettled([...this.#running, this.#agent.stop(), this.#names.close()]);
     await this.#network.close();
   }

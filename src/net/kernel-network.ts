@@ -6,7 +6,8 @@
  *   between the last plan stands for it (programmer.ts).
  * - A death between any two steps is repaired by the next apply: no step depends on what only memory knew.
  * - Nothing of others is touched: links by name (link-names.ts), one nftables table, sandboxes by their folder.
- * - Operations run one at a time, in the order they were asked for. No namespace switch spans an `await`.
+ * - Operations run one at a time, in the order they were asked for; after `close` none does: somebody else may be
+ *   taking the node's network away. No namespace switch spans an `await`.
  *
  * Scale: a change of endpoints and services costs two passes that compare identities (`delta-plan.ts`) and what it
  * programs; any other change plans and compares everything in memory. An attach does not depend on what else there is.
@@ -15,7 +16,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { addressOf } from '../kit/cidr.ts';
 import { type Clock, sleep, systemClock } from '../kit/clock.ts';
 import type { Log } from '../kit/log.ts';
-import { isCode } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import type { Cidr, ContainerId, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { forgetUnanswered } from './conntrack.ts';
@@ -77,6 +78,7 @@ export class KernelNetwork implements NodeNetwork {
   readonly #clock: Clock;
   readonly #unanswered: Unanswered;
   #queue: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   static async open(options: KernelNetworkOptions): Promise<KernelNetwork> {
     return new KernelNetwork(options);
@@ -161,7 +163,7 @@ export class KernelNetwork implements NodeNetwork {
     this.#leaving.add(id);
     try {
       await this.#serial(() => this.#remove(id));
-      for (let waited = 0; waited < LEAVING.ms && this.#ports(id).length > 0; waited += LEAVING.step)
+      for (let waited = 0; waited < LEAVING.ms && this.#isLeaving(id); waited += LEAVING.step)
         await sleep(this.#clock, LEAVING.step);
       await this.#serial(async () =>
         this.#programmer.run(this.#ports(id).map((name) => ({ kind: 'link.delete', place: 'fabric', name }))),
@@ -233,6 +235,7 @@ export class KernelNetwork implements NodeNetwork {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#unanswered.close();
     await this.#queue;
     this.#places.close();
@@ -244,7 +247,10 @@ export class KernelNetwork implements NodeNetwork {
    * for up to ten milliseconds, and eight in a row would keep the first container waiting for the last one's sandbox.
    */
   #serial<T>(fn: () => Promise<T>): Promise<T> {
-    const result = this.#queue.then(fn);
+    const result = this.#queue.then(() => {
+      if (this.#closed) throw new SkeinError('canceled', "this node's network was let go of");
+      return fn();
+    });
     this.#queue = result.catch(() => undefined).then(() => nextTurn());
     return result;
   }
@@ -316,6 +322,11 @@ export class KernelNetwork implements NodeNetwork {
     return dumpLinks(this.#places.route('fabric'))
       .map((link) => link.name)
       .filter((name) => isPortOf(id, name));
+  }
+
+  /** Some of its links are still there, as far as we may look. */
+  #isLeaving(id: ContainerId): boolean {
+    return !this.#closed && this.#ports(id).length > 0;
   }
 
   #hasGateway(): boolean {

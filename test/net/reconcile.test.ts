@@ -1,5 +1,6 @@
 /** The kernel kept in agreement: idempotence, drift, strangers, reboot, size. */
 import assert from 'node:assert/strict';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { after, before, mock, test } from 'node:test';
 import type { NetworkId, ServiceId } from '../../src/model/ids.ts';
 import { interfaceAddress, parseIpv4 } from '../../src/kit/cidr.ts';
@@ -55,6 +56,14 @@ const box = sandbox(1, '10.255.0.7', {
     { networkId: MYNET, address: interfaceAddress(parseIpv4('10.0.1.7'), 24), mac: macFor('10.0.1.7') },
   ],
 });
+
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return ''; // that of the list itself
+  }
+}
 
 let lab: TwoNodes;
 let a: KernelNetwork;
@@ -368,6 +377,24 @@ test('5,000 endpoints: one more is its own entries, one sandbox more its own obj
   });
   await next.attach(sandbox(77, '10.255.99.2'));
   assert.deepEqual(await next.audit(), { readBack: true, steps: {}, total: 0 });
+});
+
+test('of a network that is closed nothing is made any more, and nothing opened again', async () => {
+  const first = await lab.open('b');
+  await first.apply(full);
+  await first.attach(box);
+  const broken = assert.rejects(first.detach(box.id), { code: 'canceled' });
+  while (isNetns(first.netnsPath(box.id))) await new Promise((resolve) => setImmediate(resolve));
+  await first.close(); // while it waits for the links to go
+  const sockets = () => readdirSync('/proc/self/fd').filter((fd) => linkOf(fd).startsWith('socket:')).length;
+  const before = sockets();
+  await broken;
+  await assert.rejects(first.attach(sandbox(5, '10.255.0.11')), { code: 'canceled' });
+  await assert.rejects(first.apply(full), { code: 'canceled' });
+  assert.equal(sockets(), before);
+  const next = await lab.open('b');
+  assert.deepEqual(await next.sandboxes(), []);
+  await next.clear();
 });
 
 test('clear takes away all that is of Skein, nothing else, and may be repeated', async () => {
