@@ -21,7 +21,7 @@ import type { ContainerId, InterfaceAddress, NetworkId, TaskId } from '../model/
 import { containerIdOf, type HashText } from '../model/names.ts';
 import type { NetworkItem } from '../model/network-view.ts';
 import type { NodeDescription } from '../model/objects.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort } from '../model/spec.ts';
 import { isTerminal } from '../model/task-state.ts';
 import type { TaskItem } from '../rpc/messages.ts';
 import type { Assignments } from './assignments.ts';
@@ -189,7 +189,7 @@ export class AgentEngine {
     }));
   }
 
-  async ports(): Promise<ReadonlyMap<ContainerId, readonly PortSpec[]>> {
+  async ports(): Promise<ReadonlyMap<ContainerId, readonly HostPort[]>> {
     const attached = (await this.#options.place()?.network.attached()) ?? [];
     return new Map(attached.map(({ spec, hostPorts }) => [spec.id, hostPorts]));
   }

@@ -35,10 +35,10 @@ import type {
 } from '../model/objects.ts';
 import type {
   ConfigSpec,
+  HostPort,
   NetworkSpec,
   NodeRole,
   NodeSpec,
-  PortSpec,
   SecretSpec,
   ServiceSpec,
   SwarmSpec,
@@ -197,7 +197,7 @@ export interface EngineBackend {
     }[]
   >;
   /** Ports bound on this node, by the containers that they lead to; with what was chosen where it was left open. */
-  ports?(): Promise<ReadonlyMap<ContainerId, readonly PortSpec[]>>;
+  ports?(): Promise<ReadonlyMap<ContainerId, readonly HostPort[]>>;
   /** The networks of this node, where it is no manager: `network ls` on a worker. */
   networks?(): Promise<readonly NetworkItem[]>;
   /** `docker login`: asks the registry; throws `unauthenticated`. */

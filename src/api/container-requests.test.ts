@@ -50,8 +50,42 @@ test('ports that are none are refused before anything is made of them', async ()
     const { status, json } = await create(bindings);
     assert.deepEqual([status, json.message], [400, words]);
   }
+  const { status, json } = await create({ '80/tcp': [{ HostIp: '::1', HostPort: '80' }] });
+  assert.deepEqual(
+    [status, json.message],
+    [501, 'skein publishes at IPv4 addresses of the node; leave ::1 out'],
+  );
   assert.equal((await create({ '65535/udp': [{ HostPort: '65535' }] })).status, 201);
   assert.equal(backends.engine.control.created.length, 1);
+});
+
+test('ports of one address are taken and shown as such, those of all as 0.0.0.0', async () => {
+  const { backends, call } = await start();
+  backends.runtime.images.add('app:1', {});
+  const bindings = [
+    { HostIp: '127.0.0.1', HostPort: '8080' },
+    { HostIp: '', HostPort: '8081' },
+  ];
+  const PortBindings = { '80/tcp': bindings };
+  const { Id } = (await call('POST', '/containers/create', { Image: 'app:1', HostConfig: { PortBindings } }))
+    .json;
+  const { ports } = backends.engine.control.created[0]!;
+  assert.deepEqual(
+    ports.map((port) => port.HostIp),
+    ['127.0.0.1', undefined],
+  );
+  await call('POST', `/containers/${Id}/start`);
+  backends.engine.bound.set(Id, ports);
+  const { HostConfig, NetworkSettings } = (await call('GET', `/containers/${Id}/json`)).json;
+  assert.deepEqual(HostConfig.PortBindings, PortBindings);
+  assert.deepEqual(NetworkSettings.Ports, {
+    '80/tcp': [bindings[0], { HostIp: '0.0.0.0', HostPort: '8081' }],
+  });
+  const [{ Ports }] = (await call('GET', '/containers/json')).json;
+  assert.deepEqual(Ports, [
+    { IP: '127.0.0.1', PrivatePort: 80, PublicPort: 8080, Type: 'tcp' },
+    { IP: '0.0.0.0', PrivatePort: 80, PublicPort: 8081, Type: 'tcp' },
+  ]);
 });
 
 test('a setting that nobody knows is refused by its name, whatever the name', async () => {

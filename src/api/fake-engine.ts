@@ -11,7 +11,7 @@ import type {
 } from '../containerd/runtime.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort } from '../model/spec.ts';
 import { taskName } from '../model/names.ts';
 import type { EngineBackend, EngineInfo, HealthReport, RestartReport } from './backend.ts';
 import { FakeControl } from './fake-control.ts';
@@ -51,7 +51,7 @@ export class FakeEngine implements EngineBackend {
   }
 
   /** Ports bound, by container. */
-  readonly bound = new Map<ContainerId, readonly PortSpec[]>();
+  readonly bound = new Map<ContainerId, readonly HostPort[]>();
 
   async ports() {
     return this.bound;

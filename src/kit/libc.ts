@@ -26,6 +26,7 @@ export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_DONTWAIT = 0x40;
 
@@ -154,6 +155,7 @@ function bindLibc(ffi: Koffi): Libc {
 /** Refusals that callers tell apart. */
 const CODES: Readonly<Record<string, ErrorCode>> = {
   EADDRINUSE: 'already-exists',
+  EADDRNOTAVAIL: 'not-found',
   EPROTONOSUPPORT: 'unimplemented',
 };
 

@@ -21,6 +21,12 @@ export interface PortSpec {
   PublishMode: PublishMode;
 }
 
+/** A port of one container, bound on its node. */
+export interface HostPort extends PortSpec {
+  /** The one address of the node that it is bound at; absent: all. */
+  HostIp?: Ipv4;
+}
+
 export interface EndpointSpec {
   Mode?: 'vip' | 'dnsrr';
   Ports?: PortSpec[];

@@ -1,6 +1,6 @@
 /** A container of a user's own (`docker run`): no service's task, made on one node by hand, started and ended by hand. */
 import type { Ipv4 } from './ids.ts';
-import type { ContainerLimits, ContainerSpec, Labels, LogDriverSpec, PortSpec } from './spec.ts';
+import type { ContainerLimits, ContainerSpec, HostPort, Labels, LogDriverSpec } from './spec.ts';
 
 /** Where it stands: on overlay networks as a task does, on the node's gateway bridge, or nowhere. */
 export interface StandaloneNetwork {
@@ -34,7 +34,7 @@ export interface StandaloneSpec {
   readonly labels: Labels;
   readonly network: StandaloneNetwork;
   /** Bound on this node; all in host mode. */
-  readonly ports: readonly PortSpec[];
+  readonly ports: readonly HostPort[];
   /** Goes away when it ends. */
   readonly autoRemove: boolean;
   /** Absent: it is not started again. */

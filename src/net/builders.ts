@@ -9,7 +9,7 @@ import {
   type PeerItem,
   type ServiceItem,
 } from '../model/network-view.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort, PortSpec } from '../model/spec.ts';
 import type { SandboxSpec } from './network.ts';
 
 export const INGRESS = 'ingress' as NetworkId;
@@ -67,6 +67,18 @@ export const port = (published: number, target: number, over: Partial<PortSpec> 
   PublishedPort: published,
   TargetPort: target,
   PublishMode: 'ingress',
+  ...over,
+});
+
+/** Of one address of the node. */
+export const hostPort = (
+  published: number,
+  target: number,
+  address: string,
+  over: Partial<HostPort> = {},
+): HostPort => ({
+  ...port(published, target, { PublishMode: 'host' }),
+  HostIp: parseIpv4(address),
   ...over,
 });
 

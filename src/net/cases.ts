@@ -2,7 +2,18 @@
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId, Vni } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import { addressAfter, endpoint, macFor, network, peer, port, sandbox, service, view } from './builders.ts';
+import {
+  addressAfter,
+  endpoint,
+  hostPort,
+  macFor,
+  network,
+  peer,
+  port,
+  sandbox,
+  service,
+  view,
+} from './builders.ts';
 import type { Facts, SandboxRecord } from './plan.ts';
 import { linkNumbers } from './sandbox-plan.ts';
 
@@ -163,6 +174,18 @@ export const CASES: Readonly<Record<string, Case>> = {
         port(8053, 53, { PublishMode: 'host', Protocol: 'udp' }),
       ],
     }),
+  ),
+  'host mode ports of one address': of(
+    view({ peers: PEERS, endpoints: three, services: [webService] }),
+    record(1, '10.255.0.7', {
+      hostPorts: [
+        hostPort(8000, 80, '127.0.0.1'),
+        hostPort(8000, 8080, '192.0.2.4'),
+        hostPort(8053, 53, '192.0.2.4', { Protocol: 'udp' }),
+      ],
+    }),
+    // What the service publishes it publishes at this address, too.
+    record(2, '10.255.0.9', { hostPorts: [hostPort(80, 80, '127.0.0.1'), hostPort(8000, 80, '127.0.0.2')] }),
   ),
   'published port wins over a host mode port': of(
     view({ peers: PEERS, endpoints: three, services: [webService] }),

@@ -213,6 +213,10 @@ function frontendMessages(changes: FrontendChanges): Message[] {
     ...nf.addSlots(
       [...changes.addSlots].map(([key, target]) => ({ ...numberedOf(key), target: targetOf(target) })),
     ),
+    ...nf.deleteBound(changes.deleteBound.map(boundOf)),
+    ...nf.addBound(
+      [...changes.addBound].map(([key, target]) => ({ ...boundOf(key), target: targetOf(target) })),
+    ),
     ...nf.deletePublished(changes.deletePublished.map(numberedOf)),
     ...nf.addPublished([...changes.addPublished].map(([key, chain]) => ({ ...numberedOf(key), chain }))),
     ...nf.deleteCounts(changes.deleteCounts.map((key) => nameOf(key))),
@@ -233,6 +237,12 @@ function nameOf(key: string, separator = '/'): nf.FrontendName {
   const [kind, what] = key.split(separator) as [string, string];
   if (kind === 'vip') return { kind: 'vip', address: what as Ipv4 };
   return { kind: 'port', protocol: kind as Protocol, port: Number(what) };
+}
+
+/** `tcp/127.0.0.1:80` */
+function boundOf(key: string): nf.BoundName {
+  const [protocol, address, port] = key.split(/[/:]/) as [Protocol, Ipv4, string];
+  return { protocol, address, port: Number(port) };
 }
 
 function targetOf(target: string): nf.SlotTarget {

@@ -144,6 +144,7 @@ export class KernelNetwork implements NodeNetwork {
         gateway: facts.gateway,
         taken: this.#takenAddresses(before),
       });
+      if (!before && !spec.serviceId) this.#programmer.takePorts(record);
       this.#records.set(record);
       this.#programmer.make(record, this.#view!, facts);
       if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);

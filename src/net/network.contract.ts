@@ -3,7 +3,16 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { interfaceAddress, parseIpv4 } from '../kit/cidr.ts';
 import type { ContainerId, NetworkId } from '../model/ids.ts';
-import { containerId, macFor, network as overlay, port, sandbox, service, view } from './builders.ts';
+import {
+  containerId,
+  hostPort,
+  macFor,
+  network as overlay,
+  port,
+  sandbox,
+  service,
+  view,
+} from './builders.ts';
 import type { NodeNetwork } from './network.ts';
 
 export interface NetworkUnderTest {
@@ -91,6 +100,27 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       });
       await network.detach(containerId(4));
       await network.attach(sandbox(5, '10.255.0.11', host(8000)));
+    });
+
+    test('a port of one address is another’s at another, and at all of them nobody’s beside it', async () => {
+      const at = (address: string, published = 8100) => ({ hostPorts: [hostPort(published, 80, address)] });
+      const taken = (address: string) => ({
+        code: 'already-exists',
+        message: `Bind for ${address}:8100 failed: port is already allocated (tcp, by another container)`,
+      });
+      const first = await network.attach(sandbox(4, '10.255.0.10', at('127.0.0.1')));
+      assert.deepEqual(first.hostPorts, at('127.0.0.1').hostPorts);
+      await network.attach(sandbox(7, '10.255.0.13', at(it.address)));
+      await assert.rejects(network.attach(sandbox(8, '10.255.0.14', at(it.address))), taken(it.address));
+      await assert.rejects(network.attach(sandbox(8, '10.255.0.14', host(8100))), taken('127.0.0.1'));
+      const open = { hostPorts: [...at('127.0.0.1', 0).hostPorts, ...at(it.address, 0).hostPorts] };
+      const { hostPorts } = await network.attach(sandbox(8, '10.255.0.14', open));
+      assert.deepEqual((await network.attach(sandbox(8, '10.255.0.14', open))).hostPorts, hostPorts);
+      await network.detach(containerId(4));
+      await network.detach(containerId(7));
+      await network.attach(sandbox(4, '10.255.0.10', host(8100)));
+      await assert.rejects(network.attach(sandbox(7, '10.255.0.13', at('127.0.0.1'))), taken('0.0.0.0'));
+      for (const n of [4, 8]) await network.detach(containerId(n));
     });
 
     test('a host port that a service publishes is refused', async () => {

@@ -11,7 +11,7 @@
  */
 import type { ContainerId, InterfaceAddress, Mac, NetworkId, ServiceId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort } from '../model/spec.ts';
 
 /** What a container's network namespace must hold. */
 export interface SandboxSpec {
@@ -25,7 +25,7 @@ export interface SandboxSpec {
     readonly mac: Mac;
   }[];
   /** Host-mode ports, translated on the gateway bridge. */
-  readonly hostPorts: readonly PortSpec[];
+  readonly hostPorts: readonly HostPort[];
   /** Where the container's questions for other names go; empty: to the node's own resolvers. */
   readonly dnsServers: readonly string[];
   /** No way out: all networks are internal. */
@@ -36,7 +36,7 @@ export interface Sandbox {
   readonly id: ContainerId;
   readonly netnsPath: string;
   /** Host ports as bound, with what was chosen for those that left it open. */
-  readonly hostPorts: readonly PortSpec[];
+  readonly hostPorts: readonly HostPort[];
 }
 
 export interface AttachedSandbox extends Omit<Sandbox, 'id'> {

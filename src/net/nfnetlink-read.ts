@@ -2,7 +2,7 @@
 import type { Protocol } from '../model/spec.ts';
 import { attr, attributes, eachAttribute, type NetlinkSocket, readIp, readText, text } from './netlink.ts';
 import { head, NFPROTO_IPV4, protocolNumber, SUBSYSTEM_NFTABLES } from './nfnetlink.ts';
-import { CHAINS, COUNTS, slotsMaps, TABLE, vipSlotsMaps } from './nft-names.ts';
+import { BOUND, CHAINS, COUNTS, slotsMaps, TABLE, vipSlotsMaps } from './nft-names.ts';
 import type { Frontend } from './state.ts';
 
 const GETCHAIN = 4;
@@ -83,12 +83,22 @@ export function dumpSlots(socket: NetlinkSocket, protocol: Protocol): Map<string
   const slots = new Map<string, string>();
   for (const map of slotsMaps(protocol))
     for (const [key, data] of elementsOf(socket, map))
-      slots.set(
-        `${protocol}/${key.readUInt16BE()}/${key.readUInt32LE(4)}`,
-        `${readIp(data)}:${data.readUInt16BE(4)}`,
-      );
+      slots.set(`${protocol}/${key.readUInt16BE()}/${key.readUInt32LE(4)}`, addressAndPort(data));
   return slots;
 }
+
+/** `protocol/address:port` -> `address:port` */
+export function dumpBound(socket: NetlinkSocket): Map<string, string> {
+  const bound = new Map<string, string>();
+  for (const [key, data] of elementsOf(socket, BOUND))
+    bound.set(
+      `${protocolName.get(key[4]!) ?? key[4]}/${readIp(key.subarray(0, 4))}:${key.readUInt16BE(8)}`,
+      addressAndPort(data),
+    );
+  return bound;
+}
+
+const addressAndPort = (data: Buffer): string => `${readIp(data)}:${data.readUInt16BE(4)}`;
 
 /** `vip/address/slot` -> address */
 export function dumpVipSlots(socket: NetlinkSocket): Map<string, string> {

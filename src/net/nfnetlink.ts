@@ -9,7 +9,7 @@
  */
 import type { Ipv4 } from '../model/ids.ts';
 import type { Protocol } from '../model/spec.ts';
-import { CHAINS, CLIENT_KEPT, COUNTS, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
+import { BOUND, CHAINS, CLIENT_KEPT, COUNTS, ruleMark, slotsMap, TABLE, vipSlotsMap } from './nft-names.ts';
 import type { RoundRobin } from './state.ts';
 import { attr, ENOENT, ipBytes, type Message, NLM_F_CREATE, text, u16be, u32, u32be, u8 } from './netlink.ts';
 
@@ -153,6 +153,12 @@ export type FrontendName =
   | { readonly kind: 'port'; readonly protocol: Protocol; readonly port: number }
   | { readonly kind: 'vip'; readonly address: Ipv4 };
 
+export interface BoundName {
+  readonly address: Ipv4;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
 /** One of a frontend's slots, or its round robin over so many. */
 export interface Numbered {
   readonly name: FrontendName;
@@ -186,6 +192,12 @@ const frontendBytes = (name: FrontendName): Buffer =>
 
 const countElement = (name: FrontendName, count?: number): Buffer =>
   elementOf(frontendBytes(name), count === undefined ? undefined : value(u32(count)));
+
+const boundElement = ({ address, protocol, port }: BoundName, target?: SlotTarget): Buffer =>
+  elementOf(
+    Buffer.concat([ipBytes(address), frontendBytes({ kind: 'port', protocol, port })]),
+    target && value(targetBytes(target)),
+  );
 
 const publishedElement = ({ name, number }: Numbered, chain?: string): Buffer =>
   elementOf(
@@ -261,6 +273,20 @@ export const deleteCounts = (names: readonly FrontendName[]): Message[] =>
     DELSETELEM,
     COUNTS,
     names.map((name) => countElement(name)),
+  );
+
+export const addBound = (ports: readonly (BoundName & { readonly target: SlotTarget })[]): Message[] =>
+  elementMessages(
+    NEWSETELEM,
+    BOUND,
+    ports.map((port) => boundElement(port, port.target)),
+  );
+
+export const deleteBound = (ports: readonly BoundName[]): Message[] =>
+  elementMessages(
+    DELSETELEM,
+    BOUND,
+    ports.map((port) => boundElement(port)),
   );
 
 const byMap = <T>(

@@ -22,7 +22,9 @@ export interface FrontendChanges {
   readonly deleteCounts: readonly string[];
   readonly addSlots: ReadonlyMap<string, string>;
   readonly deleteSlots: readonly string[];
-  /** Backends, `address:port` or `address`, that no slot leads to any more: all UDP flows to them are forgotten. */
+  readonly addBound: ReadonlyMap<string, string>;
+  readonly deleteBound: readonly string[];
+  /** Backends, `address:port` or `address`, that nothing leads to any more: all UDP flows to them are forgotten. */
   readonly goneUdp: ReadonlySet<string>;
   /** And those of TCP: the connections that they have not answered are. */
   readonly goneTcp: ReadonlySet<string>;
@@ -61,7 +63,7 @@ function baseStep(place: Place, table: NftTable, desired: NftState, observed: Nf
     return {
       kind: 'nft.base',
       place,
-      table: { ...table, frontends: new Map() },
+      table: { ...table, frontends: new Map(), bound: new Map() },
       replace: [],
       remove: [],
     };
@@ -83,7 +85,8 @@ function frontendChanges(
   const published = compare(desired.published, observed.published);
   const counts = compare(desired.counts, observed.counts);
   const slots = compare(desired.slots, observed.slots);
-  const touched = [chains, published, counts, slots].some(
+  const bound = compare(desired.bound, observed.bound);
+  const touched = [chains, published, counts, slots, bound].some(
     (c) => c.add.size + c.change.size + c.remove.length > 0,
   );
   if (!touched) return undefined;
@@ -95,7 +98,12 @@ function frontendChanges(
     add: new Map([...c.add, ...c.change]),
     remove: [...c.remove, ...c.change.keys()],
   });
-  const [newPublished, newCounts, newSlots] = [replaced(published), replaced(counts), replaced(slots)];
+  const [newPublished, newCounts] = [replaced(published), replaced(counts)];
+  const [newSlots, newBound] = [replaced(slots), replaced(bound)];
+  const lost = new Map([
+    ...newSlots.remove.map((key) => [key, observed.slots.get(key)!] as const),
+    ...newBound.remove.map((key) => [key, observed.bound.get(key)!] as const),
+  ]);
   return {
     addChains: withRules(chains.add.keys()),
     setChains: withRules(chains.change.keys()),
@@ -106,8 +114,10 @@ function frontendChanges(
     deleteCounts: newCounts.remove,
     addSlots: newSlots.add,
     deleteSlots: newSlots.remove,
-    goneUdp: gone('udp', desired.slots, observed.slots, newSlots.remove),
-    goneTcp: gone('tcp', desired.slots, observed.slots, newSlots.remove),
+    addBound: newBound.add,
+    deleteBound: newBound.remove,
+    goneUdp: gone('udp', desired, lost),
+    goneTcp: gone('tcp', desired, lost),
   };
 }
 
@@ -122,15 +132,16 @@ function compare(desired: ReadonlyMap<string, string>, observed: ReadonlyMap<str
   return { add, change, remove: [...observed.keys()].filter((key) => !desired.has(key)) };
 }
 
+/** Of the targets that were `lost`, by what led there, those that nothing desired leads to. */
 function gone(
   protocol: 'udp' | 'tcp',
-  desired: ReadonlyMap<string, string>,
-  observed: ReadonlyMap<string, string>,
-  removed: readonly string[],
+  { slots, bound }: NftState,
+  lost: ReadonlyMap<string, string>,
 ): Set<string> {
-  const mayBe = (key: string) => key.startsWith(`${protocol}/`) || key.startsWith('vip/');
-  const suspects = new Set(removed.filter(mayBe).map((key) => observed.get(key)!));
+  const mayBe = ([key]: readonly [string, string]) =>
+    key.startsWith(`${protocol}/`) || key.startsWith('vip/');
+  const suspects = new Set([...lost].filter(mayBe).map(([, target]) => target));
   if (suspects.size === 0) return suspects;
-  for (const [key, target] of desired) if (mayBe(key)) suspects.delete(target);
+  for (const map of [slots, bound]) for (const entry of map) if (mayBe(entry)) suspects.delete(entry[1]);
   return suspects;
 }

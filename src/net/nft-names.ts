@@ -36,6 +36,9 @@ export const COUNTS = 'counts';
 /** (frontend . how many) -> the chain of its round robin over so many */
 export const CHAINS: Readonly<Record<Frontend['kind'], string>> = { port: 'published', vip: 'vips' };
 
+/** (address . protocol . port) -> (address . port) */
+export const BOUND = 'bound';
+
 /** The chain that every connection to a frontend passes. */
 export const BALANCE = 'balance';
 

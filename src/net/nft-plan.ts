@@ -10,6 +10,9 @@
  * network, in rotation or not: they are made when a task gets its address, before it runs, and as often as the tasks
  * double. A backend that comes or goes is elements of `counts` and slots only, 0.3 ms whatever else is published.
  *
+ * A port of one address (`docker run -p ADDRESS:PORT:TARGET`) has one container and no round robin: it is one element of
+ * `bound`, where a new connection is looked up before, by address, protocol and port.
+ *
  * How many backends there are goes from one rule to the next as the packet's priority: what carries a value between
  * rules must be of the packet, its mark is the administrator's, and the priority is set anew when it is forwarded
  * (ip_forward) or means the first packet of a connection only.
@@ -18,13 +21,23 @@
  * translation; what of the node itself calls them by a loopback address has no address to keep.
  */
 import type { Cidr, Ipv4 } from '../model/ids.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort } from '../model/spec.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { ipToInt } from '../kit/cidr.ts';
 import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
-import { BALANCE } from './nft-names.ts';
-import { portKey } from './nft-state.ts';
-import type { Backend, BaseChain, FixedChain, Frontend, NftTable, PublishedPort, Rule } from './state.ts';
+import { BALANCE, PROTOCOLS } from './nft-names.ts';
+import { boundKey, portKey } from './nft-state.ts';
+import type {
+  Backend,
+  BaseChain,
+  BoundPort,
+  FixedChain,
+  Frontend,
+  Match,
+  NftTable,
+  PublishedPort,
+  Rule,
+} from './state.ts';
 
 export const LOOPBACK = '127.0.0.0/8' as Cidr;
 
@@ -53,12 +66,29 @@ const published: Rule = {
   verdict: { kind: 'frontend', of: 'port' },
 };
 
+/**
+ * Ports of one address, ahead of those of all. What the wire brings for a loopback address is not led anywhere: bound
+ * there, a port is for the node itself.
+ */
+const boundPorts = (...and: readonly Match[]): Rule[] =>
+  PROTOCOLS.map(
+    (protocol): Rule => ({
+      name: `${protocol} ports of one address`,
+      matches: [{ kind: 'protocol', protocol }, { kind: 'daddr-local' }, ...and],
+      verdict: { kind: 'bound-port' },
+    }),
+  );
+
 /** What no round robin takes, because the frontend has no backend, is refused. */
 export const balanceOf = (of: Frontend['kind']): FixedChain => ({
   name: BALANCE,
   rules: [
     { name: 'next backend', matches: [], verdict: { kind: 'round-robin', of } },
-    { name: 'no backend', matches: [{ kind: 'tcp' }], verdict: { kind: 'refuse', of, by: 'reset' } },
+    {
+      name: 'no backend',
+      matches: [{ kind: 'protocol', protocol: 'tcp' }],
+      verdict: { kind: 'refuse', of, by: 'reset' },
+    },
     { name: 'no backend', matches: [], verdict: { kind: 'refuse', of, by: 'unreachable' } },
   ],
 });
@@ -149,8 +179,8 @@ function planBases(ingress: Ipv4 | undefined, { gateway, ingressMtu }: Surroundi
     guard: [guardRule(INGRESS_LINK), guardRule(GATEWAY_LINK)],
     'clamp-in': ingressMtu ? [clampRule('iifname', ingressMtu)] : [],
     'clamp-out': ingressMtu ? [clampRule('oifname', ingressMtu)] : [],
-    prerouting: [published],
-    output: [published],
+    prerouting: [...boundPorts({ kind: 'daddr', cidr: LOOPBACK, not: true }), published],
+    output: [...boundPorts(), published],
     forward: forwardRules,
     postrouting: postroutingRules(ingress, gateway),
   };
@@ -164,7 +194,7 @@ function planBases(ingress: Ipv4 | undefined, { gateway, ingressMtu }: Surroundi
 /** Host-mode ports of one sandbox, at its address on the gateway bridge. */
 export interface HostPorts {
   readonly address: Ipv4;
-  readonly ports: readonly PortSpec[];
+  readonly ports: readonly HostPort[];
 }
 
 /** What the table must know of its node. */
@@ -181,16 +211,9 @@ export function planNft(
 ): NftTable {
   const frontends = new Map<string, PublishedPort>();
   const add = (port: Omit<PublishedPort, 'kind'>) => frontends.set(portKey(port), { kind: 'port', ...port });
-  for (const { address, ports: specs } of hostPorts)
-    for (const spec of specs)
-      if (spec.PublishedPort)
-        add({
-          protocol: spec.Protocol,
-          port: spec.PublishedPort,
-          backends: [{ address, port: spec.TargetPort }],
-          standing: 1,
-          keepClient: false,
-        });
+  const opened = hostPorts.flatMap(openedBy);
+  for (const { at, backend, ...port } of opened)
+    if (!at) add({ ...port, backends: [backend], standing: 1, keepClient: false });
   const endpoints = ingressEndpoints(view);
   for (const service of view.services.values()) {
     const { standing, addresses } = endpoints.get(service.serviceId) ?? NOBODY;
@@ -201,13 +224,30 @@ export function planNft(
         add({ protocol: spec.Protocol, port: spec.PublishedPort, backends, standing, keepClient });
     }
   }
+  // What a service publishes it publishes at every address.
+  const bound = opened.flatMap(({ at, ...port }) =>
+    at && !frontends.has(portKey(port)) ? [{ ...port, address: at }] : [],
+  );
   return {
     kind: 'mesh',
     bases: planBases(view.self?.ingress?.address, surroundings),
     balance: balanceOf('port'),
     frontends,
+    bound: new Map(bound.map((port) => [boundKey(port), port])),
   };
 }
+
+interface OpenedPort extends Omit<BoundPort, 'address'> {
+  /** The only address; undefined: all. */
+  readonly at: Ipv4 | undefined;
+}
+
+const openedBy = ({ address, ports }: HostPorts): OpenedPort[] =>
+  ports.flatMap(({ HostIp, Protocol, PublishedPort, TargetPort }) =>
+    PublishedPort
+      ? [{ at: HostIp, protocol: Protocol, port: PublishedPort, backend: { address, port: TargetPort } }]
+      : [],
+  );
 
 /** A service's endpoints on one network. */
 export interface Standing {

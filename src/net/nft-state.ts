@@ -1,11 +1,18 @@
 /** A planned nftables table as the maps that are compared with the kernel's, and how its parts are recognised there. Pure. */
 import type { Ipv4 } from '../model/ids.ts';
+import type { HostPort } from '../model/spec.ts';
 import { chainOf, roundRobinsOf, ruleMark } from './nft-names.ts';
 import { ruleComment } from './nft-text.ts';
-import type { BaseChain, FixedChain, Frontend, NftState, NftTable } from './state.ts';
+import type { Backend, BaseChain, BoundPort, FixedChain, Frontend, NftState, NftTable } from './state.ts';
 
 export const portKey = (p: { readonly protocol: string; readonly port: number }): string =>
   `${p.protocol}/${p.port}`;
+export const boundKey = ({ protocol, address, port }: Omit<BoundPort, 'backend'>): string =>
+  `${protocol}/${address}:${port}`;
+export const hostPortKey = ({ HostIp: address, Protocol, PublishedPort = 0 }: HostPort): string => {
+  const port = { protocol: Protocol, port: PublishedPort };
+  return address ? boundKey({ ...port, address }) : portKey(port);
+};
 export const vipKey = (address: Ipv4): string => `vip/${address}`;
 const frontendKey = (f: Frontend): string => (f.kind === 'port' ? portKey(f) : vipKey(f.address));
 
@@ -26,12 +33,14 @@ export function nftStateOf(table: NftTable): NftState {
     targetsOf(frontend).forEach((target, slot) => slots.set(`${key}/${slot}`, target));
   }
   const fixed = new Map([...table.bases, table.balance].map((chain) => [chain.name, chainMark(chain)]));
-  return { present: true, fixed, chains, published, counts, slots };
+  const bound = new Map([...table.bound].map(([key, { backend }]) => [key, targetText(backend)]));
+  return { present: true, fixed, chains, published, counts, slots, bound };
 }
 
 /** `address:port`, of a virtual IP `address`. */
 const targetsOf = (f: Frontend): readonly string[] =>
-  f.kind === 'port' ? f.backends.map((b) => `${b.address}:${b.port}`) : f.backends;
+  f.kind === 'port' ? f.backends.map(targetText) : f.backends;
+const targetText = ({ address, port }: Backend): string => `${address}:${port}`;
 
 const HOOK_NUMBERS = { prerouting: 0, forward: 2, output: 3, postrouting: 4 } as const;
 

@@ -2,6 +2,7 @@
 import { ipToInt } from '../kit/cidr.ts';
 import {
   BALANCE,
+  BOUND,
   CHAINS,
   COUNTS,
   chainOf,
@@ -16,7 +17,17 @@ import {
   vipSlotsMap,
   vipSlotsMaps,
 } from './nft-names.ts';
-import type { BaseChain, FixedChain, Frontend, Match, NftTable, RoundRobin, Rule, Verdict } from './state.ts';
+import type {
+  BaseChain,
+  BoundPort,
+  FixedChain,
+  Frontend,
+  Match,
+  NftTable,
+  RoundRobin,
+  Rule,
+  Verdict,
+} from './state.ts';
 import type { Protocol } from '../model/spec.ts';
 
 function matchText(match: Match): string {
@@ -26,13 +37,13 @@ function matchText(match: Match): string {
       return `${match.kind} ${match.not ? '!= ' : ''}"${match.name}"`;
     case 'saddr':
     case 'daddr':
-      return `ip ${match.kind} ${match.cidr}`;
+      return `ip ${match.kind} ${match.not ? '!= ' : ''}${match.cidr}`;
     case 'daddr-local':
       return 'fib daddr type local';
     case 'dport':
       return `${match.protocol} dport ${match.port}`;
-    case 'tcp':
-      return 'meta l4proto tcp';
+    case 'protocol':
+      return `meta l4proto ${match.protocol}`;
     case 'tcp-syn':
       return 'tcp flags & (syn | rst) == syn';
     case 'ct-new':
@@ -60,6 +71,8 @@ function verdictText(verdict: Verdict): string {
       return `snat to ${verdict.to}`;
     case 'dnat':
       return `dnat to ${verdict.to}:${verdict.port}`;
+    case 'bound-port':
+      return `dnat ip to ip daddr . meta l4proto . th dport map @${BOUND}`;
     case 'frontend':
       return `meta priority set ${KEYS[verdict.of].text} map @${COUNTS} goto ${BALANCE}`;
     case 'round-robin':
@@ -104,6 +117,7 @@ const mapText = (map: string, type: string, elements: readonly string[]): string
 
 const slotsType = (protocol: Protocol): string =>
   `typeof ${protocol} dport . numgen inc mod 2 : ip daddr . ${protocol} dport`;
+const BOUND_TYPE = 'type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service';
 const VIP_SLOTS_TYPE = 'typeof ip daddr . numgen inc mod 2 : ip daddr';
 
 const elementsText = (elements: readonly string[]): string[] =>
@@ -153,8 +167,12 @@ function meshText(table: NftTable): string[] {
       slotsMaps(protocol).flatMap((map) => mapText(map, slotsType(protocol), slotsOf(map))),
     ),
     ...frontendsText('port', ports, (p) => `${p.protocol} . ${p.port}`),
+    ...mapText(BOUND, BOUND_TYPE, [...table.bound.values()].map(boundText)),
   ];
 }
+
+const boundText = ({ address, protocol, port, backend }: BoundPort): string =>
+  `${address} . ${protocol} . ${port} : ${backend.address} . ${backend.port}`;
 
 function vipsText(table: NftTable): string[] {
   const vips = [...table.frontends.values()]

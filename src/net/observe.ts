@@ -6,6 +6,7 @@ import { interfaceAddress } from '../kit/cidr.ts';
 import { isCode } from '../model/errors.ts';
 import type { NetlinkSocket } from './netlink.ts';
 import {
+  dumpBound,
   dumpChains,
   dumpCounts,
   dumpRoundRobins,
@@ -170,9 +171,12 @@ function readFrontends(socket: NetlinkSocket, place: Place): Pick<NftState, 'pub
   return { counts: dumpCounts(socket, kind), published: dumpRoundRobins(socket, kind) };
 }
 
-function readSlots(socket: NetlinkSocket, place: Place): Pick<NftState, 'slots'> {
-  if (kindOfFrontends(place) === 'vip') return { slots: dumpVipSlots(socket) };
-  return { slots: new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)])) };
+function readSlots(socket: NetlinkSocket, place: Place): Pick<NftState, 'slots' | 'bound'> {
+  if (kindOfFrontends(place) === 'vip') return { slots: dumpVipSlots(socket), bound: new Map() };
+  return {
+    slots: new Map(PROTOCOLS.flatMap((protocol) => [...dumpSlots(socket, protocol)])),
+    bound: dumpBound(socket),
+  };
 }
 
 /** A table's state, read in parts. */

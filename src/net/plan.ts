@@ -5,7 +5,7 @@
 import { addressOf, interfaceAddress, parseCidr, prefixLength } from '../kit/cidr.ts';
 import type { ContainerId, InterfaceAddress, Ipv4, Mac } from '../model/ids.ts';
 import type { NetworkItem, NetworkView } from '../model/network-view.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort } from '../model/spec.ts';
 import {
   bridgeName,
   GATEWAY_BRIDGE,
@@ -38,7 +38,7 @@ export interface SandboxRecord {
   /** On the gateway bridge; undefined for an internal one. */
   readonly gateway: InterfaceAddress | undefined;
   /** Every published port filled in. */
-  readonly hostPorts: readonly PortSpec[];
+  readonly hostPorts: readonly HostPort[];
   readonly links: LinkNumbers;
 }
 

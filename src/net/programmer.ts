@@ -10,6 +10,7 @@
  * - What throws may have done a part: `forget` before the next.
  */
 import type { Log } from '../kit/log.ts';
+import { isCode } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { auditPieces } from './audit.ts';
@@ -20,7 +21,9 @@ import { dropSandbox, emptyState, mergeSandbox, onlyOf } from './known-state.ts'
 import { observe } from './observe.ts';
 import type { Places } from './places.ts';
 import { type Desired, type Facts, planNode, planOne, type SandboxRecord } from './plan.ts';
+import { hostPortKey } from './nft-state.ts';
 import { bindPort, PortHolder } from './port-holder.ts';
+import { bindError } from './sandbox-plan.ts';
 import type { Place } from './state.ts';
 import { Transactions } from './transactions.ts';
 
@@ -138,11 +141,26 @@ export class Programmer {
       if (step.kind === 'nft.frontends') this.#options.backendsLeft(step.place, step.changes.goneTcp);
   }
 
+  /** The host ports of a user's own container, which is not to be made where one can not be held. */
+  takePorts(record: SandboxRecord): void {
+    const { hostPorts, spec } = record;
+    for (const [n, port] of hostPorts.entries())
+      try {
+        this.#options.places.inside('root', () => this.#holder.take(hostPortKey(port)));
+      } catch (error) {
+        const chosenHere = !spec.hostPorts[n]!.PublishedPort;
+        if (chosenHere && isCode(error, 'already-exists')) continue;
+        this.holdPorts(); // lets go of those before it
+        throw bindError(port, record, error);
+      }
+  }
+
   /** Holds the published ports that are known, those too that somebody else had and has let go. */
   holdPorts(): void {
     const { places, log } = this.#options;
-    const ports = this.#known?.tables.get('root')!.frontends;
-    if (!ports) return;
+    const table = this.#known?.tables.get('root');
+    if (!table) return;
+    const ports = new Set([...table.frontends.keys(), ...table.bound.keys()]);
     const fresh = places.inside('root', () => this.#holder.hold(ports));
     if (fresh.length > 0)
       log.warn('published ports are not held on this node: connections go to the mesh', {

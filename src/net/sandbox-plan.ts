@@ -8,10 +8,10 @@ import {
   prefixLength,
   range,
 } from '../kit/cidr.ts';
-import { SkeinError } from '../model/errors.ts';
+import { type ErrorCode, SkeinError } from '../model/errors.ts';
 import type { InterfaceAddress, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
-import type { PortSpec } from '../model/spec.ts';
+import type { HostPort, PortSpec } from '../model/spec.ts';
 import { portKey } from './nft-state.ts';
 import type { SandboxSpec } from './network.ts';
 import type { LinkNumbers, SandboxRecord } from './plan.ts';
@@ -70,38 +70,74 @@ function freeAddress({ gateway, others, taken }: SandboxContext): InterfaceAddre
   throw new SkeinError('resource-exhausted', `no address is left on the gateway bridge (${gateway})`);
 }
 
-function hostPorts(spec: SandboxSpec, { view, others, before }: SandboxContext): PortSpec[] {
-  if (spec.hostPorts.length === 0) return [];
-  const holders = new Map<string, string>();
-  for (const other of others)
-    for (const port of other.hostPorts)
-      holders.set(portKey({ protocol: port.Protocol, port: port.PublishedPort! }), 'another container');
-  for (const service of view!.services.values())
-    for (const port of service.ingressPorts)
-      if (port.PublishedPort)
-        holders.set(
-          portKey({ protocol: port.Protocol, port: port.PublishedPort }),
-          `service ${service.name}`,
-        );
-  return spec.hostPorts.map((port) => {
+function hostPorts({ hostPorts: wanted }: SandboxSpec, { view, others, before }: SandboxContext): HostPort[] {
+  if (wanted.length === 0) return [];
+  const holders: Holders = new Map();
+  for (const { hostPorts: ports } of others)
+    for (const port of ports) note(holders, port, 'another container');
+  for (const { name, ingressPorts } of view!.services.values())
+    for (const port of ingressPorts) if (port.PublishedPort) note(holders, port, `service ${name}`);
+  return wanted.map((port) => {
+    const { HostIp, Protocol, TargetPort } = port;
     const earlier = before?.hostPorts.find(
-      (p) => p.TargetPort === port.TargetPort && p.Protocol === port.Protocol,
+      (p) => p.TargetPort === TargetPort && p.Protocol === Protocol && p.HostIp === HostIp,
     );
     const published = port.PublishedPort || earlier?.PublishedPort || freePort(port, holders);
-    const key = portKey({ protocol: port.Protocol, port: published });
-    const holder = holders.get(key);
+    const bound = { ...port, PublishedPort: published };
+    const holder = holderOf(bound, holders);
     if (holder)
       throw new SkeinError(
         'already-exists',
-        `Bind for 0.0.0.0:${published} failed: port is already allocated (${port.Protocol}, by ${holder})`,
+        `Bind for ${holder.at ?? ANY_ADDRESS}:${published} failed: port is already allocated (${Protocol}, by ${holder.who})`,
       );
-    holders.set(key, 'this container');
-    return { ...port, PublishedPort: published };
+    note(holders, bound, 'this container');
+    return bound;
   });
 }
 
-function freePort(port: PortSpec, holders: ReadonlyMap<string, string>): number {
+const ANY_ADDRESS = '0.0.0.0';
+
+const WHY: Partial<Record<ErrorCode, string>> = {
+  'already-exists': 'address already in use',
+  'not-found': 'cannot assign requested address',
+};
+
+/** In Docker's words: the kernel does not give this port to the sandbox. */
+export function bindError(port: HostPort, { gateway }: SandboxRecord, cause: unknown): SkeinError {
+  const { code, message } = SkeinError.from(cause);
+  const from = `${port.HostIp ?? ANY_ADDRESS}:${port.PublishedPort}`;
+  const to = `${addressOf(gateway!)}:${port.TargetPort}/${port.Protocol}`;
+  return new SkeinError(
+    code === 'already-exists' ? code : 'failed-precondition',
+    `failed to bind host port for ${from}:${to}: ${WHY[code] ?? message}`,
+    { cause },
+  );
+}
+
+/** Who has a port of this node. */
+interface Holder {
+  /** At that address alone; undefined: at all. */
+  readonly at: Ipv4 | undefined;
+  readonly who: string;
+}
+
+/** By port, of which each address may have another. */
+type Holders = Map<string, Holder[]>;
+
+const keyOf = ({ Protocol, PublishedPort }: PortSpec): string =>
+  portKey({ protocol: Protocol, port: PublishedPort! });
+
+function note(holders: Holders, port: HostPort, who: string): void {
+  const key = keyOf(port);
+  holders.set(key, [...(holders.get(key) ?? []), { at: port.HostIp, who }]);
+}
+
+/** A port of all addresses leaves none for one, and the other way round. */
+const holderOf = (port: HostPort, holders: Holders): Holder | undefined =>
+  holders.get(keyOf(port))?.find(({ at }) => !at || !port.HostIp || at === port.HostIp);
+
+function freePort(port: HostPort, holders: Holders): number {
   for (let n = EPHEMERAL.first; n <= EPHEMERAL.last; n++)
-    if (!holders.has(portKey({ protocol: port.Protocol, port: n }))) return n;
+    if (!holderOf({ ...port, PublishedPort: n }, holders)) return n;
   throw new SkeinError('resource-exhausted', `no ${port.Protocol} host port is left`);
 }

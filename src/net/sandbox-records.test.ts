@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { containerId, sandbox } from './builders.ts';
+import { containerId, hostPort, sandbox } from './builders.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 
 const spec = sandbox(1, '10.255.0.7');
@@ -11,9 +11,12 @@ const spec = sandbox(1, '10.255.0.7');
 test('what was written is read back by the next process', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-records-'));
   t.after(() => rmSync(folder, { recursive: true }));
-  const record = { spec, gateway: undefined, hostPorts: [], links: { networks: [2], gateway: 0 } };
+  const hostPorts = [hostPort(8000, 80, '127.0.0.1')];
+  const links = { networks: [2], gateway: 0 };
+  const record = { spec: { ...spec, hostPorts }, gateway: undefined, hostPorts, links };
   new SandboxRecords(folder).set(record);
-  assert.deepEqual(new SandboxRecords(folder).get(containerId(1))?.links, record.links);
+  const read = new SandboxRecords(folder).get(containerId(1))!;
+  assert.deepEqual([read.links, read.hostPorts, read.spec.hostPorts], [links, hostPorts, hostPorts]);
 });
 
 test('a record of an older version, without numbers of links, has them in the order of its networks', (t) => {

@@ -5,19 +5,20 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { ContainerId, InterfaceAddress, Mac, NetworkId, ServiceId } from '../model/ids.ts';
+import type { ContainerId, InterfaceAddress, Ipv4, Mac, NetworkId, ServiceId } from '../model/ids.ts';
 import type { SandboxSpec } from './network.ts';
 import type { SandboxRecord } from './plan.ts';
 import { linkNumbers } from './sandbox-plan.ts';
 
+const branded = <T extends string>() => z.string().transform((value) => value as T);
 const port = z.object({
   Name: z.string().optional(),
   Protocol: z.enum(['tcp', 'udp', 'sctp']),
   TargetPort: z.number(),
   PublishedPort: z.number().optional(),
   PublishMode: z.enum(['ingress', 'host']),
+  HostIp: branded<Ipv4>().optional(),
 });
-const branded = <T extends string>() => z.string().transform((value) => value as T);
 const record = z.object({
   spec: z.object({
     id: branded<ContainerId>(),

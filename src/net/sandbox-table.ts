@@ -154,6 +154,7 @@ export function planSandboxTable(record: TableRecord, view: NetworkView, rotatio
     bases: basesOf(entriesOf(record, view), spec.internal ? undefined : innerName(links.gateway)),
     balance: balanceOf('vip'),
     frontends,
+    bound: new Map(),
   };
 }
 

@@ -101,11 +101,11 @@ export interface KernelState {
 
 export type Match =
   | { readonly kind: 'iifname' | 'oifname'; readonly name: string; readonly not?: boolean }
-  | { readonly kind: 'saddr' | 'daddr'; readonly cidr: Cidr }
+  | { readonly kind: 'saddr' | 'daddr'; readonly cidr: Cidr; readonly not?: boolean }
   /** The destination is an address of this node. */
   | { readonly kind: 'daddr-local' }
   | { readonly kind: 'dport'; readonly protocol: Protocol; readonly port: number }
-  | { readonly kind: 'tcp' }
+  | { readonly kind: 'protocol'; readonly protocol: Protocol }
   | { readonly kind: 'tcp-syn' }
   | { readonly kind: 'ct-new' }
   /** An answer, of a connection that bears a mark. */
@@ -119,6 +119,8 @@ export type Verdict =
   | { readonly kind: 'accept' | 'drop' | 'masquerade' }
   | { readonly kind: 'snat'; readonly to: Ipv4 }
   | { readonly kind: 'dnat'; readonly to: Ipv4; readonly port: number }
+  /** To the container that this port of this one address is bound for, if any (`bound`). */
+  | { readonly kind: 'bound-port' }
   /** For a frontend: takes along how many backends it has (`counts`), and goes to the chain `balance`. */
   | { readonly kind: 'frontend'; readonly of: Frontend['kind'] }
   /** In `balance`: to the round robin of that frontend over that many (`published` or `vips`). */
@@ -179,6 +181,14 @@ export interface Backend {
   readonly port: number;
 }
 
+/** In the root namespace: a port of one address of this node, and the one container behind it. */
+export interface BoundPort {
+  readonly protocol: Protocol;
+  readonly address: Ipv4;
+  readonly port: number;
+  readonly backend: Backend;
+}
+
 /** In a sandbox: a service's virtual IP, on every port. */
 export interface ServiceVip {
   readonly kind: 'vip';
@@ -200,13 +210,16 @@ export interface NftTable {
   readonly bases: readonly BaseChain[];
   readonly balance: FixedChain;
   readonly frontends: ReadonlyMap<string, Frontend>;
+  /** None but in the root namespace. */
+  readonly bound: ReadonlyMap<string, BoundPort>;
 }
 
 /**
  * `fixed` holds the base chains and `balance` by name. A frontend is an element of `counts`, that says how many
  * backends it has; an element of `published` (root) or `vips` (sandbox) and a chain for each number that it can have
  * without a new rule; and, a backend, one element of a slots map: `chains` says what a chain does, `slots` where slot n
- * leads. Flat maps, so that a change of one backend is a few elements, whatever else exists.
+ * leads. Flat maps, so that a change of one backend is a few elements, whatever else exists. A bound port is one element
+ * of `bound`.
  */
 export interface NftState {
   readonly present: boolean | typeof OTHER_LAYOUT;
@@ -216,6 +229,7 @@ export interface NftState {
   readonly published: ReadonlyMap<string, string>;
   readonly counts: ReadonlyMap<string, string>;
   readonly slots: ReadonlyMap<string, string>;
+  readonly bound: ReadonlyMap<string, string>;
 }
 
 /** A table stands there that this version does not understand: of another version, or a stranger's. */
@@ -228,6 +242,7 @@ export const emptyNft: NftState = {
   published: new Map(),
   counts: new Map(),
   slots: new Map(),
+  bound: new Map(),
 };
 
 export const linkKey = (l: Pick<Link, 'place' | 'name'>): string => `${l.place}|${l.name}`;

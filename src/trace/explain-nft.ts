@@ -6,7 +6,7 @@
 import { contains } from '../kit/cidr.ts';
 import type { Ipv4, Mac } from '../model/ids.ts';
 import { CLIENT_KEPT, CLIENT_KEPT_MASK } from '../net/nft-names.ts';
-import { portKey, vipKey } from '../net/nft-state.ts';
+import { boundKey, portKey, vipKey } from '../net/nft-state.ts';
 import { chainOf } from '../net/nft-names.ts';
 import type { BaseChain, FixedChain, Frontend, Match, NftTable, Rule } from '../net/state.ts';
 import type { Ends, Loss, WalkedPacket } from '../rpc/explain.ts';
@@ -108,14 +108,15 @@ function matches(match: Match, { packet, connection, iif, oif }: Passing, around
     case 'oifname':
       return (oif === match.name) !== (match.not ?? false);
     case 'saddr':
-      return contains(match.cidr, packet.source.ip);
+      return contains(match.cidr, packet.source.ip) !== (match.not ?? false);
     case 'daddr':
-      return contains(match.cidr, packet.destination.ip);
+      return contains(match.cidr, packet.destination.ip) !== (match.not ?? false);
     case 'daddr-local':
       return around.isLocal(packet.destination.ip);
     case 'dport':
       return packet.protocol === match.protocol && packet.destination.port === match.port;
-    case 'tcp':
+    case 'protocol':
+      return packet.protocol === match.protocol;
     case 'tcp-syn':
       return packet.protocol === 'tcp';
     case 'ct-new':
@@ -150,6 +151,11 @@ function apply(table: NftTable, { verdict }: Rule, passing: Passing, around: Sur
       return translateSource(passing, verdict.to);
     case 'dnat':
       return translateDestination(passing, verdict.to, verdict.port);
+    case 'bound-port': {
+      const { ip: address, port } = packet.destination;
+      const backend = table.bound.get(boundKey({ protocol: packet.protocol, address, port }))?.backend;
+      return backend ? translateDestination(passing, backend.address, backend.port) : 'next';
+    }
     case 'frontend':
       if (!frontendOf(table, verdict.of, packet)) return 'next';
       for (const { outcome } of effects(table, table.balance, passing, around)) return outcome;

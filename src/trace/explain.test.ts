@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { NodeId } from '../model/ids.ts';
+import { parseIpv4 } from '../kit/cidr.ts';
 import { CASES } from '../net/cases.ts';
 import type { Desired } from '../net/plan.ts';
 import type { WalkStart } from '../rpc/explain.ts';
@@ -111,6 +112,26 @@ test('every backend in rotation is reached by some way, and every way ends at on
         name,
       );
     }
+  }
+});
+
+test('a port of one address leads to its container from there alone; from outside none of a loopback address', async () => {
+  const cluster = new FakeExplained(CASES['host mode ports of one address']!, {
+    a: (node) => ({ ...node, addresses: new Set([...node.addresses, parseIpv4('192.0.2.40')]) }),
+  });
+  const host = { from: { at: 'node' }, source: ANY_ADDRESS } as const;
+  for (const [to, port, call, way] of [
+    ['192.0.2.4', 8000, {}, '172.18.0.2'],
+    ['192.0.2.4', 8053, { protocol: 'udp' }, '172.18.0.2'],
+    ['192.0.2.4', 8053, {}, 'not-published'],
+    ['192.0.2.40', 8000, {}, 'not-published'],
+    ['127.0.0.1', 8000, host, '172.18.0.2'],
+    ['127.0.0.2', 8000, host, '172.18.0.3'],
+    ['127.0.0.3', 8000, host, 'not-published'],
+    ['127.0.0.1', 8000, {}, 'not-published'],
+  ] as const) {
+    const [path] = (await go(cluster, A, start(to, port, call))).paths;
+    assert.equal(path?.loss?.code ?? path?.backend, way, `${to}:${port}`);
   }
 });
 

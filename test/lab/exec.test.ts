@@ -214,9 +214,31 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   });
 
   test('it survives kill -9 of its skeind, and a reboot ends it as in Docker', async () => {
-    const flags = ['--network', 'mynet', '--name', 'bg', '-p', '8099:80'];
+    const { address: own } = stage.lab.node('node2');
+    const flags = ['--network', 'mynet', '--name', 'bg', '-p', '8099:80', '-p', '127.0.0.1:8098:80'];
     await ok('node2', 'run', '-d', ...flags, IMAGE);
-    assert.match(await ok('node2', 'port', 'bg'), /^80\/tcp -> 0\.0\.0\.0:8099/);
+    await ok('node2', 'run', '-d', '--name', 'beside', '-p', `${own}:8098:80`, IMAGE);
+    assert.match(
+      await ok('node2', 'port', 'bg'),
+      /^80\/tcp -> 0\.0\.0\.0:8099\n80\/tcp -> 127\.0\.0\.1:8098\n$/,
+    );
+    /** Who answers on the node itself at a port of one address. */
+    const whoAt = async (host: string) => {
+      const ask = ['busybox', 'wget', '-qO-', `http://${host}:8098/`];
+      const { stdout } = await stage.lab.exec('node2', ask, { accept: [0, 1] });
+      const id = /^container (\S+)/m.exec(stdout)?.[1];
+      return id ? (await ok('node2', 'inspect', '-f', '{{.Name}}', id)).trim() : 'nobody';
+    };
+    const answers = async () => {
+      const who = (await Promise.all(['127.0.0.1', own, '127.0.0.2'].map(whoAt))).join();
+      return who === '/bg,/beside,nobody' || who;
+    };
+    await until('each answers at its address', answers, { timeoutMs: 20_000 });
+    for (const [port, words] of [
+      ['8098:80', /Bind for \S+:8098 failed: port is already allocated/],
+      ['203.0.113.9:8098:80', /for 203\.0\.113\.9:8098:\S+:80\/tcp: cannot assign requested address/],
+    ] as const)
+      assert.match((await on('node2', 'run', '--rm', '-p', port, IMAGE)).stderr, words);
     assert.match(
       await ok('node2', 'ps', '-f', 'publish=8099', '--format', '{{.Names}} {{.Ports}}'),
       /^bg .*8099->80/,
@@ -237,6 +259,8 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await stage.lab.start('node2');
     assert.equal(await ok('node2', 'inspect', '-f', '{{.State.Pid}}', 'bg'), pid);
     assert.equal((await reach()).code, 0);
+    assert.equal(await answers(), true);
+    await ok('node2', 'rm', '-f', 'beside');
     const lateStatus = async () => (await ok('node2', 'inspect', '-f', '{{.State.Status}}', 'late')).trim();
     const runs = async () => (await lateStatus()) === 'running' || (await lateStatus());
     await until('what had ended runs by the policy it was given since', runs, { timeoutMs: 20_000 });

@@ -3,9 +3,13 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Mac, ServiceId } from '../../src/model/ids.ts';
 import type { EndpointItem } from '../../src/model/network-view.ts';
-import { endpoint, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
+import { endpoint, hostPort, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
 import type { KernelNetwork } from '../../src/net/kernel-network.ts';
+import { loadLibc } from '../../src/kit/libc.ts';
+import { inNetns } from '../../src/kit/netns.ts';
 import { runProcess } from '../../src/kit/process.ts';
+import type { HostPort } from '../../src/model/spec.ts';
+import { bindPort } from '../../src/net/port-holder.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { ADDRESS, TwoNodes } from './two-nodes.ts';
 
@@ -191,6 +195,66 @@ test('loopback addresses of a node can not be reached over the ingress network',
 test('a container reaches its node and what lies behind it by the gateway bridge', () => {
   for (const to of [ADDRESS.a, ADDRESS.client])
     assert.match(lab.exec(sandboxes['t1']!, 'busybox', 'ping', '-c', '1', '-W', '2', to), / 0% packet loss/);
+});
+
+test('a port of one address is reached at that alone, and at a loopback address by the node alone', async () => {
+  const at = (n: number, ...hostPorts: HostPort[]) => a.attach(sandbox(n, `10.255.0.${n}`, { hostPorts }));
+  const udp = { Protocol: 'udp' } as const;
+  const near = [hostPort(8001, 8080, '127.0.0.9'), hostPort(8002, 8080, '127.0.0.9', udp)];
+  const far = [hostPort(8001, 8080, ADDRESS.a), hostPort(8002, 8080, ADDRESS.a, udp)];
+  const ids = [sandbox(22, '10.255.0.22').id, sandbox(23, '10.255.0.23').id];
+  const servers = [
+    await lab.serve((await at(22, ...near)).netnsPath, 'near', 8080),
+    await lab.serve((await at(23, ...far)).netnsPath, 'far', 8080),
+  ];
+  const dial = async (from: string, to: string, protocol: 'tcp' | 'udp' = 'tcp') =>
+    names(await lab.dial(from, protocol, to, protocol === 'tcp' ? 8001 : 8002)).join();
+  const [client, host, task] = [lab.host('client'), lab.host('a'), sandboxes['t1']!];
+  assert.deepEqual([await dial(client, ADDRESS.a), await dial(client, ADDRESS.a, 'udp')], ['far', 'far']);
+  assert.deepEqual([await dial(host, ADDRESS.a), await dial(task, ADDRESS.a)], ['far', 'far']);
+  assert.deepEqual([await dial(host, '127.0.0.9'), await dial(host, '127.0.0.9', 'udp')], ['near', 'near']);
+  assert.equal(await dial(host, '127.0.0.1'), 'ECONNREFUSED');
+  // Whoever stands beside the node and sends it packets for its loopback address.
+  lab.ip(client, [
+    'route del local 127.0.0.0/8 dev lo table local',
+    `route add 127.0.0.9/32 via ${ADDRESS.a}`,
+  ]);
+  lab.exec(client, 'busybox', 'sysctl', '-w', 'net.ipv4.conf.all.route_localnet=1');
+  assert.equal(await dial(client, '127.0.0.9', 'udp'), 'ETIMEDOUT');
+  lab.ip(client, ['route del 127.0.0.9/32', 'route add local 127.0.0.0/8 dev lo table local']);
+  // What a service publishes it publishes at every address, until it does so no more.
+  const taken = service('taken', port(8001, 8080));
+  await a.apply({ ...viewOf('a'), services: new Map([...viewOf('a').services, [taken.serviceId, taken]]) });
+  assert.deepEqual(
+    [await dial(client, ADDRESS.a), await dial(host, '127.0.0.9')],
+    [...['ECONNREFUSED', 'ECONNREFUSED']],
+  );
+  await a.apply(viewOf('a'));
+  assert.deepEqual([await dial(client, ADDRESS.a), await dial(host, '127.0.0.9')], ['far', 'near']);
+  await Promise.all(servers.map((server) => server.stop()));
+  for (const id of ids) await a.detach(id);
+  assert.equal(await dial(client, ADDRESS.a), 'ECONNREFUSED');
+  assert.equal((await a.audit()).total, 0);
+});
+
+test('a port that the node cannot give is refused in Docker’s words, and nothing stays of it', async () => {
+  const own = (hostPorts: readonly HostPort[]) => a.attach(sandbox(24, '10.255.0.24', { hostPorts }));
+  const his = inNetns(lab.host('a'), () => bindPort('tcp', 8003));
+  const refused = (where: string, why: string) => ({
+    message: new RegExp(`^failed to bind host port for ${where}:172\\.\\d+\\.0\\.\\d+:80/tcp: ${why}$`),
+  });
+  const foreign = [hostPort(8004, 80, '127.0.0.1'), hostPort(8004, 80, '203.0.113.9')];
+  await assert.rejects(own(foreign), refused('203.0.113.9:8004', 'cannot assign requested address'));
+  for (const [ports, where] of [
+    [hostPort(8003, 80, '127.0.0.1'), '127.0.0.1:8003'],
+    [port(8003, 80, { PublishMode: 'host' }), '0.0.0.0:8003'],
+  ] as const)
+    await assert.rejects(own([ports]), refused(where, 'address already in use'));
+  assert.ok(!(await a.sandboxes()).includes(sandbox(24, '10.255.0.24').id));
+  loadLibc().close(inNetns(lab.host('a'), () => bindPort('tcp', 8004)));
+  loadLibc().close(his);
+  await own([port(8003, 80, { PublishMode: 'host' })]);
+  await a.detach(sandbox(24, '10.255.0.24').id);
 });
 
 test('a host-mode port leads to its container, keeps the client address, and is given out once', async () => {

@@ -4,7 +4,7 @@ import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { loadLibc } from '../../src/kit/libc.ts';
+import { AF_INET, loadLibc, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET } from '../../src/kit/libc.ts';
 import { createNetns, inNetns, removeNetns } from '../../src/kit/netns.ts';
 import { SkeinError } from '../../src/model/errors.ts';
 import { LibNft, LOW_DESCRIPTORS } from '../../src/net/libnft.ts';
@@ -45,6 +45,34 @@ test('a held port can not be bound, its neighbours can; one let go of is free ag
   assert.deepEqual([isFree('tcp', 80), isFree('tcp', 81), isFree('udp', 53)], [false, false, true]);
   inside(() => holder.close());
   assert.deepEqual([isFree('tcp', 80), isFree('tcp', 81)], [true, true]);
+});
+
+test('ports of single addresses are held there, each on its own', () => {
+  const holder = new PortHolder(bindPort);
+  const two = ['tcp/127.0.0.1:80', 'tcp/127.0.0.2:80'];
+  inside(() => two.forEach((port) => holder.take(port)));
+  assert.deepEqual(
+    inside(() => holder.hold(new Set(two))),
+    [],
+  );
+  for (const port of ['tcp/127.0.0.2:80', 'tcp/80'])
+    assert.throws(() => inside(() => new PortHolder(bindPort).take(port)), { code: 'already-exists' });
+  inside(() => holder.close());
+  assert.equal(isFree('tcp', 80), true);
+});
+
+test('what lingers of a program that has ended is in nobody’s way, and lets nobody in', () => {
+  const libc = loadLibc();
+  // Bound as servers are, and not listening: so is a connection that has ended.
+  const lingering = inside(() => libc.socket(AF_INET, SOCK_STREAM, 0));
+  libc.setsockopt(lingering, SOL_SOCKET, SO_REUSEADDR, 1);
+  const where = Buffer.from([AF_INET, 0, 0, 83, ...Buffer.alloc(12)]);
+  libc.bind(lingering, where);
+  const holder = new PortHolder(bindPort);
+  inside(() => holder.take('tcp/83'));
+  libc.close(lingering);
+  assert.equal(isFree('tcp', 83), false);
+  inside(() => holder.close());
 });
 
 test('a port that another program has is said once, and taken over when he lets go', () => {

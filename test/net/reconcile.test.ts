@@ -7,6 +7,7 @@ import { interfaceAddress, parseIpv4 } from '../../src/kit/cidr.ts';
 import {
   addressAfter,
   endpoint,
+  hostPort,
   macFor,
   network,
   peer,
@@ -50,7 +51,7 @@ const full = view({
   ],
 });
 const box = sandbox(1, '10.255.0.7', {
-  hostPorts: [port(8000, 8080, { PublishMode: 'host' })],
+  hostPorts: [port(8000, 8080, { PublishMode: 'host' }), hostPort(8001, 8080, '127.0.0.1')],
   attachments: [
     ...sandbox(1, '10.255.0.7').attachments,
     { networkId: MYNET, address: interfaceAddress(parseIpv4('10.0.1.7'), 24), mac: macFor('10.0.1.7') },
@@ -110,6 +111,10 @@ const drifts: Record<string, () => unknown> = {
   'a backend element deleted': () => lab.exec(root, 'nft', 'delete element ip skein slots-tcp-0 { 80 . 1 }'),
   'a backend element added': () =>
     lab.exec(root, 'nft', 'add element ip skein slots-tcp-0 { 80 . 9 : 10.9.9.9 . 1 }'),
+  'a port of one address deleted': () =>
+    lab.exec(root, 'nft', 'delete element ip skein bound { 127.0.0.1 . tcp . 8001 }'),
+  'a port of one address added': () =>
+    lab.exec(root, 'nft', 'add element ip skein bound { 127.0.0.1 . udp . 9 : 10.9.9.9 . 1 }'),
   'a way to a round robin deleted': () =>
     lab.exec(root, 'nft', 'delete element ip skein published { tcp . 80 . 0:2 }'),
   'the table deleted': () => lab.exec(root, 'nft', 'delete', 'table', 'ip', 'skein'),

@@ -146,6 +146,7 @@ const CHANGING: readonly (readonly [RegExp, string])[] = [
   [/^ (Log|Network):(\t+).*/gm, ' $1:$2<plugins>'],
   [/"Pid":[1-9]\d*/g, '"Pid":<pid>'],
   [/^(\w+) +\d+ +\d+ +\d+ +\d\d:\d\d +\? +\d\d:\d\d:\d\d /gm, '$1 <process> '],
+  [/\b172\.\d+\.\d+\.\d+(?=:\d+\/tcp)/g, '<container>'],
   // Of an image: it depends on what Debian has installed.
   [/\b\d+\.\d+MB\b/g, '<size>'],
   [/time \(\d+\)/g, 'time (<n>)'],

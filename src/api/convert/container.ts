@@ -2,7 +2,7 @@
 import { sha256 } from '../../kit/sha256.ts';
 import { mergedEnv } from '../../containerd/oci-spec.ts';
 import type { ContainerInfo, ImageInfo, MountPoint } from '../../containerd/runtime.ts';
-import type { PortSpec } from '../../model/spec.ts';
+import type { HostPort } from '../../model/spec.ts';
 import { exposedPorts, portList, portMap } from './container-ports.ts';
 import type { HealthReport, RestartReport } from '../backend.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
@@ -76,7 +76,7 @@ export interface ContainerState {
   readonly networks: readonly ContainerNetwork[];
   readonly health: HealthReport | undefined;
   /** Bound on this node. */
-  readonly ports: readonly PortSpec[];
+  readonly ports: readonly HostPort[];
   readonly restarts: RestartReport | undefined;
 }
 

@@ -4,7 +4,7 @@
  */
 import { MASKED_PATHS, READONLY_PATHS } from '../../containerd/oci-defaults.ts';
 import type { ContainerInfo } from '../../containerd/runtime.ts';
-import type { PortSpec } from '../../model/spec.ts';
+import type { HostPort } from '../../model/spec.ts';
 import type { StandaloneSpec } from '../../model/standalone.ts';
 
 /** As Docker shows them where nothing was said. */
@@ -74,10 +74,10 @@ export function networkMode(own: StandaloneSpec | undefined): string {
   return own.network.mode === 'overlay' ? (own.network.networks[0]?.target ?? 'default') : own.network.mode;
 }
 
-const portBindings = (ports: readonly PortSpec[]): object =>
+const portBindings = (ports: readonly HostPort[]): object =>
   Object.fromEntries(
     Object.entries(Object.groupBy(ports, (p) => `${p.TargetPort}/${p.Protocol}`)).map(([key, of]) => [
       key,
-      of!.map((p) => ({ HostIp: '', HostPort: p.PublishedPort ? String(p.PublishedPort) : '' })),
+      of!.map((p) => ({ HostIp: p.HostIp ?? '', HostPort: p.PublishedPort ? String(p.PublishedPort) : '' })),
     ]),
   );

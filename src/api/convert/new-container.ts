@@ -3,9 +3,10 @@
  * as it says anything but its default: nothing a user asked for is silently left out.
  */
 import type { z } from 'zod';
-import { parseIpv4 } from '../../kit/cidr.ts';
+import { isIpv4, parseIpv4 } from '../../kit/cidr.ts';
+import type { Ipv4 } from '../../model/ids.ts';
 import { logPolicy } from '../../model/log-driver.ts';
-import type { ContainerLimits, LogDriverSpec, PortSpec } from '../../model/spec.ts';
+import type { ContainerLimits, HostPort, LogDriverSpec, Protocol } from '../../model/spec.ts';
 import type {
   RestartPolicy,
   StandaloneNetwork,
@@ -199,24 +200,31 @@ export function wantedStand(target: string, endpoint: Endpoint | null | undefine
   return { target, aliases: Aliases ?? [], ...(address && { address: parseIpv4(address) }) };
 }
 
-function portsOf({ PortBindings, PublishAllPorts }: Host): PortSpec[] {
+function portsOf({ PortBindings, PublishAllPorts }: Host): HostPort[] {
   if (PublishAllPorts) throw refused('skein does not serve --publish-all; publish each port with -p');
   return Object.entries(PortBindings ?? {}).flatMap(([port, bindings]) => {
     const [target = '', protocol = 'tcp'] = port.split('/');
     if (!isPort(target) || Number(target) === 0 || !['tcp', 'udp', 'sctp'].includes(protocol))
       throw invalid(`invalid port specification: "${port}"`);
-    return (bindings ?? []).map(({ HostIp, HostPort }): PortSpec => {
-      if (HostIp && HostIp !== '0.0.0.0' && HostIp !== '::')
-        throw refused(`skein publishes on all addresses of the node; leave ${HostIp} out`);
+    return (bindings ?? []).map(({ HostIp = '', HostPort }): HostPort => {
+      const address = bindAddress(HostIp);
       if (HostPort && !isPort(HostPort)) throw invalid(`invalid port specification: "${HostPort}"`);
       return {
-        Protocol: protocol as PortSpec['Protocol'],
+        Protocol: protocol as Protocol,
         TargetPort: Number(target),
         PublishedPort: Number(HostPort ?? 0),
         PublishMode: 'host',
+        ...(address && { HostIp: address }),
       };
     });
   });
+}
+
+/** Undefined: all of the node's. */
+function bindAddress(text: string): Ipv4 | undefined {
+  if (['', '0.0.0.0', '::'].includes(text)) return undefined;
+  if (!isIpv4(text)) throw refused(`skein publishes at IPv4 addresses of the node; leave ${text} out`);
+  return text;
 }
 
 const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Number(text) <= 65_535;
