@@ -182,6 +182,24 @@ for (const [grace, seconds] of [
     assert.equal(n.tasks.get('t1')!.status.err, '');
   });
 
+test('a clock that is set, ahead or back, neither cuts the grace of a stop short nor draws it out', async (t) => {
+  const spec = { ContainerSpec: { Image: IMAGE, StopGracePeriod: 60e9 } };
+  const n = await node(t, taskItem('t1', { spec }));
+  n.runtime.endsOnTerm = false;
+  n.send();
+  await n.untilState('t1', 'running');
+  n.want('t1', 'shutdown');
+  await n.until('signal', () => n.calls('kill').length === 1);
+  const asked = n.clock.monotonic();
+  n.clock.set(3_600_000);
+  await n.clock.advance(40_000); // every container is looked at on the way
+  assert.equal(n.calls('kill').length, 1);
+  n.clock.set(-7_200_000);
+  await n.untilState('t1', 'shutdown');
+  const took = (n.clock.monotonic() - asked) / 1000;
+  assert.ok(took > 59.8 && took < 61.5, `killed after ${took} s`);
+});
+
 test("the image's stop signal is used where the service has none", async (t) => {
   const n = await node(t, taskItem('t1'));
   n.runtime.images.add(IMAGE, { config: { StopSignal: 'SIGQUIT' } });

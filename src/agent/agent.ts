@@ -40,7 +40,6 @@ export interface AgentOptions {
   readonly steering?: {
     readonly prober: Prober;
     readonly status: NetworkStatusFile;
-    readonly monotonic: () => number;
   };
   /** Keeps the host's firewall from dropping what Skein forwards; without: it is left alone. */
   readonly firewall?: Pick<HostFirewall, 'keep'>;

@@ -68,11 +68,12 @@ test('a bad probe in the start period does not count, one after a good one does'
 
 test('probes are due an interval after the last; in the start period sooner, until the first good one', () => {
   const c = check({ Interval: 30 * S, StartPeriod: 60 * S, StartInterval: 2 * S });
-  assert.equal(nextProbeAt(c, newHealth(0)), 2_000);
-  assert.equal(nextProbeAt(c, probed(c, [2, 1])), 4_100);
-  assert.equal(nextProbeAt(c, probed(c, [2, 0])), 32_100);
-  assert.equal(nextProbeAt(c, probed(c, [61, 1])), 91_100);
-  assert.equal(nextProbeAt(check(), newHealth(0)), 30_000);
+  const now = 100_000;
+  assert.equal(nextProbeAt(c, newHealth(0), now), 2_000);
+  assert.equal(nextProbeAt(c, probed(c, [2, 1]), now), 4_100);
+  assert.equal(nextProbeAt(c, probed(c, [2, 0]), now), 32_100);
+  assert.equal(nextProbeAt(c, probed(c, [61, 1]), now), 91_100);
+  assert.equal(nextProbeAt(check(), newHealth(0), now), 30_000);
 });
 
 test('the last five probes are kept, and shown as Docker shows them', () => {

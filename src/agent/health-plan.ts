@@ -4,7 +4,7 @@
  * `retries` failures in a row make it unhealthy.
  */
 import type { HealthSpec } from '../model/spec.ts';
-import { timestamp } from '../kit/clock.ts';
+import { overAt, timestamp } from '../kit/clock.ts';
 
 export interface HealthCheck {
   readonly argv: readonly string[];
@@ -75,10 +75,10 @@ export const newHealth = (now: number, status: Health['status'] = 'starting'): H
   log: [],
 });
 
-export function nextProbeAt(check: HealthCheck, health: Health): number {
+export function nextProbeAt(check: HealthCheck, health: Health, now: number): number {
   const last = health.log.at(-1)?.endedMs ?? health.since;
   const starts = health.status === 'starting' && last - health.since < check.startPeriodMs;
-  return last + (starts ? check.startIntervalMs : check.intervalMs);
+  return overAt(last, starts ? check.startIntervalMs : check.intervalMs, now);
 }
 
 export function afterProbe(check: HealthCheck, health: Health, probe: Probe): Health {

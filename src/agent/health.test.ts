@@ -104,6 +104,21 @@ test('a restarted agent goes on: same count, no second start, no gap in the rota
   assert.equal(n.calls('start').length, 1);
 });
 
+test('a clock that is set, ahead or back, delays no probe', async (t) => {
+  const n = await node(t, { Interval: 10 * S });
+  answers(n, 0);
+  await n.untilState('t1', 'running');
+  for (const hours of [-1, 2]) {
+    n.clock.set(hours * 3_600_000);
+    const before = probes(n);
+    await n.clock.advance(20_000);
+    await n.until('the next probes', () => probes(n) >= before + 2);
+  }
+  answers(n, 1);
+  n.clock.set(-3_600_000);
+  await n.untilState('t1', 'failed');
+});
+
 test('without a check, and with one that is switched off, running is enough', async (t) => {
   const n = await node(t, { Test: ['NONE'] });
   await n.untilState('t1', 'running');

@@ -94,11 +94,11 @@ export class HealthChecks {
   }
 
   async #reconcile(id: ContainerId, signal: AbortSignal): Promise<Requeue | void> {
-    const { clock, files, changed } = this.#options;
+    const { files, changed } = this.#options;
     const watched = this.#watched.get(id);
     if (!watched) return;
-    const due = nextProbeAt(watched.check, watched.health);
-    if (due > clock.now()) return { after: due - clock.now() };
+    const wait = this.#untilNext(watched);
+    if (wait > 0) return { after: wait };
     const probe = await this.#probe(watched, signal);
     if (signal.aborted || this.#watched.get(id) !== watched) return;
     const before = watched.health.status;
@@ -106,7 +106,12 @@ export class HealthChecks {
     await files.writeHealth(id, health);
     watched.health = health;
     if (health.status !== before) changed(watched.container, health.status);
-    return { after: Math.max(0, nextProbeAt(watched.check, health) - clock.now()) };
+    return { after: Math.max(0, this.#untilNext(watched)) };
+  }
+
+  #untilNext({ check, health }: Watched): number {
+    const now = this.#options.clock.now();
+    return nextProbeAt(check, health, now) - now;
   }
 
   async #probe({ container, check }: Watched, signal: AbortSignal): Promise<Probe> {

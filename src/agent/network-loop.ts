@@ -114,7 +114,7 @@ export class NetworkLoop {
 
   async #apply(signal: AbortSignal): Promise<void> {
     const { network, view: latest, away: isAway, applied, clock } = this.#options;
-    const began = clock.now();
+    const began = clock.monotonic();
     const view = latest();
     const away = isAway?.() ?? NONE_AWAY;
     if (!view || (this.#base && isSame(view, this.#base) && away === this.#away)) return;
@@ -128,14 +128,14 @@ export class NetworkLoop {
     if (view.networks !== before?.networks) for (const listener of this.#listeners) listener();
     this.#tellPorts();
     this.#auditSoon();
-    const rest = Math.min(MAX_REST_MS, REST_FACTOR * (clock.now() - began));
-    if (rest > 0) await sleep(clock, rest, signal);
+    const rest = Math.min(MAX_REST_MS, REST_FACTOR * (clock.monotonic() - began));
+    if (rest >= 1) await sleep(clock, rest, signal);
   }
 
   /** A change is programmed against what is remembered of the kernel; this is what makes the memory true. */
   #auditSoon(): void {
     const { clock, network } = this.#options;
-    if (network.audit) this.#loop.markAfter('audit', Math.max(QUIET_MS, this.#auditFrom - clock.now()));
+    if (network.audit) this.#loop.markAfter('audit', Math.max(QUIET_MS, this.#auditFrom - clock.monotonic()));
   }
 
   #tellPorts(): void {
@@ -149,11 +149,11 @@ export class NetworkLoop {
   async #audit(): Promise<void> {
     const { network, clock, audits } = this.#options;
     if (!this.#view || !network.audit) return;
-    const began = clock.now();
+    const began = clock.monotonic();
     const { steps, total } = await network.audit();
     this.#tellPorts();
-    const ended = clock.now();
-    const lastMs = ended - began;
+    const ended = clock.monotonic();
+    const lastMs = Math.round(ended - began);
     this.#auditFrom = ended + Math.min(AUDIT_MS, lastMs / AUDIT_SHARE);
     this.#audits = {
       ...this.#audits,
@@ -162,7 +162,7 @@ export class NetworkLoop {
       ...(total > 0 && {
         drifted: this.#audits.drifted + 1,
         repaired: sum(this.#audits.repaired, steps),
-        lastDrift: ended,
+        lastDrift: clock.now(),
       }),
     };
     audits?.save(this.#audits);

@@ -37,7 +37,8 @@ test('the wait doubles with each short run, up to a minute, and begins anew afte
   const waits: number[] = [];
   const end = (ranMs: number) => {
     const again = planRestart(policy('always'), runs, ended(1, ranMs))!;
-    waits.push(again.at - AT);
+    assert.equal(again.endedAt, AT);
+    waits.push(again.waitMs);
     ({ runs } = again);
   };
   for (let n = 0; n < 12; n++) end(1_000);

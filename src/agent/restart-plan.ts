@@ -32,7 +32,9 @@ export interface RestartReport {
 
 /** A start to come, and what is to be kept of it before. */
 export interface Restart {
-  readonly at: number;
+  /** When the run before ended, ms since the epoch, and how long after that it is to be. */
+  readonly endedAt: number;
+  readonly waitMs: number;
   readonly runs: Runs;
 }
 
@@ -46,10 +48,11 @@ export function planRestart(
   { status, exitCode, startedAt = '', exitedAt = '' }: RunInfo,
 ): Restart | undefined {
   if (status !== 'stopped' || !runs.wanted || runs.over || !wants(policy, runs, exitCode)) return undefined;
-  const end = Date.parse(exitedAt) || 0;
-  const ran = end - Date.parse(startedAt);
+  const endedAt = Date.parse(exitedAt) || 0;
+  const ran = endedAt - Date.parse(startedAt);
   const short = ran >= LONG_RUN_MS ? 1 : runs.short + 1;
-  return { at: end + backoff(WAIT, short), runs: { ...runs, restarts: runs.restarts + 1, short } };
+  const next = { ...runs, restarts: runs.restarts + 1, short };
+  return { endedAt, waitMs: backoff(WAIT, short), runs: next };
 }
 
 type RunInfo = Pick<ContainerInfo, 'status' | 'exitCode' | 'startedAt' | 'exitedAt'>;

@@ -66,6 +66,8 @@ export interface SessionOptions {
 const RETRY: BackoffPolicy = { base: 100, cap: 2000 };
 const MAX_QUEUED = 10_000;
 
+type Statuses = Extract<ToManager, { type: 'status' }>;
+
 export class Session {
   readonly #options: SessionOptions;
   /** Last status of each task; a task's is dropped when its assignment is gone. */
@@ -99,7 +101,11 @@ export class Session {
 
   report(id: TaskId, status: TaskStatus): void {
     this.#statuses.set(id, status);
-    this.#outgoing?.push({ type: 'status', tasks: [{ id, status }] });
+    this.#outgoing?.push(this.#saying([{ id, status }]));
+  }
+
+  #saying(tasks: Statuses['tasks']): Statuses {
+    return { type: 'status', sentAt: this.#options.clock.now(), tasks };
   }
 
   /** The kernel agrees with this revision of the network view. */
@@ -198,7 +204,7 @@ export class Session {
     // The leader is where the next session is tried first.
     this.#leader = addr;
     const tasks = [...this.#statuses].map(([id, status]) => ({ id, status }));
-    if (tasks.length > 0) outgoing.push({ type: 'status', tasks });
+    if (tasks.length > 0) outgoing.push(this.#saying(tasks));
     void this.#beat(outgoing, heartbeatMs, live);
   }
 

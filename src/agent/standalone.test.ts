@@ -363,6 +363,17 @@ test('what ends by itself is started again by its policy, on its network, and co
   assert.equal(await standalone.restarts(await info(task)), undefined, 'a task is none of these');
 });
 
+test('a clock that is set back does not keep one from its next run', async (t) => {
+  const { control, runtime, until, info, clock } = await host(t);
+  const id = await control.create(spec(restart('always')));
+  await control.start(await info(id));
+  runtime.exit(id, 1);
+  const { startedAt } = await info(id);
+  clock.set(-3_600_000);
+  await until('it runs again', async () => (await info(id)).startedAt !== startedAt);
+  assert.equal((await info(id)).status, 'running');
+});
+
 test('what a user ends stays ended, also while it waits for its next run', async (t) => {
   const { control, standalone, runtime, until, info, clock } = await host(t);
   const ended = async (id: ContainerId) => {

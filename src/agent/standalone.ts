@@ -12,7 +12,7 @@
  */
 import { containerEvent, isNews } from '../containerd/container-event.ts';
 import type { ContainerEvent, ContainerInfo, ContainerRuntime } from '../containerd/runtime.ts';
-import type { Clock } from '../kit/clock.ts';
+import { type Clock, overAt } from '../kit/clock.ts';
 import { KeyedLocks } from '../kit/keyed-locks.ts';
 import type { Tell } from '../kit/event-log.ts';
 import type { Log } from '../kit/log.ts';
@@ -250,7 +250,8 @@ export class Standalone {
 
   async #startAgain(info: ContainerInfo, again: Restart): Promise<Requeue | void> {
     const { place, clock } = this.#options;
-    if (again.at > clock.now()) return { after: again.at - clock.now() };
+    const wait = overAt(again.endedAt, again.waitMs, clock.now()) - clock.now();
+    if (wait > 0) return { after: wait };
     if (!place()?.ready) return { after: PLACE_MS };
     await this.#runs.startAgain(info.id, again);
     await this.#begin(info);

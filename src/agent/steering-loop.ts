@@ -31,7 +31,6 @@ export interface SteeringOptions {
   readonly remembered: readonly PeerStatus[];
   readonly clock: Clock;
   /** Milliseconds that only ever go forward, so that a corrected clock loses no probe. */
-  readonly monotonic: () => number;
   readonly log: Log;
 }
 
@@ -78,10 +77,10 @@ export class SteeringLoop {
   }
 
   #tick(): void {
-    const { prober, view: latest, monotonic } = this.#options;
+    const { prober, view: latest, clock } = this.#options;
     const view = latest();
     const heard = prober.drain();
-    const now = monotonic();
+    const now = clock.monotonic();
     if (!view) return;
     if (
       this.#view?.endpoints !== view.endpoints ||

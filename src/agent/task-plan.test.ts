@@ -8,7 +8,7 @@ import { graceMs, type Notes, type Observed, planTask } from './task-plan.ts';
 
 const ID = 'c'.repeat(64) as ContainerId;
 const NOW = 1_000_000;
-const notes: Notes = { started: false, pulling: false, failure: undefined, stopSince: undefined };
+const notes: Notes = { started: false, pulling: false, failure: undefined, stoppingMs: undefined };
 const container = (status: ContainerInfo['status'], exitCode = 0) =>
   ({ status, exitCode, pid: 7, config: { spec: {} } }) as unknown as ContainerInfo;
 

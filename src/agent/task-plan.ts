@@ -45,8 +45,8 @@ export interface Notes {
   readonly pulling: boolean;
   /** Something that will not get better by itself went wrong. */
   readonly failure: { readonly state: 'failed' | 'rejected'; readonly err: string } | undefined;
-  /** When the stop signal was sent (ms). */
-  readonly stopSince: number | undefined;
+  /** Since the stop signal was sent, ms. */
+  readonly stoppingMs: number | undefined;
 }
 
 export interface Observed {
@@ -201,10 +201,10 @@ const isHalfMade = ({ container, notes }: Observed): boolean =>
 /** After a restart of the agent the signal is sent once more, with the full grace: nobody remembers when it was. */
 function stopContainer(seen: Observed, now: number): Step {
   const spec = seen.container!.config.spec;
-  const since = seen.notes.stopSince;
-  if (since === undefined) return { kind: 'signal-stop', signal: spec.StopSignal || 'SIGTERM' };
-  const until = since + graceMs(spec);
-  return now < until ? { kind: 'wait', until } : { kind: 'kill-container' };
+  const { stoppingMs } = seen.notes;
+  if (stoppingMs === undefined) return { kind: 'signal-stop', signal: spec.StopSignal || 'SIGTERM' };
+  const left = graceMs(spec) - stoppingMs;
+  return left > 0 ? { kind: 'wait', until: now + left } : { kind: 'kill-container' };
 }
 
 /** Below 0, which a user's own container alone may have (`--stop-timeout -1`), is for ever. */

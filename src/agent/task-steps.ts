@@ -30,6 +30,7 @@ export interface Local {
   /** The item that was last planned for. */
   item?: TaskItem | undefined;
   failure?: Notes['failure'];
+  /** When the stop signal was sent, by the monotonic clock. */
   stopSince?: number | undefined;
   attachFailures?: number;
   pull?: AbortController | undefined;
@@ -124,7 +125,7 @@ export class TaskSteps {
     'start-container': (_, context) => this.#start(context),
     'signal-stop': async ({ signal }, { id, local }) => {
       await this.#options.runtime.kill(id, signal);
-      local.stopSince = this.#options.clock.now();
+      local.stopSince = this.#options.clock.monotonic();
     },
     'kill-container': async (_, { id }) => {
       await this.#options.runtime.kill(id, 'SIGKILL');

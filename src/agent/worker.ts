@@ -217,7 +217,7 @@ export class Worker {
       imagePresent: !wanted || local.image !== undefined,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
       ...(await this.#readiness(ours, context)),
-      notes: notesOf(local, started),
+      notes: this.#notesOf(local, started),
     };
   }
 
@@ -230,8 +230,14 @@ export class Worker {
       ...known,
       networksReady: item !== undefined && networkLoop.isReadyFor(item),
       ...(known.container && (await this.#readiness(known.container, context))),
-      notes: notesOf(local, await files.isStarted(id)),
+      notes: this.#notesOf(local, await files.isStarted(id)),
     };
+  }
+
+  #notesOf({ pull, failure, stopSince }: Local, started: boolean): Notes {
+    const now = this.#options.clock.monotonic();
+    const stoppingMs = stopSince === undefined ? undefined : now - stopSince;
+    return { started, pulling: pull !== undefined, failure, stoppingMs };
   }
 
   async #readiness(
@@ -264,10 +270,6 @@ export class Worker {
     if (until !== undefined) return { after: Math.max(0, until - this.#options.clock.now()) };
   }
 }
-
-const notesOf = ({ pull, failure, stopSince }: Local, started: boolean): Notes => ({
-  ...{ started, pulling: pull !== undefined, failure, stopSince },
-});
 
 /** Only the status changed, and to nothing later than what was known (`joined`): every report comes back like that. */
 const isEcho = (item: TaskItem, last: TaskItem, joined: TaskStatus): boolean =>

@@ -17,14 +17,14 @@ export async function whenFree(
   clock: Clock,
   say: (text: string) => void,
 ): Promise<void> {
-  const deadline = clock.now() + WAIT_MS;
+  const deadline = clock.monotonic() + WAIT_MS;
   for (let told = false; ; told = true)
     try {
       await run();
       return;
     } catch (error) {
       const { message } = SkeinError.from(error);
-      if (!IS_BUSY.test(message) || clock.now() >= deadline) throw error;
+      if (!IS_BUSY.test(message) || clock.monotonic() >= deadline) throw error;
       if (!told) say("  another program is at work on this host's packages; waiting for it to end");
       await sleep(clock, LOOK_MS);
     }

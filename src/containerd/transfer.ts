@@ -31,8 +31,8 @@ export async function retried<T>({ clock, signal }: Transfer, work: () => Promis
     } catch (error) {
       if (signal.aborted) throw new SkeinError('canceled', 'canceled', { cause: error });
       if (!isCode(error, 'unavailable') || failures >= ATTEMPTS) throw error;
-      first ??= clock.now();
-      const isOver = failures >= UNREACHABLE.attempts || clock.now() - first >= UNREACHABLE.ms;
+      first ??= clock.monotonic();
+      const isOver = failures >= UNREACHABLE.attempts || clock.monotonic() - first >= UNREACHABLE.ms;
       if (isUnreachable(error) && isOver) throw error;
       await sleep(clock, backoff(RETRY, failures), signal);
     }
@@ -64,9 +64,9 @@ const PROGRESS_MS = 100;
 
 /** Passes on how far it has come, ten times a second at most, and its end. */
 export function everySoOften(clock: Clock, total: number, show: (current: number) => void) {
-  let shown = 0;
+  let shown = -Infinity;
   return (current: number): void => {
-    const now = clock.now();
+    const now = clock.monotonic();
     if (now - shown < PROGRESS_MS && current < total) return;
     shown = now;
     show(current);

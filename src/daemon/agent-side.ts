@@ -103,7 +103,6 @@ export class AgentSide {
       steering: {
         prober: new IcmpProber(tools.random),
         status,
-        monotonic: () => performance.now(),
       },
       assignments: this.assignments,
       sink: this.session,

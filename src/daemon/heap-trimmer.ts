@@ -72,11 +72,11 @@ export class HeapTrimmer {
     const { busy, committed, used } = look();
     this.#idleLooks = busy < IDLE ? this.#idleLooks + 1 : 0;
     const worth = committed - this.#last.committed >= WORTH_BYTES && used < LARGE_BYTES;
-    const since = clock.now() - this.#last.at;
+    const since = clock.monotonic() - this.#last.at;
     if (!worth || this.#idleLooks < IDLE_LOOKS || since < this.#restMs) return;
     this.#restMs = since < 2 * this.#restMs ? Math.min(2 * this.#restMs, MAX_REST_MS) : REST_MS;
     collect();
-    this.#last = { committed: look().committed, at: clock.now() };
+    this.#last = { committed: look().committed, at: clock.monotonic() };
   }
 }
 

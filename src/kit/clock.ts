@@ -1,13 +1,16 @@
 /** Time as an input. Loops and planners never read the clock of the machine; tests give a virtual one. */
 export interface Clock {
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, whole. It may be set while we run, by hours and backwards too. */
   now(): number;
+  /** Milliseconds since some moment, with fractions; nobody sets it. What lasted how long is measured by it. */
+  monotonic(): number;
   /** Runs `fn` once after `ms`, never before it returns; the returned function cancels it. */
   after(ms: number, fn: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: () => performance.now(),
   after(ms, fn) {
     if (ms <= 0) {
       const next = setImmediate(fn); // a timer takes a millisecond at least
@@ -32,25 +35,45 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   });
 }
 
+/** Clocks of hosts that somebody cares for agree much better, and what one tells another arrives much sooner. */
+export const SKEW_MS = 5_000;
+
+/**
+ * When what began at `since` has taken `ms`. A beginning that is still to come was written by another clock, or this one
+ * was set back: how long ago it was nobody knows, and to wait for it may be to wait for hours. It is over now.
+ */
+export const overAt = (since: number, ms: number, now: number): number =>
+  since > now + SKEW_MS ? now : since + ms;
+
 /** ISO 8601 with nine digits, as Docker prints times. */
 export const timestamp = (ms: number): string => `${new Date(ms).toISOString().slice(0, -1)}000000Z`;
 
 /** A clock that moves only when told to. Timers due at the same time run in the order they were set. */
 export class VirtualClock implements Clock {
-  #now: number;
+  #start: number;
+  #elapsed = 0;
   #next = 0;
   #timers: { at: number; order: number; fn: () => void }[] = [];
 
   constructor(start = Date.UTC(2026, 0, 1)) {
-    this.#now = start;
+    this.#start = start;
   }
 
   now(): number {
-    return this.#now;
+    return this.#start + this.#elapsed;
+  }
+
+  monotonic(): number {
+    return this.#elapsed;
+  }
+
+  /** Somebody sets the clock, ahead or (below 0) back. */
+  set(byMs: number): void {
+    this.#start += byMs;
   }
 
   after(ms: number, fn: () => void): () => void {
-    const timer = { at: this.#now + ms, order: this.#next++, fn };
+    const timer = { at: this.#elapsed + ms, order: this.#next++, fn };
     this.#timers.push(timer);
     return () => {
       this.#timers = this.#timers.filter((t) => t !== timer);
@@ -59,16 +82,16 @@ export class VirtualClock implements Clock {
 
   /** Moves time on by `ms`, running every timer that falls due on its way; lets promises settle after each. */
   async advance(ms: number): Promise<void> {
-    const end = this.#now + ms;
+    const end = this.#elapsed + ms;
     for (;;) {
       await settle();
       const due = this.#timers.filter((t) => t.at <= end).sort((a, b) => a.at - b.at || a.order - b.order)[0];
       if (!due) break;
       this.#timers = this.#timers.filter((t) => t !== due);
-      this.#now = Math.max(this.#now, due.at);
+      this.#elapsed = Math.max(this.#elapsed, due.at);
       due.fn();
     }
-    this.#now = end;
+    this.#elapsed = end;
     await settle();
   }
 }

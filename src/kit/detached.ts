@@ -147,10 +147,10 @@ export async function stopDetached(pidFile: string, options: StopOptions = {}): 
   const mark = readMark(pidFile);
   if (mark && isAlive(mark)) {
     signalMark(mark, options.signal ?? 'SIGTERM');
-    const deadline = Date.now() + (options.timeoutMs ?? 10_000);
+    const deadline = performance.now() + (options.timeoutMs ?? 10_000);
     let killed = false;
     while (isAlive(mark)) {
-      if (Date.now() > deadline && !killed) {
+      if (performance.now() > deadline && !killed) {
         killed = true;
         signalMark(mark, 'SIGKILL');
       }

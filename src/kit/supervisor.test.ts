@@ -148,7 +148,11 @@ describe('supervisor', () => {
   test('time in which we stood still ourselves is not held against it', async () => {
     const time = new VirtualClock();
     let slept = 0;
-    const clock: Clock = { now: () => time.now() + slept, after: time.after.bind(time) };
+    const clock: Clock = {
+      now: () => time.now() + slept,
+      monotonic: () => time.monotonic() + slept,
+      after: time.after.bind(time),
+    };
     const { daemon, stop, run } = supervised(undefined, clock);
     const running = run();
     await time.advance(10_000);

@@ -115,7 +115,7 @@ export class Supervisor {
 
   /** Asks when it is time; whether the last question has its answer. */
   #answered(): boolean {
-    if (this.#options.clock.now() < this.#due) return true;
+    if (this.#options.clock.monotonic() < this.#due) return true;
     if (!this.#question) void this.#ask((this.#question = {}));
     return false;
   }
@@ -129,13 +129,13 @@ export class Supervisor {
     if (this.#said) log.info(`${this.#daemon.name} answers again`, { 'silent.ms': this.#silentMs });
     this.#forget();
     this.#killed = 0;
-    this.#due = clock.now() + ASK_MS;
+    this.#due = clock.monotonic() + ASK_MS;
   }
 
   /** Counts on: it was asked and has not answered. */
   #silence(): 'short' | 'hung' {
     const { clock, log } = this.#options;
-    const now = clock.now();
+    const now = clock.monotonic();
     // A look that comes late says how long we stood still, not how long the other was silent.
     this.#silentMs += Math.min(now - (this.#lookedAt ?? now), 2 * CHECK_MS);
     this.#lookedAt = now;
@@ -164,7 +164,7 @@ export class Supervisor {
   /** Whatever is known is of a process that is there no more, or of before its last answer. */
   #forget(): void {
     this.#question = undefined;
-    this.#due = 0;
+    this.#due = -Infinity;
     this.#silentMs = 0;
     this.#lookedAt = undefined;
     this.#said = false;

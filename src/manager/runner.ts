@@ -149,7 +149,7 @@ export class Runner {
 
   /** The operations of all planners, step by step; `taken` is told the keys that were looked at for them. */
   #plan(taken: Map<Line, ReadonlySet<string>>): readonly (readonly Op[])[] {
-    const began = this.#options.clock.now();
+    const began = this.#options.clock.monotonic();
     const planned: (readonly Op[])[] = [];
     const told: Told[] = [];
     try {
@@ -158,7 +158,7 @@ export class Runner {
       for (const { planner, transition } of told.reverse()) planner.restored?.(reversed(transition));
       this.#outlook.restore();
     }
-    this.#planning = this.#options.clock.now() - began;
+    this.#planning = this.#options.clock.monotonic() - began;
     return planned;
   }
 

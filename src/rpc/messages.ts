@@ -72,6 +72,8 @@ export type ToManager =
     }
   | {
       readonly type: 'status';
+      /** By the clock of the node, ms since the epoch. */
+      readonly sentAt?: number | undefined;
       readonly tasks: readonly { readonly id: TaskId; readonly status: TaskStatus }[];
     }
   | { readonly type: 'applied'; readonly revision: number }

@@ -30,6 +30,8 @@ export interface Method<Params, In, Out, A extends Answers = Answers> {
 
 const id = <T extends string>() => z.string().min(1).max(128) as unknown as z.ZodType<T>;
 const text = z.string().max(64 * 1024);
+/** As late as a Date can be (ECMA-262, 21.4.1.1). */
+const MAX_TIME_MS = 8.64e15;
 const labels = z.record(z.string(), z.string());
 
 const genericResource: z.ZodType<GenericResource> = z.union([
@@ -62,7 +64,7 @@ const port: z.ZodType<PortSpec> = z.object({
 });
 
 const status: z.ZodType<TaskStatus> = z.object({
-  timestamp: text,
+  timestamp: z.iso.datetime(),
   state: z.enum(TASK_STATES),
   message: text,
   err: text,
@@ -81,6 +83,7 @@ const toManager: z.ZodType<ToManager> = z.discriminatedUnion('type', [
   }),
   z.object({
     type: z.literal('status'),
+    sentAt: z.number().min(0).max(MAX_TIME_MS).optional(),
     tasks: z.array(z.object({ id: id<TaskId>(), status })).max(10_000),
   }),
   z.object({ type: z.literal('applied'), revision: z.number().int() }),

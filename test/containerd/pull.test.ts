@@ -211,7 +211,7 @@ test('pulls at the same time, by tag, other tag and digest, by persons and tasks
 test('a registry that dies half-way: said in words, nothing half-made is shown, and all is well when it is back', async () => {
   await runtime.close();
   const hurried = {
-    now: () => Date.now(),
+    ...systemClock,
     after: (ms: number, fn: () => void) => systemClock.after(ms / 20, fn),
   };
   runtime = await own.open({ clock: hurried });

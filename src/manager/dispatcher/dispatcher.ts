@@ -117,7 +117,7 @@ export class Dispatcher {
   #take(term: Term, { nodeId }: Session, message: ToManager): void {
     switch (message.type) {
       case 'status':
-        return term.reports.add(nodeId, message.tasks);
+        return term.reports.add(nodeId, message.tasks, message.sentAt);
       case 'applied':
         return term.applied(nodeId, message.revision);
       case 'heartbeat':

@@ -51,3 +51,22 @@ test('another heartbeat period is agreed on anew, and nobody is judged by it who
   assert.equal((await c.node('b')).status.state, 'down', 'who did not come back has missed three');
   await c.end();
 });
+
+test('a manager whose clock is set, ahead or back, takes nobody for silent, and who is silent for down in time', async () => {
+  const c = await cluster();
+  const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b', '192.0.2.2')];
+  await c.beat([a, b], 4 * PERIOD);
+  for (const hours of [1, -2]) {
+    c.clock.set(hours * 3_600_000);
+    await c.beat([a, b], 2 * PERIOD);
+    assert.deepEqual([a.error, b.error], [undefined, undefined]);
+    assert.deepEqual(
+      [(await c.node('a')).status.state, (await c.node('b')).status.state],
+      ['ready', 'ready'],
+    );
+  }
+  c.clock.set(-3_600_000);
+  await c.beat([a], 4 * PERIOD);
+  assert.deepEqual([(await c.node('a')).status.state, (await c.node('b')).status.state], ['ready', 'down']);
+  await c.end();
+});

@@ -34,7 +34,7 @@ export class Nodes {
 
   constructor(options: NodesOptions) {
     this.#options = options;
-    this.#startedAt = options.clock.now();
+    this.#startedAt = options.clock.monotonic();
     options.signal.addEventListener('abort', () => this.#cancel?.(), { once: true });
     this.#schedule();
   }
@@ -47,7 +47,7 @@ export class Nodes {
   }
 
   seen(id: NodeId): void {
-    this.#seen.set(id, this.#options.clock.now());
+    this.#seen.set(id, this.#options.clock.monotonic());
   }
 
   ready(id: NodeId, description: NodeDescription, dataPathAddr: Ipv4, addr: Ipv4): Promise<void> {
@@ -70,7 +70,7 @@ export class Nodes {
   #isAlive(id: NodeId): boolean {
     const { clock } = this.#options;
     const seen = this.#seen.get(id) ?? this.#startedAt + this.periodMs;
-    return clock.now() - seen < MISSED * this.periodMs;
+    return clock.monotonic() - seen < MISSED * this.periodMs;
   }
 
   /** Looks several times a period, so that "three missed" is not "nearly four". */

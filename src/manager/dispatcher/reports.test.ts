@@ -1,6 +1,7 @@
 /** Reports of agents that are queues, on a virtual clock. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { timestamp } from '../../kit/clock.ts';
 import type { TaskId } from '../../model/ids.ts';
 import type { Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
@@ -50,4 +51,30 @@ test('a task starts with the first report that it is up, listening where it is p
   assert.equal(running.startedAt, status('running', 2).timestamp);
   assert.equal(at('failed', 5, at('running', 3, running)).startedAt, running.startedAt);
   assert.equal(at('rejected', 3, ready).startedAt, undefined);
+});
+
+test('what a node whose clock is off says of when is told by the clock of the manager, and the news of a clock that was set back is news', async () => {
+  const c = await cluster();
+  const a = new Agent(c.dispatcher, 'a');
+  await c.add(taskObject('t', 'a', [], 'assigned', 'running'));
+  const stored = async () => (await c.store.get('task', 't' as TaskId))!.status;
+  const say = async (aheadMs: number, health: TaskStatus['health'], state: TaskState = 'running') => {
+    const clock = c.clock.now() + aheadMs;
+    const said = { ...status(state), health, timestamp: timestamp(clock - 300) };
+    a.out.push({ type: 'status', sentAt: clock, tasks: [{ id: 't' as TaskId, status: said }] });
+    const by = timestamp(c.clock.now() - 300);
+    await c.clock.advance(200);
+    return { by, said: said.timestamp };
+  };
+  for (const [aheadMs, health] of [
+    [3_600_000, 'healthy'],
+    [-7_200_000, 'unhealthy'],
+  ] as const) {
+    const { by } = await say(aheadMs, health);
+    assert.deepEqual([(await stored()).timestamp, (await stored()).health], [by, health]);
+  }
+  // As far as clocks differ anyhow, or a message may take, it is as the node says.
+  const { said } = await say(-4_000, 'healthy');
+  assert.deepEqual([(await stored()).timestamp, (await stored()).health], [said, 'healthy']);
+  await c.end();
 });

@@ -5,7 +5,7 @@
  * - A status never goes back, and only the node that a task is on may report on it.
  * - A report is written, superseded, or refused for good; an unavailable store only delays it.
  */
-import type { Clock } from '../../kit/clock.ts';
+import { type Clock, SKEW_MS, timestamp } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { isCode } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
@@ -37,7 +37,6 @@ const RETRY_MS = 250;
 /** The task with the report in it; undefined when there is nothing to write. */
 export function accept(task: Task | undefined, { nodeId, status }: Report): Task | undefined {
   if (!task || task.nodeId !== nodeId || isBefore(status.state, task.status.state)) return undefined;
-  if (status.state === task.status.state && status.timestamp < task.status.timestamp) return undefined;
   const next = { ...status, container: status.container };
   if (JSON.stringify(next) === JSON.stringify(task.status)) return undefined;
   const starts = task.startedAt === undefined && isUp({ status: next });
@@ -47,6 +46,8 @@ export function accept(task: Task | undefined, { nodeId, status }: Report): Task
 export class Reports {
   readonly #options: ReportsOptions;
   #pending = new Map<TaskId, Report>();
+  /** Nodes whose clocks were off when they last reported. */
+  readonly #skewed = new Set<NodeId>();
   #cancel: (() => void) | undefined;
   /** When the timer that `#cancel` ends is due. */
   #due = 0;
@@ -59,8 +60,16 @@ export class Reports {
     this.#options = options;
   }
 
-  add(nodeId: NodeId, reports: readonly { readonly id: TaskId; readonly status: TaskStatus }[]): void {
-    for (const { id, status } of reports) {
+  /** `sentAt`: by the clock of the node. What it says of when is told in ours, by which others plan. */
+  add(
+    nodeId: NodeId,
+    reports: readonly { readonly id: TaskId; readonly status: TaskStatus }[],
+    sentAt: number | undefined,
+  ): void {
+    const aheadMs = this.#aheadMs(nodeId, sentAt);
+    for (const { id, status: said } of reports) {
+      const status =
+        aheadMs === 0 ? said : { ...said, timestamp: timestamp(Date.parse(said.timestamp) - aheadMs) };
       const task = this.#options.view.get('task', id);
       if (task && task.nodeId !== nodeId)
         this.#options.log.warn('a node reported on a task that is not its own', {
@@ -73,6 +82,23 @@ export class Reports {
     else this.#schedule(this.#patience());
   }
 
+  /** How far the clock of the node is ahead of ours, where that is more than a message may take. */
+  #aheadMs(nodeId: NodeId, sentAt: number | undefined): number {
+    const { clock, log } = this.#options;
+    const ahead = sentAt === undefined ? 0 : Math.round(sentAt - clock.now());
+    if (Math.abs(ahead) <= SKEW_MS) {
+      this.#skewed.delete(nodeId);
+      return 0;
+    }
+    if (!this.#skewed.has(nodeId))
+      log.warn('the clock of a node shows another time than ours: keep the clocks of all nodes set', {
+        'node.id': nodeId,
+        'ahead.ms': ahead,
+      });
+    this.#skewed.add(nodeId);
+    return ahead;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#cancel?.();
@@ -82,7 +108,7 @@ export class Reports {
   #schedule(ms: number): void {
     if (this.#stopped || this.#writing) return;
     const { clock } = this.#options;
-    const due = clock.now() + ms;
+    const due = clock.monotonic() + ms;
     if (this.#cancel && this.#due <= due) return;
     this.#cancel?.();
     this.#due = due;
@@ -95,16 +121,16 @@ export class Reports {
    */
   #patience(): number {
     const urgent = [...this.#pending.values()].some(({ status }) => atLeast(status.state, 'running'));
-    return urgent ? Math.max(0, this.#restUntil - this.#options.clock.now()) : BATCH_MS;
+    return urgent ? Math.max(0, this.#restUntil - this.#options.clock.monotonic()) : BATCH_MS;
   }
 
   #start(): void {
     this.#cancel?.();
     this.#cancel = undefined;
     if (this.#stopped || this.#writing || this.#pending.size === 0) return;
-    const begun = this.#options.clock.now();
+    const begun = this.#options.clock.monotonic();
     this.#writing = this.#write().then((wait) => {
-      const ended = this.#options.clock.now();
+      const ended = this.#options.clock.monotonic();
       this.#restUntil = ended + Math.min(BATCH_MS, Math.max(REST_MS, ended - begun));
       this.#writing = undefined;
       if (this.#pending.size >= BATCH_SIZE && wait === 0) this.#start();

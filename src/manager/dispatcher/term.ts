@@ -260,18 +260,18 @@ export class Term {
 
   #soon(): void {
     const { clock } = this.#options;
-    this.#cancelFlush ??= clock.after(Math.max(0, this.#flushFrom - clock.now()), () => this.#flush());
+    this.#cancelFlush ??= clock.after(Math.max(0, this.#flushFrom - clock.monotonic()), () => this.#flush());
   }
 
   #flush(): void {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
     const { clock } = this.#options;
-    const begun = clock.now();
+    const begun = clock.monotonic();
     if (this.#managersChanged) this.#sendManagers();
     if (this.#topics.dirty.size > 0 || this.#moved.size > 0) this.#sendDeltas();
-    const rest = REST_FACTOR * (clock.now() - begun);
-    this.#flushFrom = clock.now() + Math.min(REST_MS.most, Math.max(REST_MS.least, rest));
+    const rest = REST_FACTOR * (clock.monotonic() - begun);
+    this.#flushFrom = clock.monotonic() + Math.min(REST_MS.most, Math.max(REST_MS.least, rest));
   }
 
   #sendDeltas(): void {

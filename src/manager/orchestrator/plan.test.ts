@@ -417,6 +417,16 @@ test('a replacement waits for its predecessor to stop, but not for ever', () => 
   assert.deepEqual(plan({ tasks, seconds: 71 }).steps, ['release b']);
 });
 
+test('a replacement that was made by a clock an hour ahead does not wait for that hour', () => {
+  for (const before of [failed({ desiredState: 'shutdown' }), task('a', { desiredState: 'shutdown' })]) {
+    const tasks = [
+      before,
+      task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(3_600) }),
+    ];
+    assert.deepEqual(plan({ tasks, seconds: 1 }).steps, ['release b']);
+  }
+});
+
 test('parallelism and delay bound how many slots are under way', () => {
   const UpdateConfig = { Parallelism: 2, Delay: 10e9 };
   const of = { ...v2, updateStatus: updating, spec: { ...v2.spec!, ...replicated(4), UpdateConfig } };

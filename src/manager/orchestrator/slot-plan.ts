@@ -128,7 +128,7 @@ function endedEarly({ view, service, now }: Context, { tasks }: Slot) {
   const task = tasks.at(-1);
   if (task?.desiredState !== 'ready' || !endedByItself(task) || task.specVersion !== service.specVersion)
     return undefined;
-  const at = releaseAt(view, task, tasks);
+  const at = releaseAt(view, task, tasks, now);
   return at > now ? { task, at } : undefined;
 }
 
@@ -170,7 +170,7 @@ export function releaseSlot(context: Context, slot: Slot): Plan {
   const wake: { key: string; at: number }[] = early ? [{ key: service.id, at: early.at }] : [];
   for (const task of slot.tasks) {
     if (task.desiredState !== 'ready' || hasEnded(task) || isLost(view, task)) continue;
-    const at = releaseAt(view, task, slot.tasks);
+    const at = releaseAt(view, task, slot.tasks, now);
     if (at <= now) steps.push({ kind: 'release-task', task });
     else wake.push({ key: service.id, at });
   }

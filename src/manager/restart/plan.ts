@@ -5,6 +5,7 @@
  * A replacement is made at once with desired state 'ready' (its image is pulled while the delay passes) and released
  * to 'running' when the delay is over and its predecessor has stopped.
  */
+import { overAt } from '../../kit/clock.ts';
 import type { Task } from '../../model/objects.ts';
 import type { View } from '../../store/view.ts';
 import {
@@ -43,18 +44,19 @@ function restartsSoFar(ended: Task, slot: readonly Task[]): number {
 }
 
 /** The time at which a 'ready' task may run, as far as is known: sooner when its predecessor stops. */
-export function releaseAt(view: View, task: Task, slot: readonly Task[]): number {
+export function releaseAt(view: View, task: Task, slot: readonly Task[], now: number): number {
   const before = slot
     .filter((other) => other.id !== task.id && olderFirst(other, task) < 0)
     .toSorted(olderFirst);
   const created = timeOf(task.createdAt);
-  const delayed = isRestartOf(view, task, before.at(-1)) ? created + restartDelay(task.spec) : created;
+  const delay = isRestartOf(view, task, before.at(-1)) ? restartDelay(task.spec) : 0;
+  const delayed = overAt(created, delay, now);
   const stopping = before.filter((other) => isStopping(view, other));
   if (stopping.length === 0) return delayed;
   const grace = Math.max(
     ...stopping.map((other) => ms(other.spec.ContainerSpec.StopGracePeriod ?? DEFAULT_GRACE_NS)),
   );
-  return Math.max(delayed, created + grace + STUCK_MS);
+  return Math.max(delayed, overAt(created, grace + STUCK_MS, now));
 }
 
 /** The delay is for restarts and lost nodes; updates and drains go on as soon as the old task has stopped. */

@@ -2,6 +2,7 @@
  * What each node carries: reserved resources, tasks, host ports, and recent failures. Follows the view task by task,
  * so that a decision never counts all tasks again; rebuilt from the view at the start.
  */
+import { overAt } from '../../kit/clock.ts';
 import type { NodeId, ServiceId } from '../../model/ids.ts';
 import type { Task } from '../../model/objects.ts';
 import type { Transition, View } from '../../store/view.ts';
@@ -91,7 +92,7 @@ export class Ledger {
   /** Fails this service's tasks again and again: chosen last for it. */
   isFailing(node: NodeId, task: Pick<Task, 'serviceId' | 'specVersion'>, now: number): boolean {
     const times = this.#failures.get(failureKey(node, task)) ?? [];
-    return times.filter((at) => at > now - FAILURE_WINDOW_MS).length >= MANY_FAILURES;
+    return times.filter((at) => overAt(at, FAILURE_WINDOW_MS, now) > now).length >= MANY_FAILURES;
   }
 
   #enter(before: Task | undefined, after: Task | undefined): void {

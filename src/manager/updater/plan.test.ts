@@ -166,6 +166,26 @@ const WAYS: [string, Way][] = [
     },
   ],
   [
+    'done where a task came up by a clock an hour ahead',
+    {
+      config: { Parallelism: 1, Delay: 1e9, Monitor: 2e9 },
+      other: { Parallelism: 1, Monitor: 20e9 },
+      tasks: [fresh('n1', { startedAt: at(3_600) })],
+      seconds: 3,
+      steps: ['completed'],
+    },
+  ],
+  [
+    'a task that came up by a clock an hour ahead holds up no other',
+    {
+      config: { Parallelism: 1, Delay: 10e9 },
+      other: { Parallelism: 1 },
+      tasks: [fresh('n1', { startedAt: at(3_600) }), old(2)],
+      seconds: 3,
+      steps: ['shutdown o2, start 2 ready v2'],
+    },
+  ],
+  [
     'a monitor of zero was not said: five seconds',
     {
       config: { Parallelism: 1, Monitor: 0 },

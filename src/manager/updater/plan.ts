@@ -5,7 +5,7 @@
  * A new task that ends within the monitor's time of its start is a failure of the update; one that ends later is the
  * restart policy's affair, as are tasks made before the update began (it was paused, and goes on).
  */
-import { timestamp } from '../../kit/clock.ts';
+import { overAt, timestamp } from '../../kit/clock.ts';
 import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
 import type { UpdateConfig } from '../../model/spec.ts';
 import type { SlotFacts } from '../orchestrator/slot-plan.ts';
@@ -64,7 +64,7 @@ function advance(
 ): UpdatePlan {
   const config = configOf(service);
   const settled = slots.filter(isReplaced(service)).map((facts) => settledAt(service, facts));
-  const pauses = settled.map((at) => (at === undefined ? Infinity : at + ms(config.Delay ?? 0)));
+  const pauses = settled.map((at) => (at === undefined ? Infinity : overAt(at, ms(config.Delay ?? 0), now)));
   const busy = pauses.filter((until) => until > now).length;
   const limit = config.Parallelism === 0 ? Infinity : config.Parallelism;
   if (dirty.length > 0) {
@@ -73,7 +73,7 @@ function advance(
     return { replace, status, rollback: false, wakeAt: earliest(pauses, now) };
   }
   if (settled.some((at) => at === undefined)) return { ...IDLE, status };
-  const stable = Math.max(...settled.map((at) => at! + monitorMs(config)), -Infinity);
+  const stable = Math.max(...settled.map((at) => overAt(at!, monitorMs(config), now)), -Infinity);
   if (stable > now) return { ...IDLE, status, wakeAt: stable };
   return { ...IDLE, status: completed(service, now) };
 }

@@ -109,7 +109,7 @@ export class EtcdElection implements Election {
 
   async #claim(self: string): Promise<Claim | undefined> {
     const { client, clock } = this.#options;
-    const sent = clock.now();
+    const sent = clock.monotonic();
     const { ID: lease } = await client.leases.leaseGrant({ TTL: BigInt(this.#ttl) });
     const key = toBytes(this.#key);
     const answer = await client.kv
@@ -162,15 +162,15 @@ export class EtcdElection implements Election {
       log.warn('leadership may be lost: no answer from etcd in time');
       lost.abort();
     };
-    let cancel = clock.after(sent + allowed - clock.now(), expire);
+    let cancel = clock.after(sent + allowed - clock.monotonic(), expire);
     for (let wait = third; ; ) {
       await sleep(clock, wait, leading);
       if (leading.aborted) break;
-      const at = clock.now();
+      const at = clock.monotonic();
       try {
         await this.#renew(lease, leading);
         cancel();
-        cancel = clock.after(at + allowed - clock.now(), expire);
+        cancel = clock.after(at + allowed - clock.monotonic(), expire);
         wait = third;
       } catch (error) {
         if (leading.aborted) break;

@@ -251,10 +251,10 @@ export class EtcdMember {
   }
 
   async #serving(): Promise<void> {
-    const end = this.#options.clock.now() + START_MS;
+    const end = this.#options.clock.monotonic() + START_MS;
     while (!(await this.serves())) {
       if (this.pid === undefined) throw new SkeinError('unavailable', 'etcd ended while starting');
-      if (this.#options.clock.now() > end)
+      if (this.#options.clock.monotonic() > end)
         throw new SkeinError('unavailable', `etcd did not serve within ${START_MS / 1000} s`);
       await sleep(this.#options.clock, 25);
     }

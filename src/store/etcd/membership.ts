@@ -71,12 +71,12 @@ export class EtcdMembership {
   }
 
   async #retry<T>(what: string, signal: AbortSignal | undefined, act: () => Promise<T>): Promise<T> {
-    const end = this.#clock.now() + PATIENCE_MS;
+    const end = this.#clock.monotonic() + PATIENCE_MS;
     for (;;) {
       try {
         return await act();
       } catch (error) {
-        if (signal?.aborted || !passes(error) || this.#clock.now() >= end) throw error;
+        if (signal?.aborted || !passes(error) || this.#clock.monotonic() >= end) throw error;
         this.#log.debug('etcd does not take the membership change yet', { change: what, err: error });
         await sleep(this.#clock, RETRY_MS, signal);
       }
