@@ -20,6 +20,8 @@ import type { ContainerConfig } from './runtime.ts';
 const CREATE_TIMEOUT_MS = 60_000;
 const END_TIMEOUT_MS = 10_000;
 const SIGKILL = 9;
+/** In the words of runc and the shim: its process has ended, though its task does not say so yet. */
+const ENDED = /\b(?:stopped|deleted) (?:container|state)\b|container does not exist/;
 /** Where there is no process, or it is not known which. */
 const NONE = 0;
 
@@ -44,11 +46,22 @@ export class ContainerTasks {
     return (await unless('not-found', this.#api.tasks.get({ containerId: id })))?.process;
   }
 
-  /** Running or paused; anything else is refused. */
-  async running(id: ContainerId): Promise<Process> {
+  /** Something that is done to what is running or paused; anything else is refused, also what has ended meanwhile. */
+  async inRunning<T>(id: ContainerId, act: (task: Process) => Promise<T>): Promise<T> {
+    const task = await this.#running(id);
+    try {
+      return await act(task);
+    } catch (error) {
+      if (ENDED.test(SkeinError.from(error).message)) throw notRunning(id);
+      await this.#running(id);
+      throw error;
+    }
+  }
+
+  async #running(id: ContainerId): Promise<Process> {
     const task = await this.get(id);
     if (isUp(task)) return task;
-    throw new SkeinError('failed-precondition', `container ${id} is not running`);
+    throw notRunning(id);
   }
 
   /** Where the root file system of a container with a task is mounted. */
@@ -174,3 +187,6 @@ export class ContainerTasks {
 
 export const isUp = (task: Process | undefined): task is Process =>
   task?.status === Status.RUNNING || task?.status === Status.PAUSED;
+
+const notRunning = (id: ContainerId): SkeinError =>
+  new SkeinError('failed-precondition', `container ${id} is not running`);

@@ -269,14 +269,12 @@ export class Containerd implements ContainerRuntime {
   }
 
   async pause(id: ContainerId): Promise<void> {
-    await this.#tasks.running(id);
-    await this.#api.tasks.pause({ containerId: id });
+    await this.#tasks.inRunning(id, () => this.#api.tasks.pause({ containerId: id }));
     this.#events.tell({ type: 'pause', id });
   }
 
   async resume(id: ContainerId): Promise<void> {
-    await this.#tasks.running(id);
-    await this.#api.tasks.resume({ containerId: id });
+    await this.#tasks.inRunning(id, () => this.#api.tasks.resume({ containerId: id }));
     this.#events.tell({ type: 'resume', id });
   }
 
@@ -288,8 +286,9 @@ export class Containerd implements ContainerRuntime {
   }
 
   async pids(id: ContainerId): Promise<readonly number[]> {
-    await this.#tasks.running(id);
-    const { processes } = await this.#api.tasks.listPids({ containerId: id });
+    const { processes } = await this.#tasks.inRunning(id, () =>
+      this.#api.tasks.listPids({ containerId: id }),
+    );
     return processes.map(({ pid }) => pid);
   }
 
@@ -324,12 +323,13 @@ export class Containerd implements ContainerRuntime {
   async exec(id: ContainerId, config: ExecConfig): Promise<ExecProcess> {
     const container = await this.#reader.record(id);
     if (!container) throw new SkeinError('not-found', `No such container: ${id}`);
-    const task = await this.#tasks.running(id);
     const own = JSON.parse(Buffer.from(container.spec?.value ?? []).toString()) as {
       readonly process: OciProcess;
     };
-    const users = config.user === '' ? undefined : await readRootUsers(`/proc/${task.pid}/root`);
-    return this.#execs.start(id, config, execProcess(own.process, config, users, this.#host));
+    return this.#tasks.inRunning(id, async ({ pid }) => {
+      const users = config.user === '' ? undefined : await readRootUsers(`/proc/${pid}/root`);
+      return this.#execs.start(id, config, execProcess(own.process, config, users, this.#host));
+    });
   }
 
   /** Folders of containers that are no more: their removal was cut short. */

@@ -28,10 +28,14 @@ after(async () => {
   await own.close();
 });
 
+const FLAGS = {
+  ...{ args: ['/bin/sh', '-c', 'true'], env: [], cwd: '', user: '', tty: false, privileged: false },
+  ...{ stdin: false, output: true },
+};
 const exec = (script: string, more: Partial<ExecConfig> = {}) =>
   runtime.exec(id, {
-    ...{ args: ['/bin/sh', '-c', script], env: [], cwd: '', user: '', tty: false, privileged: false },
-    ...{ stdin: false, output: true },
+    ...FLAGS,
+    args: ['/bin/sh', '-c', script],
     ...more,
   });
 const run = async (script: string, more: Partial<ExecConfig> = {}) =>
@@ -119,4 +123,20 @@ test('skeind goes: the process runs on, and the next skeind keeps its pipe from 
     return exitCode === 0;
   });
   await eventually('only what still runs has pipes', async () => (await pipes()).length === 1);
+});
+
+test('who comes at the moment in which the container ends is told that it does not run', async () => {
+  const config = { ...containerConfig(own.netns, {}), restartable: true };
+  await runtime.create(config);
+  const words = `container ${config.id} is not running`;
+  for (let i = 0; i < 8; i++) {
+    await runtime.start(config.id);
+    const acts = [() => runtime.exec(config.id, FLAGS), () => runtime.pids(config.id)];
+    const ended = runtime.kill(config.id, 'SIGKILL');
+    const told = await Promise.allSettled(acts.map((act) => act()));
+    await ended;
+    for (const one of told) if (one.status === 'rejected') assert.equal((one.reason as Error).message, words);
+    await eventually('it has ended', async () => (await runtime.get(config.id))?.status === 'stopped');
+  }
+  await runtime.remove(config.id);
 });
