@@ -148,10 +148,11 @@ export class TwoNodes {
 
   async close(): Promise<void> {
     await Promise.all(this.#talks.map((talk) => talk.stop()));
-    for (const network of this.#networks) {
-      for (const id of await network.sandboxes()) await network.detach(id);
-      await network.close();
+    for (const host of ['a', 'b'] as const) {
+      const last = await this.open(host); // a test may have closed its own
+      for (const id of await last.sandboxes()) await last.detach(id);
     }
+    for (const network of this.#networks) await network.close();
     for (const host of ['a', 'b', 'client'] as const) removeNetns(this.fabric(host));
     for (const name of ['a', 'b', 'client', 'underlay']) removeNetns(this.host(name));
     rmSync(this.folder, { recursive: true, force: true });
