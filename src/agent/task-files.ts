@@ -9,11 +9,11 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { ContainerId } from '../model/ids.ts';
 import type { Health } from './health-plan.ts';
-import type { Runs } from './restart-plan.ts';
+import { type Runs, STARTED } from './restart-plan.ts';
 
 const flush = promisify(fsync);
 
-const STARTED = 'started';
+const MARK = 'started';
 const HEALTH = 'health.json';
 const RUNS = 'runs.json';
 
@@ -44,12 +44,12 @@ export class TaskFiles {
   /** There for whoever asks from now on, a next process too; on disk when it resolves. */
   markStarted(id: ContainerId): Promise<void> {
     mkdirSync(join(this.#root, id), { recursive: true, mode: 0o755 });
-    const file = openSync(join(this.#root, id, STARTED), 'w', 0o644);
+    const file = openSync(join(this.#root, id, MARK), 'w', 0o644);
     return flush(file).finally(() => closeSync(file));
   }
 
   async isStarted(id: ContainerId): Promise<boolean> {
-    return existsSync(join(this.#root, id, STARTED));
+    return existsSync(join(this.#root, id, MARK));
   }
 
   /** Undefined before the first probe, and when the file does not read: probing begins anew then. */
@@ -66,13 +66,15 @@ export class TaskFiles {
     await rm(join(this.#root, id, HEALTH), { force: true });
   }
 
-  /** Undefined before the first start. */
-  readRuns(id: ContainerId): Promise<Runs | undefined> {
-    return this.#read<Runs>(id, RUNS);
+  /** Undefined before the first start. Of a file that a loss of power has emptied, a start was said last (`writeRuns`). */
+  async readRuns(id: ContainerId): Promise<Runs | undefined> {
+    const runs = await this.#read<Runs>(id, RUNS);
+    return runs ?? (existsSync(join(this.#root, id, RUNS)) ? STARTED : undefined);
   }
 
+  /** That it is wanted no more is on the disk before it takes the name. A start does not wait for the disk. */
   writeRuns(id: ContainerId, runs: Runs): Promise<void> {
-    return this.#replace(id, RUNS, runs);
+    return this.#replace(id, RUNS, runs, { onDisk: !runs.wanted });
   }
 
   async #read<T>(id: ContainerId, name: string): Promise<T | undefined> {
@@ -84,9 +86,15 @@ export class TaskFiles {
   }
 
   /** As a whole: a reader never sees half of it. */
-  async #replace(id: ContainerId, name: string, value: object): Promise<void> {
+  async #replace(id: ContainerId, name: string, value: object, { onDisk = false } = {}): Promise<void> {
     const path = join(this.#root, id, name);
-    writeFileSync(`${path}.new`, JSON.stringify(value), { mode: 0o644 });
+    const file = openSync(`${path}.new`, 'w', 0o644);
+    try {
+      writeFileSync(file, JSON.stringify(value));
+      if (onDisk) await flush(file);
+    } finally {
+      closeSync(file);
+    }
     renameSync(`${path}.new`, path);
   }
 

@@ -2,11 +2,18 @@
  * A container's folder on this node, `<dataRoot>/containers/<id>`: its output and how it ended.
  * containerd forgets how a task ended when the task is deleted, and a task is deleted as soon as it has ended, so that
  * the containers kept for their logs hold no shim; hence `exit.json`, written before.
+ *
+ * Neither that nor `started.json` waits for the disk, which would cost a start more than all else that is written here. So
+ * a loss of power may leave an empty file, or none, of what was said in the half minute before. That there is a
+ * `started.json` says enough: it was started when that was written. Without its end it counts as one that ran when the
+ * power went, with exit code 255: the end of a task has been told to the managers, and a user's container whose policy asks
+ * for it runs once more.
  */
 import { closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { timestamp } from '../kit/clock.ts';
 import type { StreamName } from './log-record.ts';
 import type { ContainerId } from '../model/ids.ts';
 
@@ -103,7 +110,8 @@ export class ContainerFiles {
 
   /** Of its last start, or of none. */
   async lastStart(id: ContainerId): Promise<Start> {
-    return startSchema.safeParse(await this.#read(id, 'started.json')).data ?? {};
+    const start = startSchema.safeParse(await this.#read(id, 'started.json')).data;
+    return start ?? { startedAt: await this.#writtenAt(id, 'started.json') };
   }
 
   async list(): Promise<ContainerId[]> {
@@ -123,6 +131,12 @@ export class ContainerFiles {
     } catch {
       return undefined;
     }
+  }
+
+  /** Undefined: it was not. */
+  async #writtenAt(id: ContainerId, name: string): Promise<string | undefined> {
+    const found = await stat(join(this.folder(id), name)).catch(() => undefined);
+    return found && timestamp(found.mtimeMs);
   }
 
   async #write(id: ContainerId, name: string, value: unknown): Promise<void> {
