@@ -64,6 +64,8 @@ export interface EndpointItem {
   readonly inRotation: boolean;
   /** Why it is not, where that is why: nothing listens yet on these of its ports. */
   readonly notListening?: readonly number[];
+  /** Why it was in rotation and is no more. */
+  readonly left?: 'draining' | 'unhealthy';
 }
 
 export interface ServiceItem {

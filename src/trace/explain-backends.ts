@@ -47,14 +47,14 @@ export function refusalOf(frontend: Frontend, node: WalkedNode): Loss {
 }
 
 function whyNot(
-  { nodeId, inRotation, notListening }: EndpointItem,
+  { nodeId, inRotation, notListening, left }: EndpointItem,
   { view, away, managersView }: WalkedNode,
 ): string {
   const { self } = view;
   const hostname = nodeId === self?.nodeId ? self.hostname : (view.peers.get(nodeId)?.hostname ?? nodeId);
   const since = away.get(nodeId);
   if (!inRotation || managersView === view || since === undefined)
-    return `${hostname}: not in rotation (${notListening ? nothingOn(notListening) : 'not healthy yet, or draining'})`;
+    return `${hostname}: not in rotation (${notListening ? nothingOn(notListening) : (left ?? 'not up yet')})`;
   return `${hostname}: ${hostname} steered away ${(since / 1000).toFixed(1)} s ago`;
 }
 

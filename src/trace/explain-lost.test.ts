@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIpv4 } from '../kit/cidr.ts';
+import type { EndpointItem } from '../model/network-view.ts';
 import { CASES } from '../net/cases.ts';
 import type { Desired } from '../net/plan.ts';
 import { steer } from '../net/steering-plan.ts';
@@ -156,9 +157,18 @@ test('lost: the only task is on a node that is steered away', async () => {
 
 test('not chosen: a task that is not in rotation', async () => {
   const { passedOver, paths } = await go(new FakeExplained(CASES['one replica out of rotation']!), A, WEB);
-  assert.deepEqual(passedOver, ['t3 on a: not in rotation (not healthy yet, or draining)']);
+  assert.deepEqual(passedOver, ['t3 on a: not in rotation (not up yet)']);
   assert.equal(paths.length, 2);
 });
+
+for (const left of ['draining', 'unhealthy'] as const)
+  test(`not chosen: a task that was in rotation and is ${left}`, async () => {
+    const { view, sandboxes } = CASES['one replica out of rotation']!;
+    const endpoints = [...view.endpoints].map(([key, e]) => [key, e.taskId === 't3' ? { ...e, left } : e]);
+    const changed = { ...view, endpoints: new Map(endpoints as [string, EndpointItem][]) };
+    const { passedOver } = await go(new FakeExplained({ view: changed, sandboxes }), A, WEB);
+    assert.deepEqual(passedOver, [`t3 on a: not in rotation (${left})`]);
+  });
 
 test('lost: nothing listens yet in the only task', async () => {
   const { view } = THREE;

@@ -103,6 +103,29 @@ test('a task on whose published port nothing listens is out of rotation, and all
   await c.end();
 });
 
+test('why a task left rotation is told where it had been in it', async () => {
+  const c = await cluster();
+  const b = new Agent(c.dispatcher, 'b', '192.0.2.2');
+  await c.clock.advance(50);
+  await c.add(taskObject('t', 'a', ['ingress'], 'starting', 'running'));
+  const left = () => {
+    const item = b.items['endpoint/ingress/t'];
+    return item?.kind === 'endpoint' ? item.value.left : undefined;
+  };
+  const told: unknown[] = [left()];
+  for (const change of [
+    { desiredState: 'shutdown' },
+    { desiredState: 'running', status: status('running') },
+    { status: { ...status('running', 2), health: 'unhealthy' } },
+    { status: status('running', 3), desiredState: 'shutdown' },
+  ] as const) {
+    await c.change('t', () => change);
+    told.push(left());
+  }
+  assert.deepEqual(told, [undefined, undefined, undefined, 'unhealthy', 'draining']);
+  await c.end();
+});
+
 test('a stopping task is told only after every router has applied that it left rotation', async () => {
   const c = await cluster();
   const [a, b] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b', '192.0.2.2')];

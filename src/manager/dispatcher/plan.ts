@@ -92,6 +92,12 @@ export function nodePlacements(node: Node, { dataPathPort }: Context): Placement
 export const inRotation = (task: Pick<Task, 'status' | 'desiredState'>): boolean =>
   isUp(task) && (task.desiredState === 'running' || task.desiredState === 'complete');
 
+/** Why a task left rotation; undefined: it has not, or was never in it. */
+function leftRotation(task: Task): EndpointItem['left'] {
+  if (isUp(task)) return inRotation(task) ? undefined : 'draining';
+  return task.status.health === 'unhealthy' ? 'unhealthy' : undefined;
+}
+
 /** The agent may hear of it: it was given to that node, addresses and all. */
 const isAssigned = (task: Task): task is Task & { readonly nodeId: NodeId } =>
   task.nodeId !== undefined && atLeast(task.status.state, 'assigned');
@@ -109,6 +115,7 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
     item: { kind: 'task', value: taskItem(task, held) },
   };
   if (!isLive(task)) return [own];
+  const left = leftRotation(task);
   const stands = task.attachments.map((stand) =>
     endpoint(stand, {
       nodeId: task.nodeId,
@@ -118,6 +125,7 @@ export function taskPlacements(task: Task, held: boolean): Placement[] {
       aliases: stand.aliases,
       inRotation: inRotation(task),
       ...(task.status.notListening && { notListening: task.status.notListening }),
+      ...(left && { left }),
     }),
   );
   return [own, ...stands];
