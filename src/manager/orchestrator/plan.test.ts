@@ -1,39 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { timestamp } from '../../kit/clock.ts';
-import type { Node, Service, Task } from '../../model/objects.ts';
+import type { Node, Task } from '../../model/objects.ts';
 import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
 import { discrete, named } from '../../model/generic-resources.ts';
-import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
-import { words } from '../testing/step-words.ts';
-import { planServices } from './plan.ts';
-
-const SECOND = 1000;
-const at = (seconds: number) => timestamp(T0 + seconds * SECOND);
-
-interface Case {
-  readonly service?: Partial<Service>;
-  readonly spec?: Partial<ServiceSpec>;
-  readonly nodes?: Node[];
-  readonly tasks?: Task[];
-  readonly seconds?: number;
-}
-
-function plan(c: Case): { steps: string[]; wake: number[] } {
-  const view = viewOf(
-    { kind: 'service', object: service({ spec: spec(c.spec), ...c.service }) },
-    ...(c.nodes ?? [node('n1'), node('n2')]).map((object) => ({ kind: 'node', object }) as const),
-    ...(c.tasks ?? []).map((object) => ({ kind: 'task', object }) as const),
-  );
-  const { steps, wake } = planServices(view, ['svc'], T0 + (c.seconds ?? 0) * SECOND, counterIds());
-  return { steps: steps.map(words), wake: wake.map((w) => (w.at - T0) / SECOND) };
-}
+import { node, spec, status, task } from '../testing/builders.ts';
+import { at, type Case, drained, failed, plan, replicated } from '../testing/one-service.ts';
 
 const inState = (id: string, state: Node['status']['state']): Node =>
   node(id, { status: { ...node(id).status, state } });
 const down = inState('n1', 'down');
-const drained = node('n1', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
-const failed = (patch: Partial<Task> = {}) => task('a', { status: status('failed'), ...patch });
 const policy = (RestartPolicy: RestartPolicy): Partial<Task> => ({
   spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], RestartPolicy },
 });
@@ -59,23 +34,6 @@ const inZone = (name: string): Partial<ServiceSpec> => ({
 const placed = (name: string): Partial<Task> => ({
   spec: { ContainerSpec: { Image: 'web:1' }, Networks: [], Placement: placement(name) },
 });
-const replicated = (Replicas: number): Partial<ServiceSpec> => ({ Mode: { Replicated: { Replicas } } });
-const v2: Partial<Service> = {
-  specVersion: 2,
-  spec: spec({ TaskTemplate: { ContainerSpec: { Image: 'web:2' } } }),
-};
-const fresh = (id: string, patch: Partial<Task> = {}) =>
-  task(id, {
-    specVersion: 2,
-    spec: { ContainerSpec: { Image: 'web:2' }, Networks: [] },
-    createdAt: at(1),
-    ...patch,
-  });
-const order = (Order: 'start-first' | 'stop-first'): Partial<Service> => ({
-  ...v2,
-  spec: { ...v2.spec!, UpdateConfig: { Parallelism: 1, Order } },
-});
-const updating = { state: 'updating', startedAt: at(0), message: 'update in progress' } as const;
 
 const CASES: [string, Case, string[]][] = [
   [
@@ -259,88 +217,6 @@ const CASES: [string, Case, string[]][] = [
     ['shutdown a'],
   ],
   [
-    'outdated, stop-first',
-    { service: order('stop-first'), tasks: [task('a')] },
-    ['shutdown a, start 1 ready v2', 'updating'],
-  ],
-  [
-    'outdated, start-first',
-    { service: order('start-first'), tasks: [task('a')] },
-    ['start 1 running v2', 'updating'],
-  ],
-  [
-    'start-first: the old one goes when the new one is up',
-    {
-      service: { ...order('start-first'), updateStatus: updating },
-      tasks: [task('a'), fresh('b')],
-      seconds: 1,
-    },
-    ['shutdown a'],
-  ],
-  [
-    'start-first: not while it starts',
-    {
-      service: { ...order('start-first'), updateStatus: updating },
-      tasks: [task('a'), fresh('b', { status: status('starting') })],
-    },
-    [],
-  ],
-  [
-    'start-first: nor while it is not healthy',
-    {
-      service: { ...order('start-first'), updateStatus: updating },
-      tasks: [task('a'), fresh('b', { status: status('running', { health: 'starting' }) })],
-    },
-    [],
-  ],
-  [
-    'start-first: an update comes while a drained node is left; what serves there stays until the newest is up',
-    {
-      service: { ...order('start-first'), updateStatus: updating },
-      nodes: [drained, node('n2')],
-      tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1), status: status('preparing') })],
-    },
-    ['start 1 running v2'],
-  ],
-  [
-    'start-first: nor while nothing listens where it is published',
-    {
-      service: { ...order('start-first'), updateStatus: updating },
-      tasks: [task('a'), fresh('b', { status: status('running', { notListening: [80] }) })],
-    },
-    [],
-  ],
-  [
-    'stop-first: the next slot waits for it too',
-    {
-      service: { ...v2, spec: { ...v2.spec!, ...replicated(2) }, updateStatus: updating },
-      tasks: [fresh('b', { status: status('running', { notListening: [80] }) }), task('c', { slot: 2 })],
-    },
-    [],
-  ],
-  [
-    'a paused update does nothing',
-    { service: { ...v2, updateStatus: { state: 'paused', message: '' } }, tasks: [task('a')] },
-    [],
-  ],
-  [
-    'stable for the time of the monitor: completed',
-    { service: { ...v2, updateStatus: updating }, tasks: [fresh('b')], seconds: 5 },
-    ['completed'],
-  ],
-  [
-    'an early end pauses',
-    {
-      service: { ...v2, updateStatus: updating },
-      tasks: [
-        fresh('b', { desiredState: 'shutdown', status: status('failed') }),
-        fresh('c', { createdAt: at(2) }),
-      ],
-      seconds: 3,
-    },
-    ['paused'],
-  ],
-  [
     'global: one on each ready node, none on a drained one',
     {
       spec: { Mode: { Global: {} } },
@@ -389,16 +265,6 @@ test('a replacement is released when its delay is over, counted from its creatio
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
 });
 
-test('the task of an update waits for no delay of restarts', () => {
-  const tasks = [
-    failed({ desiredState: 'shutdown' }),
-    fresh('b', { desiredState: 'ready', status: status('ready') }),
-  ];
-  assert.deepEqual(plan({ service: { ...v2, updateStatus: updating }, tasks, seconds: 1 }).steps, [
-    'release b',
-  ]);
-});
-
 test('a replacement that is rejected while it waits is followed no sooner than its delay', () => {
   const tasks = [
     failed({ desiredState: 'shutdown' }),
@@ -425,14 +291,4 @@ test('a replacement that was made by a clock an hour ahead does not wait for tha
     ];
     assert.deepEqual(plan({ tasks, seconds: 1 }).steps, ['release b']);
   }
-});
-
-test('parallelism and delay bound how many slots are under way', () => {
-  const UpdateConfig = { Parallelism: 2, Delay: 10e9 };
-  const of = { ...v2, updateStatus: updating, spec: { ...v2.spec!, ...replicated(4), UpdateConfig } };
-  const old = [2, 3, 4].map((slot) => task(`o${slot}`, { slot }));
-  assert.deepEqual(plan({ service: of, tasks: [fresh('n1'), ...old], seconds: 3 }), {
-    steps: ['shutdown o2, start 2 ready v2'],
-    wake: [10],
-  });
 });
