@@ -19,46 +19,18 @@ import {
   TaskOOMSchema,
   TaskStartSchema,
 } from './gen/task-events_pb.js';
+import { Mailboxes } from './mailboxes.ts';
 import type { ContainerEvent } from './runtime.ts';
 
 const SYNC_TOPIC = '/skein/sync';
 const SYNC_RETRY_MS = 100;
 const RETRY: BackoffPolicy = { base: 50, cap: 2000 };
-/** A consumer that is further behind than this is told to list again instead. */
-const MAX_QUEUE = 10_000;
-
-/** Events for one consumer, bounded. */
-class Mailbox {
-  #queue: ContainerEvent[] = [{ type: 'resync' }];
-  #wake: (() => void) | undefined;
-
-  push(event: ContainerEvent): void {
-    if (event.type === 'resync' || this.#queue.length >= MAX_QUEUE) this.#queue = [{ type: 'resync' }];
-    else this.#queue.push(event);
-    this.#wake?.();
-  }
-
-  async *read(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
-    const wake = () => this.#wake?.();
-    signal.addEventListener('abort', wake);
-    try {
-      while (!signal.aborted) {
-        const event = this.#queue.shift();
-        if (event) yield event;
-        else await new Promise<void>((resolve) => (this.#wake = resolve));
-      }
-    } finally {
-      signal.removeEventListener('abort', wake);
-    }
-  }
-}
-
 export class EventHub {
   readonly #api: ContainerdApi;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #stop = new AbortController();
-  readonly #mailboxes = new Set<Mailbox>();
+  readonly #mailboxes = new Mailboxes();
   #run: Promise<void> = Promise.resolve();
   #session = 0;
 
@@ -79,17 +51,11 @@ export class EventHub {
 
   /** What containerd does not say by itself. */
   tell(event: ContainerEvent): void {
-    this.#send(event);
+    this.#mailboxes.send(event);
   }
 
-  async *events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
-    const mailbox = new Mailbox();
-    this.#mailboxes.add(mailbox);
-    try {
-      yield* mailbox.read(AbortSignal.any([signal, this.#stop.signal]));
-    } finally {
-      this.#mailboxes.delete(mailbox);
-    }
+  events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    return this.#mailboxes.read(AbortSignal.any([signal, this.#stop.signal]));
   }
 
   async #subscribe(): Promise<void> {
@@ -108,10 +74,10 @@ export class EventHub {
           if (envelope.topic === token && !opened.signal.aborted) {
             opened.abort();
             failures = 0;
-            this.#send({ type: 'resync' });
+            this.#mailboxes.send({ type: 'resync' });
           }
           const event = read(envelope);
-          if (event) this.#send(event);
+          if (event) this.#mailboxes.send(event);
         }
       } catch (error) {
         if (!signal.aborted) this.#log.debug('event stream broke', { err: error });
@@ -133,10 +99,6 @@ export class EventHub {
         .catch(() => undefined);
       await sleep(this.#clock, SYNC_RETRY_MS, seen);
     }
-  }
-
-  #send(event: ContainerEvent): void {
-    for (const mailbox of this.#mailboxes) mailbox.push(event);
   }
 }
 

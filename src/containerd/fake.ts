@@ -12,6 +12,7 @@ import { type FakeExec, fakeExec } from './fake-exec.ts';
 import { FakeImages } from './fake-images.ts';
 import { FakeVolumes } from './fake-volumes.ts';
 import { parseTime } from './log-record.ts';
+import { Mailboxes } from './mailboxes.ts';
 import { planMounts } from './mounts.ts';
 import type {
   ContainerChange,
@@ -77,7 +78,7 @@ export class FakeRuntime implements ContainerRuntime {
   readonly #clock: Clock;
   readonly #entries = new Map<ContainerId, Entry>();
   readonly #failures = new Map<FakeCall, SkeinError[]>();
-  readonly #subscribers = new Set<(event: ContainerEvent) => void>();
+  readonly #mailboxes = new Mailboxes();
   readonly #waiting = new Set<() => void>();
   #nextPid = 1000;
   #down: SkeinError | undefined;
@@ -100,7 +101,7 @@ export class FakeRuntime implements ContainerRuntime {
 
   up(): void {
     this.#down = undefined;
-    this.#send({ type: 'resync' });
+    this.#mailboxes.send({ type: 'resync' });
   }
 
   /** The process of a container ends. */
@@ -110,7 +111,7 @@ export class FakeRuntime implements ContainerRuntime {
     const time = timestamp(this.#clock.now());
     const { pid } = entry.info;
     entry.info = { ...entry.info, status: 'stopped', pid: 0, exitCode: code, exitedAt: time };
-    this.#send({ type: 'exit', id, pid, exitCode: code, time });
+    this.#mailboxes.send({ type: 'exit', id, pid, exitCode: code, time });
     this.#wake();
   }
 
@@ -119,7 +120,7 @@ export class FakeRuntime implements ContainerRuntime {
     const entry = this.#entries.get(id);
     if (!entry) return;
     entry.info = { ...entry.info, oomKilled: true };
-    this.#send({ type: 'oom', id });
+    this.#mailboxes.send({ type: 'oom', id });
   }
 
   print(id: ContainerId, stream: 'stdout' | 'stderr', text: string): void {
@@ -138,13 +139,13 @@ export class FakeRuntime implements ContainerRuntime {
       else if (entry.info.status !== 'created')
         entry.info = { ...entry.info, status: 'stopped', pid: 0, exitCode: 255 };
     }
-    this.#send({ type: 'resync' });
+    this.#mailboxes.send({ type: 'resync' });
     this.#wake();
   }
 
   /** The event stream broke and was opened again. */
   resync(): void {
-    this.#send({ type: 'resync' });
+    this.#mailboxes.send({ type: 'resync' });
   }
 
   async version(): Promise<{ containerd: string; revision: string; runc: string }> {
@@ -179,7 +180,7 @@ export class FakeRuntime implements ContainerRuntime {
     };
     await this.#surrounded(info, making.surroundings);
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
-    this.#send({ type: 'create', id, info });
+    this.#mailboxes.send({ type: 'create', id, info });
     return info;
   }
 
@@ -207,7 +208,7 @@ export class FakeRuntime implements ContainerRuntime {
       throw new SkeinError('failed-precondition', `failed to start container: it has ended`);
     const pid = this.#nextPid++;
     entry.info = { ...entry.info, status: 'running', pid };
-    this.#send({ type: 'start', id });
+    this.#mailboxes.send({ type: 'start', id });
     this.program({
       config: entry.info.config,
       print: (stream, text) => this.print(id, stream, text),
@@ -220,7 +221,7 @@ export class FakeRuntime implements ContainerRuntime {
   async kill(id: ContainerId, signal: string | number): Promise<void> {
     const number = signalNumber(signal);
     await this.#enter('kill', `${id} ${signal}`);
-    if (isAlive(this.#entries.get(id)?.info)) this.#send({ type: 'kill', id, signal: number });
+    if (isAlive(this.#entries.get(id)?.info)) this.#mailboxes.send({ type: 'kill', id, signal: number });
     if (number === SIGKILL || (number === SIGTERM && this.endsOnTerm)) this.exit(id, 128 + number);
   }
 
@@ -233,34 +234,16 @@ export class FakeRuntime implements ContainerRuntime {
     if (!keepVolumes)
       for (const { name, anonymous } of entry.info.mounts) if (anonymous) await this.volumes.remove(name!);
     this.images.free(id);
-    this.#send({ type: 'delete', id });
+    this.#mailboxes.send({ type: 'delete', id });
     this.#wake();
   }
 
-  async *events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
-    const queue: ContainerEvent[] = [{ type: 'resync' }];
-    let wake = () => {};
-    const push = (event: ContainerEvent) => {
-      queue.push(event);
-      wake();
-    };
-    const onAbort = () => wake();
-    this.#subscribers.add(push);
-    signal.addEventListener('abort', onAbort);
-    try {
-      while (!signal.aborted) {
-        const event = queue.shift();
-        if (event) yield event;
-        else await new Promise<void>((resolve) => (wake = resolve));
-      }
-    } finally {
-      this.#subscribers.delete(push);
-      signal.removeEventListener('abort', onAbort);
-    }
+  events(signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    return this.#mailboxes.read(signal);
   }
 
   announce(id: ContainerId, action: string, attributes: Readonly<Record<string, string>> = {}): void {
-    this.#send({ type: 'announced', id, action, attributes });
+    this.#mailboxes.send({ type: 'announced', id, action, attributes });
   }
 
   async *logs(id: ContainerId, query: LogQuery, signal: AbortSignal): AsyncGenerator<LogLine> {
@@ -305,14 +288,14 @@ export class FakeRuntime implements ContainerRuntime {
     await this.#enter('pause', id);
     const entry = this.#running(id);
     entry.info = { ...entry.info, status: 'paused' };
-    this.#send({ type: 'pause', id });
+    this.#mailboxes.send({ type: 'pause', id });
   }
 
   async resume(id: ContainerId): Promise<void> {
     await this.#enter('resume', id);
     const entry = this.#running(id);
     entry.info = { ...entry.info, status: 'running' };
-    this.#send({ type: 'resume', id });
+    this.#mailboxes.send({ type: 'resume', id });
   }
 
   /** What every container uses. */
@@ -381,10 +364,6 @@ export class FakeRuntime implements ContainerRuntime {
     if (this.#down) throw this.#down;
     const failure = this.#failures.get(call)?.shift();
     if (failure) throw failure;
-  }
-
-  #send(event: ContainerEvent): void {
-    for (const subscriber of this.#subscribers) subscriber(event);
   }
 
   #wake(): void {
