@@ -11,7 +11,7 @@ import { writePidFile } from '../kit/detached.ts';
 import { silentLog } from '../kit/log.ts';
 import { ResolverFeed } from './feed.ts';
 
-test('a feed that is closed while it calls its resolver hangs up', async (t) => {
+test('a feed that is closed while it calls its resolver hangs up, and tells who waits for it', async (t) => {
   const runRoot = mkdtempSync(join(tmpdir(), 'skein-feed-'));
   const options = {
     runRoot,
@@ -35,13 +35,14 @@ test('a feed that is closed while it calls its resolver hangs up', async (t) => 
   });
   for (let turns = 0; turns < 20; turns++) {
     const feed = new ResolverFeed(options);
-    void feed.set({ put: new Map(), delete: [] });
+    const told = assert.rejects(feed.set({ put: new Map(), delete: [] }), { code: 'canceled' });
     for (let i = 0; i < turns; i++) await nextTurn();
     const late = AbortSignal.timeout(5_000);
     const hangs = new Promise((_, reject) =>
       late.addEventListener('abort', () => reject(new Error('it hangs'))),
     );
-    await Promise.race([feed.close(), hangs]);
+    await Promise.race([Promise.all([feed.close(), told]), hangs]);
+    await assert.rejects(feed.set({ put: new Map(), delete: [] }), { code: 'canceled' });
   }
   for (let i = 0; i < 100 && open.size > 0; i++) await nextTurn();
   assert.equal(open.size, 0);

@@ -5,7 +5,8 @@
  * INVARIANTS
  * - The resolver is told nothing before somebody wanted something: a skeind that starts leaves the last one's records
  *   in force until it knows better.
- * - `set` resolves when what it wanted is in force; if the resolver is away it waits, and the caller decides how long.
+ * - `set` resolves when what it wanted is in force; if the resolver is away it waits, and the caller decides how long. It
+ *   rejects when the feed is closed: nobody would answer any more.
  */
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -43,7 +44,10 @@ const MAIN = fileURLToPath(new URL(`./main${extname(import.meta.url)}`, import.m
 interface Waiter {
   readonly seq: number;
   readonly resolve: (failed: FromResolver['failed']) => void;
+  readonly reject: (error: SkeinError) => void;
 }
+
+const letGo = () => new SkeinError('canceled', "this node's resolver was let go of");
 
 export class ResolverFeed {
   readonly #options: ResolverFeedOptions;
@@ -67,7 +71,11 @@ export class ResolverFeed {
         logFile: options.logFile,
         pid: () => this.pid,
         start: () => Promise.resolve(), // `run` does, when the connection ends
-        answers: () => this.set({ put: new Map(), delete: [] }).then(() => true),
+        answers: () =>
+          this.set({ put: new Map(), delete: [] }).then(
+            () => true,
+            () => false,
+          ),
         kill: () => stopDetached(this.#pidFile, { signal: 'SIGKILL' }),
       },
       { clock, log, hungMs },
@@ -88,6 +96,7 @@ export class ResolverFeed {
 
   /** Brings the resolver to hold these changes too; resolves to what it could not do of them, when it does. */
   set(changes: RecordChanges): Promise<FromResolver['failed']> {
+    if (this.#stop.signal.aborted) return Promise.reject(letGo());
     const lines: ToResolver[] = [];
     for (const key of changes.delete) {
       this.#wanted.delete(key);
@@ -98,8 +107,8 @@ export class ResolverFeed {
       lines.push({ type: 'put', key, record });
     }
     const seq = ++this.#seq;
-    const acknowledged = new Promise<FromResolver['failed']>((resolve) =>
-      this.#waiters.push({ seq, resolve }),
+    const acknowledged = new Promise<FromResolver['failed']>((resolve, reject) =>
+      this.#waiters.push({ seq, resolve, reject }),
     );
     if (this.#socket) this.#send(this.#socket, [...lines, { type: 'commit', seq }]);
     else if (!this.#started) {
@@ -112,6 +121,7 @@ export class ResolverFeed {
   /** Lets go; the resolver runs on. */
   async close(): Promise<void> {
     this.#stop.abort();
+    for (const { reject } of this.#waiters.splice(0)) reject(letGo());
     await this.#running;
   }
 
