@@ -511,6 +511,21 @@ test('another policy holds from the next end on', async (t) => {
   await until('it runs again', async () => (await info(id)).status === 'running');
 });
 
+test('of the policies that are given to what runs the last one holds at its end, be it none', async (t) => {
+  const { control, standalone, runtime, until, info, clock } = await host(t);
+  const id = await control.create(spec());
+  await control.start(await info(id));
+  for (const name of ['always', 'no', 'always'] as const)
+    await control.setRestart(await info(id), restart(name).restart);
+  runtime.exit(id, 0);
+  await until('it runs again', async () => (await info(id)).status === 'running');
+  await control.setRestart(await info(id), restart('no').restart);
+  runtime.exit(id, 0);
+  await clock.advance(120_000);
+  assert.equal((await info(id)).status, 'stopped');
+  assert.equal(await standalone.restarts(await info(id)), undefined, 'it has none');
+});
+
 test('a policy given to what had ended brings it back when skeind starts, unless a user had ended it, or never started it', async (t) => {
   const { control, standalone, runtime, until, info, open } = await host(t);
   const policies = ['unless-stopped', 'always', 'on-failure', 'unless-stopped', 'unless-stopped'] as const;
