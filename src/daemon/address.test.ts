@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIpv4 } from '../kit/cidr.ts';
 import { chooseAdvertiseAddr, chooseDataPathAddr, chooseListenAddr, type LocalAddress } from './address.ts';
+import { addressTowards } from './local-addresses.ts';
 
 const on = (link: string, address: string): LocalAddress => ({ link, address: parseIpv4(address) });
 const lo = on('lo', '127.0.0.1');
@@ -32,8 +33,23 @@ test('with several candidates the user must say, in the words Docker uses', () =
   assert.throws(() => chooseAdvertiseAddr('', '0.0.0.0:2377', [lo, eth0, eth1]), {
     code: 'invalid-argument',
     message:
-      'could not choose an IP address to advertise since this system has multiple addresses on different interfaces (192.0.2.11 on eth0 and 198.51.100.1 on eth1) - specify one with --advertise-addr',
+      'could not choose an IP address to advertise since this system has multiple addresses on different interfaces (192.0.2.11 on eth0 and 198.51.100.1 on eth1)',
   });
+});
+
+test('of several candidates whoever joins takes the one from which it reaches the manager', () => {
+  const joins = (towards: LocalAddress) =>
+    chooseAdvertiseAddr('', '0.0.0.0:2377', [lo, eth0, eth1, bridge], towards.address).address;
+  const bridge = on('docker0', '172.17.0.1');
+  assert.deepEqual([joins(eth0), joins(eth1)], [eth0.address, eth1.address]);
+  for (const foreign of [lo, bridge]) assert.throws(() => joins(foreign), /multiple addresses/);
+  assert.equal(chooseAdvertiseAddr('eth0', '0.0.0.0:2377', [eth0, eth1], eth1.address).address, '192.0.2.11');
+  assert.equal(chooseAdvertiseAddr('', '192.0.2.11:2377', [eth0, eth1], eth1.address).address, '192.0.2.11');
+});
+
+test('what a host is reached from is asked of the kernel; of several hosts the first that can be reached counts', async () => {
+  assert.equal(await addressTowards([':0', '127.0.0.1:2377']), '127.0.0.1');
+  assert.equal(await addressTowards([':0']), undefined);
 });
 
 test('an unknown interface and a bad port are refused', () => {

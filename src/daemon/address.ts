@@ -31,12 +31,14 @@ const isForeign = ({ link }: LocalAddress): boolean => link === 'lo' || /^(sk-|d
 
 /**
  * The address and port that other nodes reach this one by. `wanted` is an address, an interface name, or empty: then
- * the listen address if it is a specific one, else the only address of the machine.
+ * the listen address if it is a specific one, else the only address of the machine, or of several the one from which it
+ * reaches the manager that it joins (`towards`).
  */
 export function chooseAdvertiseAddr(
   wanted: string,
   listenAddr: string,
   local: readonly LocalAddress[],
+  towards?: Ipv4,
 ): { readonly address: Ipv4; readonly port: number } {
   const listen = splitHostPort(listenAddr);
   if (wanted !== '') {
@@ -45,7 +47,7 @@ export function chooseAdvertiseAddr(
   }
   if (listen.host !== '0.0.0.0')
     return { address: resolveHost(listen.host, local, 'listen'), port: listen.port };
-  return { address: onlyAddress(local), port: listen.port };
+  return { address: onlyAddress(local, towards), port: listen.port };
 }
 
 /** Where a manager listens, `address:port`: what was asked for, an interface name too, else the daemon's setting. */
@@ -74,13 +76,15 @@ function resolveHost(host: string, local: readonly LocalAddress[], what: string)
   return found[0]!.address;
 }
 
-function onlyAddress(local: readonly LocalAddress[]): Ipv4 {
+/** The docker CLI adds to these words that one is to be given with --advertise-addr. */
+function onlyAddress(local: readonly LocalAddress[], towards: Ipv4 | undefined): Ipv4 {
   const candidates = local.filter((l) => !isForeign(l));
   if (candidates.length === 1) return candidates[0]!.address;
+  if (candidates.some(({ address }) => address === towards)) return towards!;
   if (candidates.length === 0)
     throw new SkeinError(
       'invalid-argument',
-      'could not choose an IP address to advertise since this system has no addresses - specify one with --advertise-addr',
+      'could not choose an IP address to advertise since this system has no addresses',
     );
   const shown = candidates
     .slice(0, 2)
@@ -88,6 +92,6 @@ function onlyAddress(local: readonly LocalAddress[]): Ipv4 {
     .join(' and ');
   throw new SkeinError(
     'invalid-argument',
-    `could not choose an IP address to advertise since this system has multiple addresses on different interfaces (${shown}) - specify one with --advertise-addr`,
+    `could not choose an IP address to advertise since this system has multiple addresses on different interfaces (${shown})`,
   );
 }

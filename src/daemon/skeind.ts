@@ -32,7 +32,7 @@ import type { KernelNetwork } from '../net/kernel-network.ts';
 import { NetworkStatusFile } from '../net/network-status.ts';
 import { foldersOf } from './folders.ts';
 import { HeapTrimmer, ownHeap } from './heap-trimmer.ts';
-import { localAddresses } from './local-addresses.ts';
+import { addressTowards, localAddresses } from './local-addresses.ts';
 import { endContainers, endingsOf, hostGoesDown } from './power-off.ts';
 import { type Settings, socketPath } from './settings.ts';
 import { Swarm } from './swarm.ts';
@@ -140,6 +140,7 @@ class Skeind {
       isStandalone: (id) => standalone.owns(id),
       keepUnusedImagesMs: settings.keepUnusedImages * 1000,
       localAddresses,
+      addressTowards,
       serving: (view) => followCluster(view, events.tell),
       tell: events.tell,
       describe: async (network: KernelNetwork, address) => describe((await network.uplink(address)).mac),

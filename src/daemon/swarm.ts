@@ -12,7 +12,7 @@ import type { LocalSwarmState, SwarmInitRequest, SwarmJoinRequest } from '../api
 import type { Control } from '../manager/control/control.ts';
 import type { JsonFile } from '../kit/json-file.ts';
 import { SkeinError } from '../model/errors.ts';
-import type { NodeId } from '../model/ids.ts';
+import type { Ipv4, NodeId } from '../model/ids.ts';
 import type { Availability } from '../model/spec.ts';
 import type { ExplainQuestion } from '../rpc/explain.ts';
 import type { ExplainAnswer } from '../trace/explain-question.ts';
@@ -27,6 +27,7 @@ import { checkInit, newCluster } from './new-cluster.ts';
 export interface SwarmOptions extends MemberOptions {
   readonly listenAddr: string;
   readonly localAddresses: () => readonly LocalAddress[];
+  readonly addressTowards: (hosts: readonly string[]) => Promise<Ipv4 | undefined>;
 }
 
 const ALREADY =
@@ -139,7 +140,7 @@ export class Swarm {
   join(request: SwarmJoinRequest): Promise<void> {
     return this.#exclusive(async () => {
       if (this.#member) throw new SkeinError('unavailable', ALREADY);
-      const membership = this.#place(request);
+      const membership = this.#place(request, await this.#options.addressTowards(request.remoteAddrs));
       const identity = await join({
         addrs: request.remoteAddrs,
         token: request.joinToken,
@@ -180,14 +181,13 @@ export class Swarm {
     return result;
   }
 
-  #place(request: {
-    readonly listenAddr: string;
-    readonly advertiseAddr: string;
-    readonly dataPathAddr: string;
-  }): Membership {
+  #place(
+    request: Pick<SwarmJoinRequest, 'listenAddr' | 'advertiseAddr' | 'dataPathAddr'>,
+    towards?: Ipv4,
+  ): Membership {
     const local = this.#options.localAddresses();
     const listenAddr = chooseListenAddr(request.listenAddr, this.#options.listenAddr, local);
-    const { address, port } = chooseAdvertiseAddr(request.advertiseAddr, listenAddr, local);
+    const { address, port } = chooseAdvertiseAddr(request.advertiseAddr, listenAddr, local, towards);
     const dataPathAddr = chooseDataPathAddr(request.dataPathAddr, address, local);
     return { listenAddr, advertiseAddr: address, port, dataPathAddr };
   }
