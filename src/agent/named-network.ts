@@ -52,6 +52,10 @@ export class NamedNetwork implements AuditedNetwork {
     if (!told) log.warn('the resolver does not answer; names follow when it does');
   }
 
+  prepare(id: ContainerId): Promise<void> {
+    return this.#options.network.prepare(id);
+  }
+
   async attach(spec: SandboxSpec): Promise<Sandbox> {
     const sandbox = await this.#options.network.attach(spec);
     const put = new Map([asker(spec, sandbox.netnsPath)]);

@@ -178,7 +178,7 @@ export class TaskSteps {
     }
   }
 
-  /** With its sandbox, where it has none yet: that is made while containerd makes the container's root. */
+  /** With its sandbox, where it has none yet: that is made while containerd makes the container's root and process. */
   async #create(context: Context): Promise<Outcome> {
     const { id, item, local } = context;
     const { assignments, files, network, payloads, runtime, resolvConf } = this.#options;
@@ -191,10 +191,13 @@ export class TaskSteps {
       const { image } = local;
       const config = containerConfig(item!, node, place, image?.config ?? {});
       let sandbox: Known['seen'] = {};
+      const namespace = async () => {
+        if (!local.sandbox) await network.prepare(id);
+      };
       const surroundings = async () => {
         if (!local.sandbox) sandbox = (await this.#attach(context)).seen;
       };
-      local.container = await runtime.create(config, { ...(image && { image }), surroundings });
+      local.container = await runtime.create(config, { ...(image && { image }), namespace, surroundings });
       return { seen: { ...sandbox, container: local.container, files: true, payloads: secret.length > 0 } };
     });
   }

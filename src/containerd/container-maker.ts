@@ -109,16 +109,12 @@ export class ContainerMaker {
     config: ContainerConfig,
     image: LocalImage,
     ready: ReadyMounts,
-    { surroundings }: Making,
+    { namespace, surroundings }: Making,
   ): Promise<void> {
     const { output, volumes } = this.#options;
-    const root = this.#prepareRoot(config.id, image);
-    await together(
-      root,
-      nextTurn().then(() => surroundings?.()),
-    ); // the call is on its way first
+    const [root] = await together(this.#prepareRoot(config.id, image), afterwards(namespace));
     if (config.restartable) await volumes.release(config.id);
-    else await this.#createTask(config, await root, ready);
+    else await together(this.#createTask(config, root, ready), afterwards(surroundings));
     await output.start(config);
   }
 
@@ -199,7 +195,14 @@ export class ContainerMaker {
   }
 }
 
+/** Work that may hold this process a while: what is asked of containerd before it is on its way first. */
+const afterwards = async (work: (() => Promise<void>) | undefined): Promise<void> => {
+  await nextTurn();
+  await work?.();
+};
+
 /** Both to their ends, whatever becomes of one: what is undone after a failure must not be made any more. */
-async function together(...works: readonly Promise<unknown>[]): Promise<void> {
+async function together<T extends readonly Promise<unknown>[]>(...works: T) {
   for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
+  return Promise.all(works);
 }

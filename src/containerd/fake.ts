@@ -178,17 +178,18 @@ export class FakeRuntime implements ContainerRuntime {
       ...{ id, name, image, imageId: found.id, labels, createdAt, config, mounts },
       ...{ status: 'created', pid: 0, exitCode: 0, startError: '', exitedAt: undefined, oomKilled: false },
     };
-    await this.#surrounded(info, making.surroundings);
+    await this.#surrounded(info, making);
     this.images.use(id, image, () => isAlive(this.#entries.get(id)?.info));
     this.#mailboxes.send({ type: 'create', id, info });
     return info;
   }
 
   /** Half made meanwhile; whoever was canceled is dead, and cleans nothing up. */
-  async #surrounded(info: ContainerInfo, surroundings: Making['surroundings']): Promise<void> {
+  async #surrounded(info: ContainerInfo, { namespace, surroundings }: Making): Promise<void> {
     const entry: Entry = { info: { ...info, status: 'unknown' }, stdin: new PassThrough(), lines: [] };
     this.#entries.set(info.id, entry);
     try {
+      await namespace?.();
       await surroundings?.();
     } catch (error) {
       if (!isCode(error, 'canceled')) this.#entries.delete(info.id);

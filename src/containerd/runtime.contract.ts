@@ -150,17 +150,26 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeHarness
       await assert.rejects(runtime.start(wanted.id), { code: 'not-found' });
     });
 
-    test('its surroundings are made while it is half made; where they fail, nothing of it stays', async () => {
+    test('its namespace is made while it is half made, then furnished; where either fails, nothing of it stays', async () => {
       const { runtime } = harness;
       const wanted = config();
       const failed = new SkeinError('unavailable', 'no namespace');
-      const fails = runtime.create(wanted, { surroundings: () => Promise.reject(failed) });
-      await assert.rejects(fails, { code: 'unavailable', message: 'no namespace' });
-      assert.equal(await runtime.get(wanted.id), undefined);
-      let seen: string | undefined;
-      const surroundings = async () => void (seen = (await runtime.get(wanted.id))?.status);
-      const made = await runtime.create(wanted, { surroundings });
-      assert.deepEqual([seen, made.status], ['unknown', 'created']);
+      for (const what of ['namespace', 'surroundings']) {
+        const fails = runtime.create(wanted, { [what]: () => Promise.reject(failed) });
+        await assert.rejects(fails, { code: 'unavailable', message: 'no namespace' });
+        assert.equal(await runtime.get(wanted.id), undefined);
+      }
+      const seen: (string | undefined)[] = [];
+      let furnished = false;
+      const made = await runtime.create(wanted, {
+        namespace: async () => void seen.push((await runtime.get(wanted.id))?.status),
+        surroundings: async () => {
+          seen.push('surroundings');
+          for (let turns = 0; turns < 100; turns++) await new Promise((resolve) => setImmediate(resolve));
+          furnished = true;
+        },
+      });
+      assert.deepEqual([seen, made.status, furnished], [['unknown', 'surroundings'], 'created', true]);
       await runtime.remove(wanted.id);
     });
 

@@ -165,7 +165,9 @@ export interface ContainerChange {
 export interface Making {
   /** As `images.local` gave it a moment ago, to who has asked; else it is looked up. */
   readonly image?: LocalImage;
-  /** Makes what only the task needs (its namespace), while the rest is made; where that fails nothing stays. */
+  /** Makes the namespace that its process is to stand in, while the rest is made; where that fails nothing stays. */
+  readonly namespace?: () => Promise<void>;
+  /** Furnishes that namespace, while its process is made, and before it can be started; likewise. */
   readonly surroundings?: () => Promise<void>;
 }
 

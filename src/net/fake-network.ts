@@ -20,9 +20,10 @@ export interface FakeNetworkOptions {
 export class FakeNetwork implements NodeNetwork {
   readonly #options: Required<FakeNetworkOptions>;
   readonly #records = new Map<ContainerId, SandboxRecord>();
+  readonly #prepared = new Set<ContainerId>();
   /** Every view applied, in order. */
   readonly applied: NetworkView[] = [];
-  /** Thrown by the next apply or attach, once. */
+  /** Thrown by the next apply, prepare or attach, once. */
   failNext: SkeinError | undefined;
 
   constructor(options: FakeNetworkOptions = {}) {
@@ -50,6 +51,11 @@ export class FakeNetwork implements NodeNetwork {
     this.applied.push(view);
   }
 
+  async prepare(id: ContainerId): Promise<void> {
+    this.#failOnce();
+    this.#prepared.add(id);
+  }
+
   async attach(spec: SandboxSpec): Promise<Sandbox> {
     this.#failOnce();
     const record = planRecord(spec, {
@@ -69,6 +75,7 @@ export class FakeNetwork implements NodeNetwork {
 
   async detach(id: ContainerId): Promise<void> {
     this.#records.delete(id);
+    this.#prepared.delete(id);
   }
 
   async attached(): Promise<readonly AttachedSandbox[]> {
@@ -78,11 +85,11 @@ export class FakeNetwork implements NodeNetwork {
   }
 
   async sandboxes(): Promise<readonly ContainerId[]> {
-    return [...this.#records.keys()].sort();
+    return [...new Set([...this.#records.keys(), ...this.#prepared])].sort();
   }
 
   async hasSandbox(id: ContainerId): Promise<boolean> {
-    return this.#records.has(id);
+    return this.#records.has(id) || this.#prepared.has(id);
   }
 
   async uplink(address: string): Promise<{ readonly name: string; readonly mac: Mac; readonly mtu: number }> {

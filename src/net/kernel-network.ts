@@ -75,6 +75,8 @@ export class KernelNetwork implements NodeNetwork {
   #last: ApplyReport | undefined;
   /** Removed, but their links may still be on their way out. */
   readonly #leaving = new Set<ContainerId>();
+  /** Prepared, and not touched since. */
+  readonly #empty = new Set<ContainerId>();
   readonly #clock: Clock;
   readonly #unanswered: Unanswered;
   #queue: Promise<unknown> = Promise.resolve();
@@ -133,6 +135,14 @@ export class KernelNetwork implements NodeNetwork {
     });
   }
 
+  prepare(id: ContainerId): Promise<void> {
+    return this.#serial(async () => {
+      if (this.#places.exists(id)) return;
+      this.#places.create(id);
+      this.#empty.add(id);
+    });
+  }
+
   attach(spec: SandboxSpec): Promise<Sandbox> {
     return this.#serial(async () => {
       const facts = this.#currentFacts();
@@ -146,7 +156,7 @@ export class KernelNetwork implements NodeNetwork {
       });
       if (!before && !spec.serviceId) this.#programmer.takePorts(record);
       this.#records.set(record);
-      this.#programmer.make(record, this.#view!, facts);
+      this.#programmer.make(record, this.#view!, facts, { isEmpty: this.#empty.delete(spec.id) });
       if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
       return {
         id: spec.id,
@@ -227,6 +237,7 @@ export class KernelNetwork implements NodeNetwork {
         this.#places.remove(id);
         this.#records.delete(id);
       }
+      this.#empty.clear();
       this.#places.withNft('root', (nft) => nft.run(removeTableText));
       this.#programmer.run(
         [INGRESS_LINK, GATEWAY_LINK].map((name) => ({ kind: 'link.delete', place: 'root', name })),
@@ -302,6 +313,7 @@ export class KernelNetwork implements NodeNetwork {
   async #remove(id: ContainerId): Promise<void> {
     const record = this.#records.get(id);
     this.#places.remove(id);
+    this.#empty.delete(id);
     this.#records.delete(id);
     this.#programmer.drop(id);
     if (record?.gateway && this.#hasGateway())

@@ -13,7 +13,7 @@ import {
   service,
   view,
 } from './builders.ts';
-import type { NodeNetwork } from './network.ts';
+import type { NodeNetwork, SandboxSpec } from './network.ts';
 
 export interface NetworkUnderTest {
   readonly network: NodeNetwork;
@@ -61,6 +61,29 @@ export function networkContract(name: string, open: () => Promise<NetworkUnderTe
       assert.deepEqual(await network.attached(), [
         { spec: sandbox(1, '10.255.0.7'), hostPorts: [], netnsPath: first.netnsPath },
       ]);
+    });
+
+    test('prepared, it is there and empty; attach makes of it what it makes of none', async () => {
+      const [two, three] = [sandbox(2, '10.255.0.8'), sandbox(3, '10.255.0.9')];
+      const links = async ({ id }: SandboxSpec) => (await it.links(id)).map((link) => link.split(' ')[0]);
+      await network.attach(three);
+      const usual = await links(three);
+      await network.detach(three.id);
+      await network.prepare(two.id);
+      await network.prepare(three.id);
+      assert.deepEqual(await network.sandboxes(), [1, 2, 3].map(containerId));
+      assert.equal(await network.hasSandbox(two.id), true);
+      assert.deepEqual(
+        (await network.attached()).map(({ spec }) => spec.id),
+        [containerId(1)],
+      );
+      await network.apply(view());
+      assert.equal((await network.attach(two)).netnsPath, network.netnsPath(two.id));
+      assert.deepEqual(await links(two), usual);
+      await network.prepare(two.id);
+      assert.deepEqual(await links(two), usual, 'it is no more than there');
+      for (const { id } of [two, three]) await network.detach(id);
+      assert.deepEqual(await network.sandboxes(), [containerId(1)]);
     });
 
     test('attached again with other networks, links that stay keep their names; the gateway’s too', async () => {

@@ -47,11 +47,16 @@ export interface NodeNetwork {
   /** Makes the kernel agree with the view; resolves when packets flow by it. */
   apply(view: NetworkView, signal?: AbortSignal): Promise<void>;
   /**
+   * Makes the container's namespace alone, which `attach` fills; where there is one, nothing. Whoever needs no more than
+   * to be in it (a process that is made, and started later) does not wait for the rest.
+   */
+  prepare(id: ContainerId): Promise<void>;
+  /**
    * Makes the container's namespace and links, or changes them to these networks: links that stay are not touched.
    * The networks it names must be in the last applied view.
    */
   attach(spec: SandboxSpec): Promise<Sandbox>;
-  /** Where the container's namespace is bound once it is attached: what `attach` will say. */
+  /** Where the container's namespace is bound once it is prepared or attached: what `attach` will say. */
   netnsPath(id: ContainerId): string;
   /** Removes namespace and links; what is gone already is no error. */
   detach(id: ContainerId): Promise<void>;

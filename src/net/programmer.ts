@@ -107,13 +107,14 @@ export class Programmer {
   }
 
   /** Makes or completes one sandbox, without looking at anything else. */
-  make(record: SandboxRecord, view: NetworkView, facts: Facts): void {
+  make(record: SandboxRecord, view: NetworkView, facts: Facts, { isEmpty }: { isEmpty: boolean }): void {
     const { places } = this.#options;
     const { id } = record.spec;
     const wanted = planOne(record, view, facts);
-    const observed = places.exists(id)
-      ? onlyOf(observe(places, ['root', 'fabric', id], wanted.sysctls.values(), [id]), wanted, id)
-      : emptyState(['root', 'fabric']);
+    const observed =
+      !isEmpty && places.exists(id)
+        ? onlyOf(observe(places, ['root', 'fabric', id], wanted.sysctls.values(), [id]), wanted, id)
+        : emptyState(['root', 'fabric', ...(isEmpty ? [id] : [])]);
     try {
       this.run(diff(wanted, observed));
       if (this.#known) mergeSandbox(this.#known, wanted);
