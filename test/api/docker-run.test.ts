@@ -301,7 +301,7 @@ test('what docker run asks for and is not served is refused by name', { skip }, 
     [/has no volume driver nfs/, '--volume-driver', 'nfs'],
     [/invalid mode: exec/, '-v', 'vol:/v:exec'],
     [/does not serve --publish-all/, '-P'],
-    [/leave 127\.0\.0\.1 out/, '-p', '127.0.0.1:80:80'],
+    [/IPv4 addresses of the node; leave ::1 out/, '-p', '[::1]:80:80'],
   ];
   for (const [words, ...flags] of refused) {
     const { code, stderr } = await docker('create', ...flags, 'app:1');
