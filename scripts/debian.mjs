@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
 import { must, root, say, SIGNALS } from './node.mjs';
 
 /** Of `skein install` as well. Read as it lies there: when this runs, nothing is built yet. */
@@ -30,6 +31,9 @@ export const PEERS = {
 /** Docker's own packages bring what Debian's do, and can not stand beside them. */
 const BROUGHT_BY = { ...broughtBy, 'docker.io': 'docker-ce' };
 const PROGRESS_MS = 3000;
+/** As long as `apt-get install` is told to wait by itself. */
+const WAIT_MS = 120_000;
+const IS_BUSY = /could not get lock/i;
 const width = 18;
 
 const installed = (name) =>
@@ -49,12 +53,33 @@ export async function installDebian(packages) {
   const letServicesStart = keepServicesFromStarting();
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C.UTF-8' };
   say('Reading the lists of packages ...');
-  must('apt-get', ['update', '-qq'], { env });
+  await update(env);
   const others = dependenciesOf(missing, env);
   if (others.length > 0) say(`  ${'what they need'.padEnd(width)} ${others.join(' ')}`);
   await install(missing, env);
   switchOff(unitsOf(missing));
   letServicesStart();
+}
+
+let interrupted = false;
+
+/** apt-get waits here for no other one, and a machine runs one by itself after its start. */
+async function update(env) {
+  const args = ['update', '-qq'];
+  const until = performance.now() + WAIT_MS;
+  for (let told = false; ; told = true) {
+    const ended = spawnSync('apt-get', args, { env, encoding: 'utf8', stdio: ['ignore', 'inherit', 'pipe'] });
+    const isBusy = IS_BUSY.test(ended.stderr);
+    if (!isBusy) process.stderr.write(ended.stderr);
+    if (ended.status === 0) return;
+    if (!isBusy || interrupted || performance.now() > until) {
+      if (isBusy) process.stderr.write(ended.stderr);
+      say(`apt-get ${args.join(' ')} failed (exit ${ended.status ?? ended.signal})`);
+      process.exit(1);
+    }
+    if (!told) say("  another program is at work on this machine's packages; waiting for it to end");
+    await delay(1000);
+  }
 }
 
 /** Packages that come along, by a run of apt-get that changes nothing. */
@@ -106,7 +131,7 @@ function keepServicesFromStarting() {
   const policy = '/usr/sbin/policy-rc.d';
   const ours = !existsSync(policy);
   const remove = () => ours && rmSync(policy, { force: true });
-  const stay = () => {};
+  const stay = () => (interrupted = true);
   process.on('exit', remove);
   for (const signal of SIGNALS) process.on(signal, stay);
   if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });

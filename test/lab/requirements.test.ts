@@ -181,6 +181,40 @@ for (const [whose, file, after] of [
     }
   });
 
+test('an installation waits for another at work on the packages, says so once, and can be interrupted', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-busy-apt-'));
+  try {
+    const program = standIn(folder);
+    program('dpkg', 'exit 1');
+    const lock = 'E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7 (apt-get)';
+    const update = (after: number, then: string) =>
+      [
+        '[ "$1" = update ] || exit 100',
+        `echo >> "$0.asked"; [ $(wc -l < "$0.asked") -gt ${after} ] && ${then}`,
+        `echo "${lock}" >&2; exit 100`,
+      ].join('\n');
+    const run = () =>
+      runProcess([process.execPath, RUN, 'demo'], {
+        env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+        accept: [0, 1],
+      });
+    const busy = "  another program is at work on this machine's packages; waiting for it to end\n";
+    program('apt-get', update(2, 'exit 0'));
+    const { code, stderr } = await run();
+    assert.equal(code, 1);
+    const words = /Reading the lists of packages \.\.\.\n([^]*)apt-get install .* failed \(exit 100\)\n$/;
+    assert.equal(words.exec(stderr)?.[1], busy);
+    rmSync(join(folder, 'apt-get.asked'));
+    program('apt-get', update(1, 'kill -INT $PPID'));
+    const interrupted = await run();
+    assert.equal(interrupted.code, 1);
+    const end = `${busy}${lock}\napt-get update -qq failed (exit 100)\n`;
+    assert.equal(interrupted.stderr.slice(-end.length), end);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('an installation tells what comes, what comes with it, and how far it is', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'skein-apt-'));
   try {
