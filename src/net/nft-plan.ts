@@ -21,7 +21,7 @@
  * translation; what of the node itself calls them by a loopback address has no address to keep.
  */
 import type { Cidr, Ipv4 } from '../model/ids.ts';
-import type { HostPort } from '../model/spec.ts';
+import type { HostPort, Protocol } from '../model/spec.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
 import { ipToInt } from '../kit/cidr.ts';
 import { GATEWAY_LINK, INGRESS_LINK } from './link-names.ts';
@@ -67,11 +67,11 @@ const published: Rule = {
 };
 
 /**
- * Ports of one address, ahead of those of all. What the wire brings for a loopback address is not led anywhere: bound
- * there, a port is for the node itself.
+ * Ports of one address, ahead of those of all: there where a container has one, for every new connection is looked up
+ * then. What the wire brings for a loopback address is not led anywhere: bound there, a port is for the node itself.
  */
-const boundPorts = (...and: readonly Match[]): Rule[] =>
-  PROTOCOLS.map(
+const boundPorts = (protocols: readonly Protocol[], ...and: readonly Match[]): Rule[] =>
+  protocols.map(
     (protocol): Rule => ({
       name: `${protocol} ports of one address`,
       matches: [{ kind: 'protocol', protocol }, { kind: 'daddr-local' }, ...and],
@@ -174,13 +174,17 @@ const clampRule = (kind: 'iifname' | 'oifname', mtu: number): Rule => ({
 
 const IP_AND_TCP = 40;
 
-function planBases(ingress: Ipv4 | undefined, { gateway, ingressMtu }: Surroundings): BaseChain[] {
+function planBases(
+  ingress: Ipv4 | undefined,
+  bound: readonly Protocol[],
+  { gateway, ingressMtu }: Surroundings,
+): BaseChain[] {
   const rules: Record<keyof typeof BASES, readonly Rule[]> = {
     guard: [guardRule(INGRESS_LINK), guardRule(GATEWAY_LINK)],
     'clamp-in': ingressMtu ? [clampRule('iifname', ingressMtu)] : [],
     'clamp-out': ingressMtu ? [clampRule('oifname', ingressMtu)] : [],
-    prerouting: [...boundPorts({ kind: 'daddr', cidr: LOOPBACK, not: true }), published],
-    output: [...boundPorts(), published],
+    prerouting: [...boundPorts(bound, { kind: 'daddr', cidr: LOOPBACK, not: true }), published],
+    output: [...boundPorts(bound), published],
     forward: forwardRules,
     postrouting: postroutingRules(ingress, gateway),
   };
@@ -228,9 +232,10 @@ export function planNft(
   const bound = opened.flatMap(({ at, ...port }) =>
     at && !frontends.has(portKey(port)) ? [{ ...port, address: at }] : [],
   );
+  const boundProtocols = PROTOCOLS.filter((one) => bound.some(({ protocol }) => protocol === one));
   return {
     kind: 'mesh',
-    bases: planBases(view.self?.ingress?.address, surroundings),
+    bases: planBases(view.self?.ingress?.address, boundProtocols, surroundings),
     balance: balanceOf('port'),
     frontends,
     bound: new Map(bound.map((port) => [boundKey(port), port])),
