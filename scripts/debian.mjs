@@ -69,11 +69,11 @@ async function update(env) {
   const until = performance.now() + WAIT_MS;
   for (let told = false; ; told = true) {
     const ended = spawnSync('apt-get', args, { env, encoding: 'utf8', stdio: ['ignore', 'inherit', 'pipe'] });
-    const isBusy = IS_BUSY.test(ended.stderr);
-    if (!isBusy) process.stderr.write(ended.stderr);
+    const waits =
+      ended.status !== 0 && IS_BUSY.test(ended.stderr) && !interrupted && performance.now() <= until;
+    if (!waits) process.stderr.write(ended.stderr);
     if (ended.status === 0) return;
-    if (!isBusy || interrupted || performance.now() > until) {
-      if (isBusy) process.stderr.write(ended.stderr);
+    if (!waits) {
       say(`apt-get ${args.join(' ')} failed (exit ${ended.status ?? ended.signal})`);
       process.exit(1);
     }

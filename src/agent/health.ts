@@ -106,12 +106,12 @@ export class HealthChecks {
     await files.writeHealth(id, health);
     watched.health = health;
     if (health.status !== before) changed(watched.container, health.status);
-    return { after: Math.max(0, this.#untilNext(watched)) };
+    return { after: this.#untilNext(watched) };
   }
 
   #untilNext({ check, health }: Watched): number {
     const now = this.#options.clock.now();
-    return nextProbeAt(check, health, now) - now;
+    return Math.max(0, nextProbeAt(check, health, now) - now);
   }
 
   async #probe({ container, check }: Watched, signal: AbortSignal): Promise<Probe> {
