@@ -211,14 +211,13 @@ function stopContainer(seen: Observed, now: number): Step {
 export const graceMs = ({ StopGracePeriod: grace }: Pick<ContainerSpec, 'StopGracePeriod'>): number =>
   grace === undefined ? DEFAULT_GRACE_MS : grace < 0 ? Infinity : grace / 1e6;
 
-/** A running task, of whose ports only these are closed any more. A clock that was set back makes no older report. */
+/** A running task, of whose ports only these are closed any more. */
 export function opened(
   { notListening: _, ...known }: TaskStatus,
   closed: readonly number[],
   now: number,
 ): TaskStatus {
-  const at = timestamp(Math.max(now, Date.parse(known.timestamp)));
-  return { ...known, timestamp: at, ...(closed.length > 0 && { notListening: closed }) };
+  return { ...known, timestamp: timestamp(now), ...(closed.length > 0 && { notListening: closed }) };
 }
 
 function report(
