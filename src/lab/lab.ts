@@ -190,7 +190,7 @@ export class Lab {
   ): Promise<void> {
     const node = this.node(name);
     if (what === 'all' && signal === 'SIGKILL') await killAll(this.#traces(node));
-    else if (what === 'all') signalAll(this.#traces(node), signal);
+    else if (what === 'all') await signalAll(this.#traces(node), signal);
     else await signalProcess(node, what, signal);
   }
 

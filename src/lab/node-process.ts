@@ -8,6 +8,7 @@ import { MALLOC_ENV, NODE_FLAGS } from '../daemon/memory.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodePlan } from './plan.ts';
 import { writeWhole } from './state.ts';
+import { suspend } from './signals.ts';
 
 export const PROCESSES = ['skeind', 'containerd', 'etcd'] as const;
 export type ProcessName = (typeof PROCESSES)[number];
@@ -73,6 +74,7 @@ export async function signalProcess(
 ): Promise<void> {
   const pid = isRunning(pidFile(node, name));
   if (pid === undefined) throw new SkeinError('not-found', `${name} does not run on ${node.name}`);
+  if (signal === 'SIGSTOP') return suspend([pid]);
   process.kill(pid, signal);
   if (!['SIGKILL', 'SIGTERM', 'SIGINT'].includes(signal)) return;
   const deadline = Date.now() + 15_000;

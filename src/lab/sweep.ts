@@ -7,6 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SkeinError } from '../model/errors.ts';
 import { loadLibc, MNT_DETACH } from '../kit/libc.ts';
+import { send, suspend } from './signals.ts';
 
 /** What to look for. Paths are folders; each matches what lies below it. */
 export interface Traces {
@@ -111,16 +112,9 @@ const describe = (pid: number): string =>
   `${pid} (${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim() || read(`/proc/${pid}/comm`).trim()})`;
 
 /** Signals all of it once: SIGSTOP for a machine that hangs, SIGCONT for one that goes on. */
-export function signalAll(traces: Traces, signal: NodeJS.Signals): void {
+export async function signalAll(traces: Traces, signal: NodeJS.Signals): Promise<void> {
+  if (signal === 'SIGSTOP') return suspend(processesOf(traces));
   for (const pid of processesOf(traces)) send(pid, signal);
-}
-
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal);
-  } catch {
-    // ended by itself
-  }
 }
 
 /** What a power cut takes of a node: everything but its data root. */

@@ -14,6 +14,7 @@ import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
 import { runProcess } from '../../src/kit/process.ts';
+import { suspend } from '../../src/lab/signals.ts';
 import type { ContainerId } from '../../src/model/ids.ts';
 import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
@@ -184,7 +185,7 @@ test('containerd hangs: a skeind that comes to it restarts it, and containers ru
   const pid = await runtime.start(config.id);
   await own.daemon.close();
   const hung = own.daemon.pid!;
-  process.kill(hung, 'SIGSTOP');
+  await suspend([hung]);
   const next = containerd({ hungMs: 2000 });
   await next.start();
   assert.notEqual(next.pid, hung);

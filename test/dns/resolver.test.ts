@@ -14,6 +14,7 @@ import { silentLog } from '../../src/kit/log.ts';
 import { createNetns, removeNetns } from '../../src/kit/netns.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
+import { suspend } from '../../src/lab/signals.ts';
 import type { ContainerId, Ipv4, NetworkId, ServiceId } from '../../src/model/ids.ts';
 import { RESOLVER } from '../../src/model/network-view.ts';
 
@@ -180,7 +181,7 @@ test('one that hangs is killed, and the next one has everything', async () => {
   feed = open('1', 1500);
   await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] });
   const { pid } = feed;
-  process.kill(pid!, 'SIGSTOP');
+  await suspend([pid!]);
   await feed.set({ put: new Map(), delete: [] }); // in force when there is one that answers
   assert.notEqual(feed.pid, pid);
   assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
+import { suspend } from '../../src/lab/signals.ts';
 import { isCode } from '../../src/model/errors.ts';
 import { loadX509 } from '../../src/rpc/x509.ts';
 import type { EtcdClient } from '../../src/store/etcd/client.ts';
@@ -69,7 +70,7 @@ test('one that hangs is restarted by the supervisor, and nothing is lost', () =>
     const abort = new AbortController();
     const supervised = member.supervise(abort.signal);
     const first = member.pid!;
-    process.kill(first, 'SIGSTOP');
+    await suspend([first]);
     await until('another process', () => member.pid !== undefined && member.pid !== first);
     await until('an answer', () => member.serves());
     abort.abort();

@@ -9,6 +9,7 @@ import { PREFIX, prefixEnd, toBytes } from '../../src/store/etcd/keys.ts';
 import type { EtcdMember } from '../../src/store/etcd/member.ts';
 import { EtcdStore } from '../../src/store/etcd/store.ts';
 import { runProcess } from '../../src/kit/process.ts';
+import { suspend } from '../../src/lab/signals.ts';
 import type { Draft, Fence } from '../../src/store/store.ts';
 import { storeContract, task } from '../../src/store/store.contract.ts';
 import { EtcdLab, until } from './etcd-lab.ts';
@@ -117,7 +118,7 @@ test('without etcd calls fail in bounded time; afterwards watch and cache go on 
   after(() => abort.abort());
   const before = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
   await cache.reached(before, AbortSignal.timeout(30_000));
-  process.kill(member.pid!, 'SIGSTOP');
+  await suspend([member.pid!]);
   const start = Date.now();
   await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
     code: 'deadline-exceeded',
@@ -173,7 +174,7 @@ test("a leader's signal aborts before another can lead when etcd falls silent", 
     async (_fence, signal) => {
       if (stopped > 0) return;
       stopped = Date.now();
-      process.kill(member.pid!, 'SIGSTOP');
+      await suspend([member.pid!]);
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       lostAfter = Date.now() - stopped;
       process.kill(member.pid!, 'SIGCONT');
