@@ -1,10 +1,11 @@
 /** What a new agent makes of what an old one, or a reboot, has left of a task whose reports were lost. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { timestamp } from '../kit/clock.ts';
 import type { ContainerInfo } from '../containerd/runtime.ts';
 import type { ContainerId } from '../model/ids.ts';
 import { newStatus, taskItem } from './fake-node.ts';
-import { graceMs, type Notes, type Observed, planTask } from './task-plan.ts';
+import { graceMs, type Notes, type Observed, opened, planTask } from './task-plan.ts';
 
 const ID = 'c'.repeat(64) as ContainerId;
 const NOW = 1_000_000;
@@ -53,4 +54,12 @@ test('the grace is as asked, ten seconds, or for ever: never none because of a s
   const grace = (StopGracePeriod?: number) =>
     graceMs(StopGracePeriod === undefined ? {} : { StopGracePeriod });
   assert.deepEqual([grace(), grace(0), grace(2e9), grace(-1e9)], [10_000, 0, 2000, Infinity]);
+});
+
+test("that a port opens is told by this node's clock, whichever clock the time is of that is known", () => {
+  for (const hours of [1, -1]) {
+    const known = { ...newStatus('running'), timestamp: timestamp(NOW + hours * 3_600_000) };
+    const said = opened({ ...known, notListening: [80, 443] }, [443], NOW);
+    assert.deepEqual(said, { ...known, timestamp: timestamp(NOW), notListening: [443] });
+  }
 });
