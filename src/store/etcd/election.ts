@@ -17,7 +17,7 @@ import { electionKey, toBytes, toText } from './keys.ts';
 import { watchRange } from './watch.ts';
 
 export interface EtcdElectionOptions {
-  readonly client: EtcdClient;
+  readonly client: Pick<EtcdClient, 'kv' | 'leases' | 'watches'>;
   readonly clock: Clock;
   readonly log: Log;
   /** Seconds after which a leader that fell silent is replaced; 5 unless given. */

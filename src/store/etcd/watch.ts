@@ -24,7 +24,7 @@ export interface RevisionEvents {
 const RETRY = { base: 50, cap: 1000 };
 
 interface WatchContext {
-  readonly client: EtcdClient;
+  readonly client: Pick<EtcdClient, 'kv' | 'watches'>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -60,14 +60,18 @@ export async function* watchRange(
  * A store restored from a backup may be behind what we saw, and would then be silent until it passes it. The read is
  * linearizable: a member that only lags behind its cluster does not count as behind.
  */
-async function checkNotWentBack(client: EtcdClient, reached: number, signal: AbortSignal): Promise<void> {
+async function checkNotWentBack(
+  client: WatchContext['client'],
+  reached: number,
+  signal: AbortSignal,
+): Promise<void> {
   const { header } = await client.kv.range({ key: Buffer.from('/'), countOnly: true }, { signal });
   if (Number(header!.revision) < reached) throw refusal.compacted(reached);
 }
 
 /** One connection's worth. Ends or throws when it breaks. */
 async function* watchOnce(
-  client: EtcdClient,
+  client: WatchContext['client'],
   range: KeyRange,
   reached: number,
   signal: AbortSignal,
