@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { VirtualClock } from '../kit/clock.ts';
+import { sleep, VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
@@ -59,3 +59,44 @@ test('a change does not wait for the end of an audit', async () => {
   looking.resolve();
   await loop.stop();
 });
+
+for (const hours of [0, 1, -1])
+  test(`a clock set by ${hours} h with every change and audit: each is followed by its rest, no shorter and no longer`, async () => {
+    const clock = new VirtualClock();
+    const took = async (ms: number) => {
+      await sleep(clock, ms);
+      clock.set(hours * 3_600_000);
+    };
+    const applied: number[] = [];
+    const audits: number[] = [];
+    class SlowNetwork extends FakeNetwork {
+      override async apply(...args: Parameters<FakeNetwork['apply']>): Promise<void> {
+        applied.push(clock.monotonic());
+        await took(10);
+        await super.apply(...args);
+      }
+      async audit() {
+        audits.push(clock.monotonic());
+        await took(100);
+        return { steps: {}, total: 0 };
+      }
+    }
+    let latest = view(0);
+    const loop = new NetworkLoop({
+      ...{ network: new SlowNetwork(), clock, log: silentLog, view: () => latest },
+      ...{ applied: () => {}, auditMs: 60_000 },
+    });
+    loop.start();
+    for (let change = 1; change <= 3; change++) {
+      await clock.advance(5);
+      latest = view(change);
+      loop.mark();
+    }
+    await clock.advance(2_000);
+    latest = view(4);
+    loop.mark();
+    await clock.advance(20_000);
+    assert.deepEqual(applied, [0, 30, 2_015], 'a change of 10 ms rests for 20');
+    assert.deepEqual(audits, [1_040, 1_140 + 5_000], 'an audit of 100 ms rests for 5 s');
+    await loop.stop();
+  });
