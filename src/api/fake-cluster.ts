@@ -89,7 +89,8 @@ export class FakeCluster implements ClusterBackend {
 
   #meta(): Meta {
     const now = timestamp(this.#clock.now());
-    return { version: this.view.revision + 1, createdAt: now, updatedAt: now };
+    const version = this.view.revision + 1;
+    return { version, createRevision: version, createdAt: now, updatedAt: now };
   }
 
   #id<T extends string>(kind: string): T {

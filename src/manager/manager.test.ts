@@ -60,6 +60,24 @@ test('a node with room for one global task that reserves memory is given one, ma
   assert.match(c.tasks('too')[0]!.status.err, /insufficient resources on 1 node/);
 });
 
+test('where there is room for one, a task that waits is placed before one that is made in the same round', async (t) => {
+  const c = await cluster(t, 'n1');
+  const node = c.view.get('node', 'n1' as NodeId)!;
+  const availability = (Availability: 'active' | 'pause') => ({ spec: { ...node.spec, Availability } });
+  await c.agents.setNode('n1', availability('pause'));
+  const { memoryBytes } = node.description!.resources;
+  const Resources = { Reservations: { MemoryBytes: 0.6 * memoryBytes } };
+  const one = (Name: string) => spec({ Name, TaskTemplate: { ...image('web:1'), Resources } });
+  await c.create(one('waits'));
+  await c.run(1000);
+  await c.depose();
+  await c.agents.setNode('n1', availability('active'));
+  await c.create(one('comes'));
+  c.lead(); // sees both at once
+  await c.run(1000);
+  assert.deepEqual([c.running('waits').length, c.running('comes').length], [1, 0]);
+});
+
 test('scaling adds in free slots and removes from the fullest node; removing a service removes its tasks', async (t) => {
   const c = await cluster(t, 'n1', 'n2');
   await c.create(spec({ Mode: replicas(2) }));
@@ -124,6 +142,28 @@ test('a failing task is replaced in its slot after the delay, with the reason ke
   assert.equal(c.tasks('web').length, 3);
   await c.run(60_000);
   assert.equal(c.tasks('web').length, 5);
+});
+
+test('a clock that is set back neither lets a failed task run again at once, nor forgets the newest of a slot', async (t) => {
+  const c = await cluster(t, 'n1');
+  const made: string[] = [];
+  c.view.onChange((transitions) => {
+    for (const { kind, id, before } of transitions) if (kind === 'task' && !before) made.push(id);
+  });
+  await c.create(spec({ TaskTemplate: image('bad') }));
+  await c.run(2000);
+  c.clock.set(-3_600_000);
+  c.agents.ends.set('bad', { state: 'failed', err: 'x' });
+  const wanted = () => c.tasks('web').map(({ desiredState }) => desiredState);
+  await c.run(5000);
+  assert.deepEqual(wanted(), ['shutdown', 'ready']);
+  await c.run(1000);
+  assert.deepEqual(wanted(), ['shutdown', 'shutdown', 'ready']);
+  await c.run(60_000);
+  assert.deepEqual(
+    c.tasks('web').map(({ id }) => id),
+    made.slice(-5),
+  );
 });
 
 test('restart policy: none and max attempts', async (t) => {

@@ -13,8 +13,8 @@ import { anyObject, idOf } from '../store/codec.ts';
 import type { AnyObject, Change, Op } from '../store/store.ts';
 import type { Transition, View } from '../store/view.ts';
 
-/** Of an object that is not written yet. */
-const UNWRITTEN = 0;
+/** Of an object that is not written yet: it comes after all that are. */
+const UNWRITTEN = { version: 0, createRevision: Number.MAX_SAFE_INTEGER };
 
 export class Outlook {
   readonly #cache = new Cache();
@@ -56,11 +56,8 @@ export class Outlook {
     const id = idOf(op);
     const before = this.#cache.get(op.kind, id as never) as Objects[Kind] | undefined;
     const updatedAt = timestamp(now);
-    const meta: Meta = {
-      version: before?.version ?? UNWRITTEN,
-      createdAt: before?.createdAt ?? updatedAt,
-      updatedAt,
-    };
+    const { version, createRevision, createdAt } = before ?? { ...UNWRITTEN, createdAt: updatedAt };
+    const meta: Meta = { version, createRevision, createdAt, updatedAt };
     const after = op.op === 'delete' ? undefined : { ...op.object, ...meta };
     return { kind: op.kind, id, before, after } as unknown as Transition;
   }

@@ -59,7 +59,7 @@ export interface Plan {
 
 /** The object as a writer gives it: without what the store keeps. */
 export function draftOf<K extends Kind>(object: Objects[K]): Draft<K> {
-  const { version: _version, createdAt: _createdAt, updatedAt: _updatedAt, ...draft } = object;
+  const { version: _v, createRevision: _r, createdAt: _c, updatedAt: _u, ...draft } = object;
   return draft as unknown as Draft<K>;
 }
 

@@ -36,10 +36,9 @@ export const isAssigned = (task: Task): boolean => atLeast(task.status.state, 'a
 export const occupiesNode = (task: Task): boolean => task.nodeId !== undefined && !hasEnded(task);
 
 export const timeOf = (iso: string): number => Date.parse(iso);
-/** Of one moment those of the lower slot first. */
+/** Of one transaction those of the lower slot first. */
 export const olderFirst = (a: Task, b: Task): number =>
-  compare(a.createdAt, b.createdAt) || a.slot - b.slot || compare(a.id, b.id);
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+  a.createRevision - b.createRevision || a.slot - b.slot || (a.id < b.id ? -1 : 1);
 
 /** May be given tasks: not drained, not paused. */
 export const isActive = (view: View, id: NodeId): boolean =>

@@ -43,6 +43,8 @@ import type { TaskState } from './task-state.ts';
 export interface Meta {
   /** Docker's `Version.Index`: the store's revision of the last change of this object. */
   readonly version: number;
+  /** What is older than what, whatever the clocks of the managers showed when it was made. */
+  readonly createRevision: number;
   readonly createdAt: string;
   readonly updatedAt: string;
 }

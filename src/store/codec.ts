@@ -15,15 +15,21 @@ export function nameOf(kind: Kind, object: Draft<Kind>): string | undefined {
   return isNamed(kind) ? (object as Draft<NamedKind>).spec.Name : undefined;
 }
 
-/** The version is the store's and never in the value: a caller's copy of it is dropped. */
-export function encode(object: Draft<Kind>, times: Omit<Meta, 'version'>): string {
-  const { version: _, ...rest } = object as Draft<Kind> & Partial<Meta>;
+type Revisions = Pick<Meta, 'version' | 'createRevision'>;
+
+/** The revisions are the store's and never in the value: a caller's copy of them is dropped. */
+export function encode(object: Draft<Kind>, times: Omit<Meta, keyof Revisions>): string {
+  const { version: _v, createRevision: _c, ...rest } = object as Draft<Kind> & Partial<Meta>;
   return JSON.stringify({ ...rest, ...times });
 }
 
-export function decode<K extends Kind>(kind: K, text: string, version: number): Objects[K] {
+export function decode<K extends Kind>(
+  kind: K,
+  text: string,
+  { version, createRevision }: Revisions,
+): Objects[K] {
   try {
-    return { ...(JSON.parse(text) as Objects[K]), version };
+    return { ...(JSON.parse(text) as Objects[K]), version, createRevision };
   } catch (cause) {
     throw new SkeinError('internal', `stored ${kind} is not readable: ${String(cause)}`, { cause });
   }

@@ -13,6 +13,7 @@ interface Row {
   /** JSON, so that nobody holds a reference into the store. */
   readonly text: string;
   readonly version: number;
+  readonly createRevision: number;
 }
 
 export interface MemoryStoreOptions {
@@ -42,7 +43,7 @@ export class MemoryStore implements Store {
   async snapshot(): Promise<{ readonly revision: number; readonly objects: readonly AnyObject[] }> {
     this.#check();
     const objects = [...this.#rows.values()].map((row) =>
-      anyObject(row.kind, decode(row.kind, row.text, row.version)),
+      anyObject(row.kind, decode(row.kind, row.text, row)),
     );
     return { revision: this.#revision, objects };
   }
@@ -50,7 +51,7 @@ export class MemoryStore implements Store {
   async get<K extends Kind>(kind: K, id: Id<K>): Promise<Objects[K] | undefined> {
     this.#check();
     const row = this.#rows.get(`${kind}/${id}`);
-    return row && decode(kind, row.text, row.version);
+    return row && decode(kind, row.text, row);
   }
 
   async transact(ops: readonly Op[], fence?: Fence): Promise<number> {
@@ -171,9 +172,10 @@ export class MemoryStore implements Store {
 
   #row(kind: Kind, object: Draft<Kind>, version: number): Row {
     const now = timestamp(this.#clock.now());
-    const createdAt = this.#rows.get(`${kind}/${object.id}`)?.createdAt ?? now;
+    const before = this.#rows.get(`${kind}/${object.id}`);
+    const { createdAt, createRevision } = before ?? { createdAt: now, createRevision: version };
     const text = encode(object, { createdAt, updatedAt: now });
-    return { kind, id: object.id, name: nameOf(kind, object), createdAt, text, version };
+    return { kind, id: object.id, name: nameOf(kind, object), createdAt, text, version, createRevision };
   }
 
   #insert(row: Row): void {
@@ -201,7 +203,7 @@ export class MemoryStore implements Store {
 
 function changeOf(op: Op, row: Row | undefined): Change {
   const change = row
-    ? { type: 'put', kind: row.kind, object: decode(row.kind, row.text, row.version) }
+    ? { type: 'put', kind: row.kind, object: decode(row.kind, row.text, row) }
     : { type: 'delete', kind: op.kind, id: idOf(op) };
   return change as unknown as Change;
 }

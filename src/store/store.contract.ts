@@ -89,7 +89,9 @@ function objectCases(it: It): void {
     assert.equal(await store.get('network', 'nobody' as NetworkId), undefined);
   });
 
-  it('an update replaces the object, keeps createdAt and needs the version it saw', async ({ store }) => {
+  it('an update replaces the object, keeps when it was created and needs the version it saw', async ({
+    store,
+  }) => {
     const draft = network('a');
     const first = await store.transact([createNetwork(draft)]);
     const created = (await store.get('network', draft.id))!;
@@ -100,6 +102,7 @@ function objectCases(it: It): void {
     const stored = (await store.get('network', draft.id))!;
     assert.equal(stored.version, second);
     assert.equal(stored.createdAt, created.createdAt);
+    assert.deepEqual([created.createRevision, stored.createRevision], [first, first]);
     assert.deepEqual(stored.spec.Labels, { x: 'y' });
     await assert.rejects(store.transact([updateNetwork(changed, first)]), { code: 'out-of-sequence' });
     assert.equal((await store.get('network', draft.id))!.version, second);

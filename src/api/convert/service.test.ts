@@ -11,7 +11,7 @@ const spec = (Mode: ServiceSpec['Mode']): ServiceSpec => ({
 });
 const service = (patch: Partial<Service>): Service =>
   ({
-    ...{ id: 'svc', version: 7, createdAt: 'c', updatedAt: 'u', specVersion: 1 },
+    ...{ id: 'svc', version: 7, createRevision: 3, createdAt: 'c', updatedAt: 'u', specVersion: 1 },
     ...{ spec: spec({ Replicated: { Replicas: 1 } }), ...patch },
   }) as Service;
 const shown = (patch: Partial<Service>, options = {}) =>

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Cluster } from '../../model/objects.ts';
+import { draftOf } from '../step.ts';
 import { cluster as clusterObject } from '../testing/builders.ts';
 import { Agent, cluster, PERIOD } from '../testing/dispatcher.ts';
 
@@ -30,14 +31,8 @@ test('another heartbeat period is agreed on anew, and nobody is judged by it who
   const c = await cluster();
   const [a] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'b')];
   await c.clock.advance(PERIOD - 100);
-  const {
-    version: _v,
-    createdAt: _c,
-    updatedAt: _u,
-    ...object
-  } = clusterObject({
-    spec: { Dispatcher: { HeartbeatPeriod: 1e9 } } as Cluster['spec'],
-  });
+  const spec = { Dispatcher: { HeartbeatPeriod: 1e9 } } as Cluster['spec'];
+  const object = draftOf<'cluster'>(clusterObject({ spec }));
   await c.store.transact([{ op: 'create', kind: 'cluster', object }]);
   await c.clock.advance(500);
   assert.match(String(a.error), /the heartbeat period has changed/);

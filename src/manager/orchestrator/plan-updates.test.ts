@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Service, Task } from '../../model/objects.ts';
-import { node, spec, status, task } from '../testing/builders.ts';
+import { created, node, spec, status, task } from '../testing/builders.ts';
 import { at, type Case, drained, failed, plan, replicated } from '../testing/one-service.ts';
 
 const v2: Partial<Service> = {
@@ -20,7 +20,7 @@ const fresh = (id: string, patch: Partial<Task> = {}) =>
   task(id, {
     specVersion: 2,
     spec: { ContainerSpec: { Image: 'web:2' }, Networks: [] },
-    createdAt: at(1),
+    ...created(1),
     ...patch,
   });
 
@@ -65,7 +65,7 @@ const CASES: [string, Case, string[]][] = [
     {
       service: { ...order('start-first'), updateStatus: updating },
       nodes: [drained, node('n2')],
-      tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1), status: status('preparing') })],
+      tasks: [task('a'), task('b', { nodeId: 'n2' as never, ...created(1), status: status('preparing') })],
     },
     ['start 1 running v2'],
   ],
@@ -99,10 +99,7 @@ const CASES: [string, Case, string[]][] = [
     'an early end pauses',
     {
       service: { ...v2, updateStatus: updating },
-      tasks: [
-        fresh('b', { desiredState: 'shutdown', status: status('failed') }),
-        fresh('c', { createdAt: at(2) }),
-      ],
+      tasks: [fresh('b', { desiredState: 'shutdown', status: status('failed') }), fresh('c', created(2))],
       seconds: 3,
     },
     ['paused'],

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Node, Task } from '../../model/objects.ts';
 import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
 import { discrete, named } from '../../model/generic-resources.ts';
-import { node, spec, status, task } from '../testing/builders.ts';
+import { created, node, spec, status, task } from '../testing/builders.ts';
 import { at, type Case, drained, failed, plan, replicated } from '../testing/one-service.ts';
 
 const inState = (id: string, state: Node['status']['state']): Node =>
@@ -74,7 +74,7 @@ const CASES: [string, Case, string[]][] = [
     {
       tasks: [
         failed({ ...policy({ MaxAttempts: 1 }), desiredState: 'shutdown' }),
-        failed({ ...policy({ MaxAttempts: 1 }), id: 'b' as never, createdAt: at(1) }),
+        failed({ ...policy({ MaxAttempts: 1 }), id: 'b' as never, ...created(1) }),
       ],
     },
     ['shutdown b'],
@@ -86,7 +86,7 @@ const CASES: [string, Case, string[]][] = [
         failed({ ...policy({ MaxAttempts: 1, Window: 10e9 }), desiredState: 'shutdown' }),
         failed({
           ...policy({ MaxAttempts: 1, Window: 10e9 }),
-          ...{ id: 'b' as never, createdAt: at(1), status: { ...status('failed'), timestamp: at(12) } },
+          ...{ id: 'b' as never, ...created(1), status: { ...status('failed'), timestamp: at(12) } },
         }),
       ],
     },
@@ -117,7 +117,7 @@ const CASES: [string, Case, string[]][] = [
     {
       spec: { UpdateConfig: { Parallelism: 1, Order: 'start-first' } },
       nodes: [drained, node('n2')],
-      tasks: [task('a'), task('b', { nodeId: 'n2' as never, createdAt: at(1) })],
+      tasks: [task('a'), task('b', { nodeId: 'n2' as never, ...created(1) })],
     },
     ['shutdown a'],
   ],
@@ -143,7 +143,7 @@ const CASES: [string, Case, string[]][] = [
     {
       spec: { ...replicated(2), TaskTemplate: holding(3) },
       nodes: [sized('n1', 4), node('n2')],
-      tasks: [task('a', held(3)), task('b', { ...held(3), slot: 2, createdAt: at(1) })],
+      tasks: [task('a', held(3)), task('b', { ...held(3), slot: 2, ...created(1) })],
     },
     ['shutdown b, start 2 ready v1'],
   ],
@@ -153,7 +153,7 @@ const CASES: [string, Case, string[]][] = [
       spec: { ...replicated(2), TaskTemplate: holding(3) },
       nodes: [sized('n1', 4), node('n2')],
       tasks: [
-        task('other', { ...held(2), serviceId: 'other' as never, createdAt: at(-1) }),
+        task('other', { ...held(2), serviceId: 'other' as never, ...created(-1) }),
         task('a', held(3)),
         task('b', { slot: 2 }),
       ],
@@ -183,7 +183,7 @@ const CASES: [string, Case, string[]][] = [
       nodes: [sized('n1', 2)],
       tasks: [
         task('a', { ...held(3), slot: 0, desiredState: 'shutdown' }),
-        task('b', { ...held(3), slot: 0, createdAt: at(1), status: status('pending') }),
+        task('b', { ...held(3), slot: 0, ...created(1), status: status('pending') }),
       ],
     },
     [],
@@ -259,16 +259,26 @@ for (const [name, given, steps] of CASES) test(name, () => assert.deepEqual(plan
 test('a replacement is released when its delay is over, counted from its creation', () => {
   const tasks = [
     failed({ desiredState: 'shutdown' }),
-    task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(1) }),
+    task('b', { desiredState: 'ready', status: status('ready'), ...created(1) }),
   ];
   assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
 });
 
+test('a replacement that was made after the clock was set back waits no less', () => {
+  const made = { ...created(1), createdAt: at(-3_600) };
+  const tasks = [
+    failed({ desiredState: 'shutdown' }),
+    task('b', { desiredState: 'ready', status: status('ready'), ...made }),
+  ];
+  assert.deepEqual(plan({ tasks, seconds: -3_599 }), { steps: [], wake: [-3_595] });
+  assert.deepEqual(plan({ tasks, seconds: -3_595 }).steps, ['release b']);
+});
+
 test('a replacement that is rejected while it waits is followed no sooner than its delay', () => {
   const tasks = [
     failed({ desiredState: 'shutdown' }),
-    task('b', { desiredState: 'ready', status: status('rejected'), createdAt: at(1) }),
+    task('b', { desiredState: 'ready', status: status('rejected'), ...created(1) }),
   ];
   assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['shutdown b, start 1 ready v1']);
@@ -277,7 +287,7 @@ test('a replacement that is rejected while it waits is followed no sooner than i
 test('a replacement waits for its predecessor to stop, but not for ever', () => {
   const tasks = [
     task('a', { desiredState: 'shutdown' }),
-    task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(1) }),
+    task('b', { desiredState: 'ready', status: status('ready'), ...created(1) }),
   ];
   assert.deepEqual(plan({ tasks, seconds: 5 }), { steps: [], wake: [71] });
   assert.deepEqual(plan({ tasks, seconds: 71 }).steps, ['release b']);
@@ -285,10 +295,7 @@ test('a replacement waits for its predecessor to stop, but not for ever', () => 
 
 test('a replacement that was made by a clock an hour ahead does not wait for that hour', () => {
   for (const before of [failed({ desiredState: 'shutdown' }), task('a', { desiredState: 'shutdown' })]) {
-    const tasks = [
-      before,
-      task('b', { desiredState: 'ready', status: status('ready'), createdAt: at(3_600) }),
-    ];
+    const tasks = [before, task('b', { desiredState: 'ready', status: status('ready'), ...created(3_600) })];
     assert.deepEqual(plan({ tasks, seconds: 1 }).steps, ['release b']);
   }
 });

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { timestamp } from '../../kit/clock.ts';
 import type { Cluster, Node, Task } from '../../model/objects.ts';
-import { cluster, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
+import { cluster, created, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
 import { reap } from './loop.ts';
 import { planReap } from './plan.ts';
 
@@ -29,7 +28,7 @@ const old = (id: string, n: number, patch: Partial<Task> = {}) =>
   task(id, {
     desiredState: 'shutdown',
     status: status('failed'),
-    createdAt: timestamp(T0 - (10 - n) * 1000),
+    ...created(n - 10),
     ...patch,
   });
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
 import type { Node, Task } from '../../model/objects.ts';
 import type { PortSpec, TaskSpec } from '../../model/spec.ts';
-import { node, status, T0, task, viewOf } from '../testing/builders.ts';
+import { created, node, status, T0, task, viewOf } from '../testing/builders.ts';
 import { Ledger } from './ledger.ts';
 import { planSchedule } from './plan.ts';
 
@@ -109,8 +109,8 @@ test('the older of two tasks has the last place, and what was said once is not s
   const whole = reserve({ NanoCPUs: 2e9 });
   const err = 'no suitable node (insufficient resources on 1 node)';
   const tasks = [
-    pending('late', whole, { createdAt: timestamp(T0 + 1), serviceId: 's1' as never }),
-    pending('early', whole, { createdAt: timestamp(T0), serviceId: 's2' as never }),
+    pending('late', whole, { ...created(1), serviceId: 's1' as never }),
+    pending('early', whole, { ...created(0), serviceId: 's2' as never }),
   ];
   assert.deepEqual(placed([node('n1')], tasks), { early: 'n1', late: err });
   const told = tasks.map((t) => ({ ...t, status: { ...t.status, err } }));

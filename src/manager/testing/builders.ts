@@ -10,7 +10,12 @@ import type { InitialCluster } from '../control/initial-objects.ts';
 import type { Ids } from '../task.ts';
 
 export const T0 = Date.UTC(2026, 0, 1);
-const meta = (version = 1, at = T0) => ({ version, createdAt: timestamp(at), updatedAt: timestamp(at) });
+/** What was created so many seconds after all else, or (below 0) before it. */
+export const created = (seconds: number) => ({
+  createRevision: 1 + seconds,
+  createdAt: timestamp(T0 + seconds * 1000),
+});
+const meta = () => ({ version: 1, ...created(0), updatedAt: timestamp(T0) });
 
 export function counterIds(): Ids & { random: (length: number) => Uint8Array } {
   let n = 0;

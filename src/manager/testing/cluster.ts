@@ -11,6 +11,7 @@ import { Control } from '../control/control.ts';
 import { initialObjects } from '../control/initial-objects.ts';
 import { newSecretsKey, Sealer } from '../secrets/sealer.ts';
 import { Manager } from '../manager.ts';
+import { olderFirst } from '../task.ts';
 import { counterIds, initial, nodeDraft } from './builders.ts';
 import { FakeAgents } from './fake-agents.ts';
 
@@ -89,7 +90,7 @@ export class TestCluster {
 
   tasks(name: string): Task[] {
     const found = [...this.view.all('task').values()].filter((task) => task.serviceName === name);
-    return found.sort((a, b) => a.slot - b.slot || (a.createdAt < b.createdAt ? -1 : 1));
+    return found.sort((a, b) => a.slot - b.slot || olderFirst(a, b));
   }
 
   running(name: string): Task[] {

@@ -4,7 +4,7 @@ import { timestamp } from '../../kit/clock.ts';
 import type { Service, Task } from '../../model/objects.ts';
 import type { UpdateConfig } from '../../model/spec.ts';
 import { planServices } from '../orchestrator/plan.ts';
-import { counterIds, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
+import { counterIds, created, node, service, spec, status, T0, task, viewOf } from '../testing/builders.ts';
 import { words } from '../testing/step-words.ts';
 
 const SECOND = 1000;
@@ -30,7 +30,7 @@ const v2 = { specVersion: 2, spec: spec({ TaskTemplate: WEB2 }) };
 const updating = { state: 'updating', startedAt: at(0), message: 'update in progress' } as const;
 const old = (slot: number, patch: Partial<Task> = {}): Task => task(`o${slot}`, { slot, ...patch });
 const fresh = (id: string, patch: Partial<Task> = {}): Task =>
-  task(id, { specVersion: 2, spec: { ...WEB2, Networks: [] }, createdAt: at(1), ...patch });
+  task(id, { specVersion: 2, spec: { ...WEB2, Networks: [] }, ...created(1), ...patch });
 
 /** An update, or a rollback, under way from version 1 to 2; which of the two configs counts, and what the other says. */
 interface Way {
@@ -211,7 +211,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, Monitor: 3e9 },
       other: { Parallelism: 1, Monitor: 1e9 },
-      tasks: [ended('b', 1, ranFor(3)), fresh('c', { createdAt: at(4) }), old(2)],
+      tasks: [ended('b', 1, ranFor(3)), fresh('c', created(4)), old(2)],
       seconds: 4,
       steps: ['paused'],
     },
@@ -221,7 +221,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, Monitor: 2e9 },
       other: { Parallelism: 1, Monitor: 20e9 },
-      tasks: [ended('b', 1, ranFor(3)), fresh('c', { createdAt: at(4) }), old(2)],
+      tasks: [ended('b', 1, ranFor(3)), fresh('c', created(4)), old(2)],
       seconds: 4,
       steps: ['shutdown o2, start 2 ready v2'],
     },
@@ -231,7 +231,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, MaxFailureRatio: 0.5 },
       other: { Parallelism: 1 },
-      tasks: [ended('b', 1), fresh('c', { createdAt: at(2) }), old(2)],
+      tasks: [ended('b', 1), fresh('c', created(2)), old(2)],
       seconds: 4,
       steps: ['shutdown o2, start 2 ready v2'],
     },
@@ -241,7 +241,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, MaxFailureRatio: 0.49 },
       other: { Parallelism: 1, MaxFailureRatio: 1 },
-      tasks: [ended('b', 1), fresh('c', { createdAt: at(2) }), old(2)],
+      tasks: [ended('b', 1), fresh('c', created(2)), old(2)],
       seconds: 4,
       steps: ['paused'],
     },
@@ -251,7 +251,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, MaxFailureRatio: 0.5 },
       other: { Parallelism: 1 },
-      tasks: [ended('b', 1), ended('c', 1, { createdAt: at(2) }), fresh('d', { createdAt: at(3) }), old(2)],
+      tasks: [ended('b', 1), ended('c', 1, created(2)), fresh('d', created(3)), old(2)],
       seconds: 4,
       steps: ['shutdown o2, start 2 ready v2'],
     },
@@ -261,7 +261,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, MaxFailureRatio: 0.5 },
       other: { Parallelism: 1, MaxFailureRatio: 1 },
-      tasks: [ended('b', 1), fresh('c', { createdAt: at(2) }), old(2, { spec: { ...WEB2, Networks: [] } })],
+      tasks: [ended('b', 1), fresh('c', created(2)), old(2, { spec: { ...WEB2, Networks: [] } })],
       seconds: 4,
       steps: ['paused'],
     },
@@ -273,8 +273,8 @@ const WAYS: [string, Way][] = [
       other: { Parallelism: 1 },
       tasks: [
         ended('b', 1, { status: status('shutdown') }),
-        ended('c', 1, { createdAt: at(2) }),
-        fresh('d', { createdAt: at(3) }),
+        ended('c', 1, created(2)),
+        fresh('d', created(3)),
         old(2),
       ],
       seconds: 4,
@@ -286,7 +286,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1 },
       other: { Parallelism: 1 },
-      tasks: [ended('b', 1, { createdAt: at(-1) }), fresh('c', { createdAt: at(2) }), old(2)],
+      tasks: [ended('b', 1, created(-1)), fresh('c', created(2)), old(2)],
       seconds: 4,
       steps: ['shutdown o2, start 2 ready v2'],
     },
@@ -296,7 +296,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1, FailureAction: 'continue' },
       other: { Parallelism: 1, FailureAction: 'pause' },
-      tasks: [ended('b', 1), fresh('c', { createdAt: at(2) }), old(2)],
+      tasks: [ended('b', 1), fresh('c', created(2)), old(2)],
       seconds: 4,
       steps: ['shutdown o2, start 2 ready v2'],
     },
@@ -306,7 +306,7 @@ const WAYS: [string, Way][] = [
     {
       config: { Parallelism: 1 },
       other: { Parallelism: 1, FailureAction: 'continue' },
-      tasks: [ended('b', 1), fresh('c', { createdAt: at(2) }), old(2)],
+      tasks: [ended('b', 1), fresh('c', created(2)), old(2)],
       seconds: 4,
       steps: ['paused'],
     },
@@ -344,7 +344,7 @@ test('a failed update goes back where that is asked for and there is what to go 
   const way = {
     config,
     other: config,
-    tasks: [ended('b', 1), fresh('c', { createdAt: at(2) })],
+    tasks: [ended('b', 1), fresh('c', created(2))],
     steps: [],
   };
   assert.deepEqual(on('updating', way).steps, ['rollback_started']);
@@ -362,7 +362,7 @@ test('a pause keeps when the update began, and names the task that ended', () =>
       { kind: 'service', object: service({ ...v2, updateStatus: updating }) },
       { kind: 'node', object: node('n1') },
       { kind: 'task', object: ended('b', 1) },
-      { kind: 'task', object: fresh('c', { createdAt: at(2) }) },
+      { kind: 'task', object: fresh('c', created(2)) },
     ),
     ['svc'],
     T0 + 3 * SECOND,

@@ -175,7 +175,10 @@ export class EtcdStore implements Store {
   }
 
   #read(kind: Kind, kv: KeyValue): AnyObject {
-    const object = decode(kind, toText(kv.value), Number(kv.modRevision));
+    const object = decode(kind, toText(kv.value), {
+      version: Number(kv.modRevision),
+      createRevision: Number(kv.createRevision),
+    });
     this.#known.set(toText(kv.key), {
       version: object.version,
       createdAt: object.createdAt,
