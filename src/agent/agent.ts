@@ -52,6 +52,7 @@ export interface AgentOptions {
   readonly hostname: string;
   /** SHA-256 as 64 hexadecimal digits. */
   readonly hash: HashText;
+  readonly random: () => number;
   readonly clock: Clock;
   readonly log: Log;
   /** Hears what happens on this node. */
@@ -103,6 +104,7 @@ export class Agent {
         audits: { status: status.status.audits, save: (audits) => status.write({ audits }) },
         saveNotHeld: (notHeld) => status.write({ notHeld }),
       }),
+      random: options.random,
       clock,
       log,
     });

@@ -35,7 +35,8 @@ function place() {
     await apply(view);
   };
   const networkLoop = new NetworkLoop({
-    ...{ network: kernel, view: () => assignments.networkView(), applied: () => {}, clock, log: silentLog },
+    ...{ network: kernel, view: () => assignments.networkView(), applied: () => {} },
+    ...{ random: () => 0, clock, log: silentLog },
   });
   assignments.onChange(() => networkLoop.mark());
   const calls: string[] = [];

@@ -134,6 +134,7 @@ export class FakeNode {
       isStandalone: (id) => this.standalone.has(id),
       hostname: 'n1',
       hash: sha256,
+      random: () => 0,
       clock: this.clock,
       log: silentLog,
       resolvConf: () => 'nameserver 192.0.2.53\n',

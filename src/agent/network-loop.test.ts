@@ -24,7 +24,7 @@ test('the kernel is read back when it has been left alone for a second, not betw
   });
   let latest = view(0);
   const loop = new NetworkLoop({
-    ...{ network, clock, log: silentLog, view: () => latest },
+    ...{ network, clock, log: silentLog, random: () => 0, view: () => latest },
     applied: (revision) => applied.push(revision),
   });
   loop.start();
@@ -47,7 +47,7 @@ test('a change does not wait for the end of an audit', async () => {
   const audit = () => looking.promise.then(() => ({ steps: {}, total: 0 }));
   let latest = view(0);
   const loop = new NetworkLoop({
-    ...{ network: Object.assign(new FakeNetwork(), { audit }), clock, log: silentLog },
+    ...{ network: Object.assign(new FakeNetwork(), { audit }), clock, log: silentLog, random: () => 0 },
     ...{ view: () => latest, applied: (revision: number) => applied.push(revision) },
   });
   loop.start();
@@ -84,7 +84,7 @@ for (const hours of [0, 1, -1])
     let latest = view(0);
     const loop = new NetworkLoop({
       ...{ network: new SlowNetwork(), clock, log: silentLog, view: () => latest },
-      ...{ applied: () => {}, auditMs: 60_000 },
+      ...{ applied: () => {}, auditMs: 60_000, random: () => 0 },
     });
     loop.start();
     for (let change = 1; change <= 3; change++) {

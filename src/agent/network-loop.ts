@@ -36,6 +36,7 @@ export interface NetworkLoopOptions {
   readonly audits?: { readonly status: AuditStatus; save(status: AuditStatus): void };
   /** Other published ports than before are not held. */
   readonly saveNotHeld?: (ports: Readonly<Record<string, string>>) => void;
+  readonly random: () => number;
   readonly clock: Clock;
   readonly log: Log;
   readonly auditMs?: number;
@@ -69,7 +70,7 @@ export class NetworkLoop {
 
   constructor(options: NetworkLoopOptions) {
     this.#options = options;
-    const { clock, log } = options;
+    const { clock, log, random } = options;
     this.#audits = options.audits?.status ?? NO_AUDITS;
     this.#loop = new Loop<'apply' | 'audit'>({
       name: 'network',
@@ -79,7 +80,7 @@ export class NetworkLoop {
       // A change need not wait for an audit: the network makes it between two looks of it.
       concurrency: 2,
       backoff: { base: 100, cap: 5_000 },
-      full: { interval: options.auditMs ?? AUDIT_MS, keys: () => ['audit' as const] },
+      full: { interval: options.auditMs ?? AUDIT_MS, random, keys: () => ['audit' as const] },
     });
   }
 

@@ -113,6 +113,7 @@ export class AgentSide {
       tell: options.tell,
       collection: { ...DEFAULT_POLICY, keepMs: options.keepUnusedImagesMs },
       hash,
+      random: Math.random,
       clock,
       log,
     });

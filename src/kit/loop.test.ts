@@ -80,3 +80,18 @@ test('the full pass marks every key', async () => {
   assert.deepEqual(seen, ['a', 'b', 'a', 'b']);
   await loop.stop();
 });
+
+test('full passes of nodes that began together come at times of their own, none late', async () => {
+  const times: number[] = [];
+  const random = [0, 0.4, 1];
+  const { loop, clock } = make(async () => void times.push(clock.monotonic()), {
+    full: { interval: 1000, random: () => random.shift()!, keys: () => ['a'] },
+  });
+  const began = clock.monotonic();
+  await clock.advance(2650);
+  assert.deepEqual(
+    times.map((time) => time - began),
+    [1000, 1900, 2650],
+  );
+  await loop.stop();
+});

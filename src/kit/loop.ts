@@ -21,13 +21,20 @@ export interface LoopOptions<K> {
   readonly concurrency?: number;
   readonly backoff?: BackoffPolicy;
   /** Every `interval` ms all keys that `keys()` gives are marked: the periodic full pass. */
-  readonly full?: { readonly interval: number; keys(): Iterable<K> | Promise<Iterable<K>> };
+  readonly full?: {
+    readonly interval: number;
+    /** 0 to 1: each pass comes by so much of `EARLIER` before its time, so that nodes begun together do not work together. */
+    random?(): number;
+    keys(): Iterable<K> | Promise<Iterable<K>>;
+  };
 }
 
 /** Asks for the key to be reconciled again `after` ms although nothing failed. */
 export interface Requeue {
   readonly after: number;
 }
+
+const EARLIER = 0.25;
 
 export class Loop<K> {
   readonly #options: LoopOptions<K>;
@@ -122,7 +129,8 @@ export class Loop<K> {
   #scheduleFull(): void {
     const { full, clock, log, name } = this.#options;
     if (!full) return;
-    this.#cancelFull = clock.after(full.interval, () => {
+    const interval = full.interval * (1 - EARLIER * (full.random?.() ?? 0));
+    this.#cancelFull = clock.after(interval, () => {
       void (async () => {
         try {
           for (const key of await full.keys()) this.mark(key);
