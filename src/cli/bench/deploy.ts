@@ -30,7 +30,7 @@ type Size = readonly [replicas: number, times: number];
 const SIZES: readonly Size[] = [
   [1, 8],
   [20, 3],
-  [50, 1],
+  [50, 2],
 ];
 const QUICK_SIZES: readonly Size[] = [
   [1, 1],
