@@ -113,8 +113,13 @@ export class ContainerMaker {
   ): Promise<void> {
     const { output, volumes } = this.#options;
     const [root] = await together(this.#prepareRoot(config.id, image), afterwards(namespace));
+    if (setsNetwork(config)) await surroundings?.();
     if (config.restartable) await volumes.release(config.id);
-    else await together(this.#createTask(config, root, ready), afterwards(surroundings));
+    else
+      await together(
+        this.#createTask(config, root, ready),
+        afterwards(setsNetwork(config) ? undefined : surroundings),
+      );
     await output.start(config);
   }
 
@@ -194,6 +199,10 @@ export class ContainerMaker {
     return users;
   }
 }
+
+/** Its process is made with settings of its own for the network, of links too, which hold over those that the node makes. */
+const setsNetwork = ({ spec }: ContainerConfig): boolean =>
+  Object.keys(spec.Sysctls ?? {}).some((key) => /^net[./]/.test(key));
 
 /** Work that may hold this process a while: what is asked of containerd before it is on its way first. */
 const afterwards = async (work: (() => Promise<void>) | undefined): Promise<void> => {

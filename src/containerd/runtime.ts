@@ -167,7 +167,10 @@ export interface Making {
   readonly image?: LocalImage;
   /** Makes the namespace that its process is to stand in, while the rest is made; where that fails nothing stays. */
   readonly namespace?: () => Promise<void>;
-  /** Furnishes that namespace, while its process is made, and before it can be started; likewise. */
+  /**
+   * Furnishes that namespace, while its process is made, and before it can be started; before it is made, where it is to
+   * have settings of the network (`Sysctls`). Likewise.
+   */
   readonly surroundings?: () => Promise<void>;
 }
 

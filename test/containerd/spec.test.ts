@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Containerd } from '../../src/containerd/containerd.ts';
 import { ALL_OUTPUT, type ContainerConfig } from '../../src/containerd/runtime.ts';
+import { runProcess } from '../../src/kit/process.ts';
+import type { ContainerId } from '../../src/model/ids.ts';
 import type { ContainerSpec } from '../../src/model/spec.ts';
 import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
@@ -26,12 +28,16 @@ after(async () => {
 async function run(script: string, spec: Partial<ContainerSpec> = {}, more: Partial<ContainerConfig> = {}) {
   const config = containerConfig(own.netns, { Command: ['/bin/sh', '-c', script], ...spec }, more);
   await runtime.create(config);
-  await runtime.start(config.id);
+  return output(config.id);
+}
+
+async function output(id: ContainerId): Promise<string> {
+  await runtime.start(id);
   const query = { ...ALL_OUTPUT, follow: true };
   let text = '';
-  for await (const line of runtime.logs(config.id, query, AbortSignal.timeout(60_000)))
+  for await (const line of runtime.logs(id, query, AbortSignal.timeout(60_000)))
     text += Buffer.from(line.data).toString();
-  await runtime.remove(config.id);
+  await runtime.remove(id);
   return text;
 }
 
@@ -194,4 +200,26 @@ test('what has just ended starts again, however soon it is asked', async () => {
     while ((await runtime.get(config.id))?.status !== 'stopped');
   }
   await runtime.remove(config.id);
+});
+
+test('what a user sets of the network holds, and can be about links that come after the namespace', async () => {
+  const link = 'net.ipv4.conf.eth9.forwarding';
+  const config = containerConfig(own.netns, {
+    Command: [
+      '/bin/sh',
+      '-c',
+      'cat /proc/sys/net/ipv4/conf/eth9/forwarding /proc/sys/net/ipv4/ip_default_ttl',
+    ],
+    Sysctls: { [link]: '1', 'net.ipv4.ip_default_ttl': '77' },
+  });
+  const inside = (...argv: string[]) => runProcess(['nsenter', `--net=${own.netns}`, ...argv]);
+  await runtime.create(config, {
+    async surroundings() {
+      await new Promise((resolve) => setTimeout(resolve, 500)); // others are furnished before
+      await inside('ip', 'link', 'add', 'eth9', 'type', 'veth', 'peer', 'name', 'other');
+      await inside('sh', '-c', `echo 0 > /proc/sys/net/ipv4/conf/eth9/forwarding`);
+      await inside('sh', '-c', `echo 64 > /proc/sys/net/ipv4/ip_default_ttl`);
+    },
+  });
+  assert.equal(await output(config.id), '1\n77\n');
 });
