@@ -242,8 +242,6 @@ function planSandbox(
   // Before the links are made, which take it from here.
   state.sysctl(spec.id, 'net/ipv6/conf/default/disable_ipv6', '1');
   state.sysctl(spec.id, 'net/ipv4/conf/all/rp_filter', '2');
-  state.sysctl(spec.id, 'net/ipv4/ip_unprivileged_port_start', '0');
-  state.sysctl(spec.id, 'net/ipv4/ping_group_range', '0\t2147483647');
   state.link(loopback(spec.id));
   spec.attachments.forEach((attachment, index) => {
     const network = view.networks.get(attachment.networkId);

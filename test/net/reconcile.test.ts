@@ -211,6 +211,14 @@ test('changes that come during an audit are made between two looks of it, and ar
   assert.equal((await a.audit()).total, 0);
 });
 
+test('an audit leaves a container what is said of its ports and pings: that is its own', async () => {
+  const setting = '/proc/sys/net/ipv4/ip_unprivileged_port_start';
+  const own = a.netnsPath(box.id);
+  lab.exec(own, 'sh', '-c', `echo 1024 > ${setting}`);
+  assert.equal((await a.audit()).total, 0);
+  assert.equal(lab.exec(own, 'cat', setting).trim(), '1024');
+});
+
 test('a published port that another program had is held from the audit on after he let go of it', async () => {
   const his = inNetns(root, () => bindPort('tcp', 81));
   const other = service('other', port(81, 80));
