@@ -115,3 +115,13 @@ test('what is said is what counts', () => {
     retries: 4,
   });
 });
+
+test('a start period that began in the future, by a clock that was set back since, is over', () => {
+  const c = check({ StartPeriod: 60 * S, Interval: 30 * S, Retries: 2 });
+  const hour = 3_600_000;
+  const probe = (health: Health, seconds: number) =>
+    afterProbe(c, health, { startedMs: seconds * 1000, endedMs: seconds * 1000, exitCode: 1, output: '' });
+  const health = probe(newHealth(hour), 0);
+  assert.equal(nextProbeAt(c, health, 0), 30_000);
+  assert.equal(probe(health, 30).status, 'unhealthy');
+});

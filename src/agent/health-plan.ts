@@ -77,15 +77,17 @@ export const newHealth = (now: number, status: Health['status'] = 'starting'): H
 
 export function nextProbeAt(check: HealthCheck, health: Health, now: number): number {
   const last = health.log.at(-1)?.endedMs ?? health.since;
-  const starts = health.status === 'starting' && last - health.since < check.startPeriodMs;
-  return overAt(last, starts ? check.startIntervalMs : check.intervalMs, now);
+  return overAt(last, starts(check, health, last) ? check.startIntervalMs : check.intervalMs, now);
 }
+
+/** At that moment its start period went on, and nothing had been good yet. */
+const starts = ({ startPeriodMs }: HealthCheck, { status, since }: Health, at: number): boolean =>
+  status === 'starting' && overAt(since, startPeriodMs, at) > at;
 
 export function afterProbe(check: HealthCheck, health: Health, probe: Probe): Health {
   const log = [...health.log, probe].slice(-LOG_LENGTH);
   if (probe.exitCode === 0) return { ...health, status: 'healthy', failingStreak: 0, log };
-  const excused = health.status === 'starting' && probe.startedMs - health.since < check.startPeriodMs;
-  const failingStreak = health.failingStreak + (excused ? 0 : 1);
+  const failingStreak = health.failingStreak + (starts(check, health, probe.startedMs) ? 0 : 1);
   const status = failingStreak >= check.retries ? 'unhealthy' : health.status;
   return { ...health, status, failingStreak, log };
 }
