@@ -51,3 +51,21 @@ test('of what a loss of power has emptied, a start was said last; of what is not
   writeFileSync(join(root, 'standalone', id, 'runs.json'), '');
   assert.deepEqual(await files.readRuns(id), STARTED);
 });
+
+test('that a container is wanted no more is said when its file has the name on the disk too', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'skein-files-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const files = new TaskFiles(root, 'standalone');
+  const id = 'a'.repeat(64) as ContainerId;
+  await files.write(id, {});
+  await files.writeRuns(id, STARTED);
+  let told = false;
+  const ended = files.writeRuns(id, UNWANTED).then(() => (told = true));
+  // What flushes the folder finds all threads taken.
+  const busy = Array.from({ length: 8 }, () => derive('', '', 200_000, 32, 'sha256'));
+  const said = () =>
+    JSON.parse(readFileSync(join(root, 'standalone', id, 'runs.json'), 'utf8')) as typeof STARTED;
+  while (said().wanted) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(told, false);
+  await Promise.all([ended, ...busy]);
+});

@@ -12,6 +12,7 @@ import type { Health } from './health-plan.ts';
 import { type Runs, STARTED } from './restart-plan.ts';
 
 const flush = promisify(fsync);
+const flushed = (file: number): Promise<void> => flush(file).finally(() => closeSync(file));
 
 const MARK = 'started';
 const HEALTH = 'health.json';
@@ -44,8 +45,7 @@ export class TaskFiles {
   /** There for whoever asks from now on, a next process too; on disk when it resolves. */
   markStarted(id: ContainerId): Promise<void> {
     mkdirSync(join(this.#root, id), { recursive: true, mode: 0o755 });
-    const file = openSync(join(this.#root, id, MARK), 'w', 0o644);
-    return flush(file).finally(() => closeSync(file));
+    return flushed(openSync(join(this.#root, id, MARK), 'w', 0o644));
   }
 
   async isStarted(id: ContainerId): Promise<boolean> {
@@ -72,7 +72,7 @@ export class TaskFiles {
     return runs ?? (existsSync(join(this.#root, id, RUNS)) ? STARTED : undefined);
   }
 
-  /** That it is wanted no more is on the disk before it takes the name. A start does not wait for the disk. */
+  /** That it is wanted no more is on the disk when it resolves. A start does not wait for the disk. */
   writeRuns(id: ContainerId, runs: Runs): Promise<void> {
     return this.#replace(id, RUNS, runs, { onDisk: !runs.wanted });
   }
@@ -87,7 +87,8 @@ export class TaskFiles {
 
   /** As a whole: a reader never sees half of it. */
   async #replace(id: ContainerId, name: string, value: object, { onDisk = false } = {}): Promise<void> {
-    const path = join(this.#root, id, name);
+    const folder = join(this.#root, id);
+    const path = join(folder, name);
     const file = openSync(`${path}.new`, 'w', 0o644);
     try {
       writeFileSync(file, JSON.stringify(value));
@@ -96,6 +97,7 @@ export class TaskFiles {
       closeSync(file);
     }
     renameSync(`${path}.new`, path);
+    if (onDisk) await flushed(openSync(folder, 'r')); // that it has the name
   }
 
   async has(id: ContainerId): Promise<boolean> {
