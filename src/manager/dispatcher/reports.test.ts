@@ -49,7 +49,9 @@ test('a task starts with the first report that it is up, listening where it is p
   assert.equal(at('running', 2, opening).status.notListening, undefined);
   const running = at('running', 2, ready);
   assert.equal(running.startedAt, status('running', 2).timestamp);
-  assert.equal(at('failed', 5, at('running', 3, running)).startedAt, running.startedAt);
+  const healthy = { ...status('running', 3), health: 'healthy' as const };
+  const later = accept(running, { nodeId: running.nodeId!, status: healthy })!;
+  assert.equal(at('failed', 5, later).startedAt, running.startedAt);
   assert.equal(at('rejected', 3, ready).startedAt, undefined);
 });
 
@@ -76,5 +78,43 @@ test('what a node whose clock is off says of when is told by the clock of the ma
   // As far as clocks differ anyhow, or a message may take, it is as the node says.
   const { said } = await say(-4_000, 'healthy');
   assert.deepEqual([(await stored()).timestamp, (await stored()).health], [said, 'healthy']);
+  await c.end();
+});
+
+test('what was said before and is said again is no news, whatever time is told with it: a session tells all once more', async () => {
+  const c = await cluster();
+  const a = new Agent(c.dispatcher, 'a');
+  await c.add(taskObject('t', 'a', [], 'assigned', 'running'));
+  const [before, after] = [c.clock.now() - 1_000, c.clock.now() + 3_600_000].map(timestamp);
+  const say = async (at: string, sentAt: number) => {
+    a.out.push({
+      type: 'status',
+      sentAt,
+      tasks: [{ id: 't' as TaskId, status: { ...status('running'), timestamp: at } }],
+    });
+    await c.clock.advance(200);
+  };
+  await say(before!, c.clock.now());
+  const { revision } = await c.store.snapshot();
+  await say(after!, c.clock.now()); // its clock was an hour ahead then, and has been set since
+  assert.equal((await c.store.snapshot()).revision, revision);
+  await c.end();
+});
+
+test('however far off the clock of a node is, what is told by it is a time that Docker’s clients can read', async () => {
+  const c = await cluster();
+  const a = new Agent(c.dispatcher, 'a');
+  await c.add(taskObject('t', 'a', [], 'assigned', 'running'));
+  for (const [sentAt, at, state] of [
+    [0, '9999-12-31T23:59:59Z', 'starting'],
+    [8.64e15, '0000-01-01T00:00:00Z', 'running'],
+  ] as const) {
+    const said = { ...status(state), timestamp: at };
+    a.out.push({ type: 'status', sentAt, tasks: [{ id: 't' as TaskId, status: said }] });
+    await c.clock.advance(200);
+    const stored = (await c.store.get('task', 't' as TaskId))!.status;
+    assert.equal(stored.state, state);
+    assert.match(stored.timestamp, /^\d{4}-/);
+  }
   await c.end();
 });

@@ -38,10 +38,13 @@ const RETRY_MS = 250;
 export function accept(task: Task | undefined, { nodeId, status }: Report): Task | undefined {
   if (!task || task.nodeId !== nodeId || isBefore(status.state, task.status.state)) return undefined;
   const next = { ...status, container: status.container };
-  if (JSON.stringify(next) === JSON.stringify(task.status)) return undefined;
+  if (saidOf(next) === saidOf(task.status)) return undefined;
   const starts = task.startedAt === undefined && isUp({ status: next });
   return { ...task, status: next, ...(starts && { startedAt: next.timestamp }) };
 }
+
+/** All but when: every session begins with what was said before, and the clock of its node may have been set since. */
+const saidOf = (status: TaskStatus): string => JSON.stringify({ ...status, timestamp: '' });
 
 export class Reports {
   readonly #options: ReportsOptions;
@@ -68,8 +71,7 @@ export class Reports {
   ): void {
     const aheadMs = this.#aheadMs(nodeId, sentAt);
     for (const { id, status: said } of reports) {
-      const status =
-        aheadMs === 0 ? said : { ...said, timestamp: timestamp(Date.parse(said.timestamp) - aheadMs) };
+      const status = aheadMs === 0 ? said : { ...said, timestamp: this.#ours(said.timestamp, aheadMs) };
       const task = this.#options.view.get('task', id);
       if (task && task.nodeId !== nodeId)
         this.#options.log.warn('a node reported on a task that is not its own', {
@@ -80,6 +82,12 @@ export class Reports {
     }
     if (this.#pending.size >= BATCH_SIZE) this.#start();
     else this.#schedule(this.#patience());
+  }
+
+  /** That time by our clock: nothing that is still to come, whatever the node says. */
+  #ours(said: string, aheadMs: number): string {
+    const at = Date.parse(said) - aheadMs;
+    return timestamp(Math.max(0, Math.min(at, this.#options.clock.now())));
   }
 
   /** How far the clock of the node is ahead of ours, where that is more than a message may take. */
