@@ -11,6 +11,11 @@ import type { ContainerId } from '../model/ids.ts';
 import type { ContainerdApi } from './api.ts';
 import { Execs } from './execs.ts';
 
+const CONFIG = {
+  ...{ args: ['true'], env: [], cwd: '', user: '', tty: false, privileged: false },
+  ...{ stdin: false, output: false },
+};
+
 /** Ends at once; each deletion of its record is answered by one of these. */
 async function afterExec(...answers: readonly (SkeinError | undefined)[]) {
   const runRoot = mkdtempSync(join(tmpdir(), 'skein-execs-'));
@@ -30,14 +35,7 @@ async function afterExec(...answers: readonly (SkeinError | undefined)[]) {
   };
   const execs = new Execs({ api: { tasks } as unknown as ContainerdApi, runRoot, clock, log });
   try {
-    const { exit } = await execs.start(
-      'a'.repeat(64) as ContainerId,
-      {
-        ...{ args: ['true'], env: [], cwd: '', user: '', tty: false, privileged: false },
-        ...{ stdin: false, output: false },
-      },
-      {} as never,
-    );
+    const { exit } = await execs.start('a'.repeat(64) as ContainerId, CONFIG, {} as never);
     assert.equal(await exit, 137);
     for (let i = 0; i < 50 && left.length > 0; i++) await clock.advance(100);
     await clock.advance(0);
@@ -66,4 +64,32 @@ test('an exec whose shim goes while it is cleared leaves nothing, and nothing is
 test('what cannot be cleared, however often it is tried, is said once', async () => {
   const { said } = await afterExec(closed, closed, closed, closed, closed);
   assert.deepEqual(said, ['what an exec left could not be cleared']);
+});
+
+test('what is let go of while it is tried again stays for the next skeind', async () => {
+  const runRoot = mkdtempSync(join(tmpdir(), 'skein-execs-'));
+  const tried = Promise.withResolvers<void>();
+  const tasks = {
+    exec: async () => ({}),
+    start: async () => ({ pid: 5 }),
+    wait: async () => ({ exitStatus: 137 }),
+    deleteProcess: async () => {
+      tried.resolve();
+      throw closed;
+    },
+  };
+  const api = { tasks } as unknown as ContainerdApi;
+  const execs = new Execs({ api, runRoot, clock: new VirtualClock(), log: silentLog });
+  try {
+    await execs.start('a'.repeat(64) as ContainerId, CONFIG, {} as never);
+    await tried.promise;
+    for (let turns = 0; turns < 10; turns++) await new Promise((resolve) => setImmediate(resolve));
+    execs.close();
+    for (let looks = 0; looks < 20; looks++) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      assert.equal(readdirSync(join(runRoot, 'exec')).length, 1);
+    }
+  } finally {
+    rmSync(runRoot, { recursive: true });
+  }
 });

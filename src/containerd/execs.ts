@@ -133,6 +133,7 @@ export class Execs {
         await this.#drained(pipes.outputs);
         if (this.#stop.signal.aborted) return;
         await this.#clear(at);
+        if (this.#stop.signal.aborted) return;
         await Promise.all(pipes.outputs.map(ended));
         await this.#close(pipes);
       })
