@@ -14,8 +14,8 @@ import { ALL_OUTPUT } from '../../src/containerd/runtime.ts';
 import { systemClock } from '../../src/kit/clock.ts';
 import { silentLog } from '../../src/kit/log.ts';
 import { runProcess } from '../../src/kit/process.ts';
-import { suspend } from '../../src/lab/signals.ts';
 import type { ContainerId } from '../../src/model/ids.ts';
+import { hang } from '../hang.ts';
 import { containerConfig, eventually, type Scratch, scratch, stream, testImage } from './scratch.ts';
 
 let own: Scratch;
@@ -179,13 +179,13 @@ test('containerd is killed: containers run on, it is started again, events and e
   await runtime.remove(config.id);
 });
 
-test('containerd hangs: a skeind that comes to it restarts it, and containers run on', async () => {
+test('containerd hangs: a skeind that comes to it restarts it, and containers run on', async (t) => {
   const config = shell('sleep 1000');
   await runtime.create(config);
   const pid = await runtime.start(config.id);
   await own.daemon.close();
   const hung = own.daemon.pid!;
-  await suspend([hung]);
+  await hang(t, hung);
   const next = containerd({ hungMs: 2000 });
   await next.start();
   assert.notEqual(next.pid, hung);

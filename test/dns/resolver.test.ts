@@ -14,9 +14,9 @@ import { silentLog } from '../../src/kit/log.ts';
 import { createNetns, removeNetns } from '../../src/kit/netns.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
-import { suspend } from '../../src/lab/signals.ts';
 import type { ContainerId, Ipv4, NetworkId, ServiceId } from '../../src/model/ids.ts';
 import { RESOLVER } from '../../src/model/network-view.ts';
+import { hang } from '../hang.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'skein-dns-'));
 const NET = 'net' as NetworkId;
@@ -176,12 +176,12 @@ test('killed, it is back by itself with everything', async () => {
   assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
 });
 
-test('one that hangs is killed, and the next one has everything', async () => {
+test('one that hangs is killed, and the next one has everything', async (t) => {
   await feed.close();
   feed = open('1', 1500);
   await feed.set({ put: new Map([...records, box(1), box(2)]), delete: [] });
   const { pid } = feed;
-  await suspend([pid!]);
+  await hang(t, pid!);
   await feed.set({ put: new Map(), delete: [] }); // in force when there is one that answers
   assert.notEqual(feed.pid, pid);
   assert.deepEqual(await ask(2, 'web'), ['10.0.1.2']);
@@ -314,11 +314,13 @@ test('questions for the world go to the servers in turn, and an answer only coun
   writeFileSync(conf, '');
 });
 
-test('a server that can not be reached, or can not say, is passed over; the question ends at once when nobody can', async () => {
+test('a server that can not be reached, or can not say, is passed over; the question ends at once when nobody can', async (t) => {
   const refusing = createSocket('udp4');
+  t.after(() => refusing.close());
   await new Promise<void>((resolve) => refusing.bind(0, '127.0.0.1', resolve));
   const { port } = refusing.address();
   const knowing = createSocket('udp4');
+  t.after(() => knowing.close());
   await new Promise<void>((resolve) => knowing.bind(port, '127.0.0.2', resolve));
   const answers = (socket: typeof refusing, flags: number) =>
     socket.on('message', (bytes, from) => {
@@ -341,12 +343,11 @@ test('a server that can not be reached, or can not say, is passed over; the ques
   assert.equal(await rcode('127.0.0.1'), 5, 'a refusal is better than nothing');
   assert.equal(await rcode('255.255.255.255', 'nonsense'), undefined);
   assert.ok(performance.now() - start < 4_000);
-  refusing.close();
-  knowing.close();
 });
 
-test('one asker can not take every question that may be out', async () => {
+test('one asker can not take every question that may be out', async (t) => {
   const silent = createSocket('udp4');
+  t.after(() => silent.close());
   await new Promise<void>((resolve) => silent.bind(0, '127.0.0.1', resolve));
   const forwarder = new Forwarder({ port: silent.address().port, tryMs: 300, maxEach: 2 });
   const seen = new Set<string>();
@@ -360,5 +361,4 @@ test('one asker can not take every question that may be out', async () => {
   assert.deepEqual([...seen].sort(), ['a', 'b', 'e']);
   await ask('greedy', 'f');
   await heard('f'); // what has ended counts no more
-  silent.close();
 });

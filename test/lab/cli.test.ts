@@ -10,6 +10,7 @@ import { registerLab } from '../../src/cli/lab.ts';
 import { runProcess } from '../../src/kit/process.ts';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab, type LabReport } from '../../src/lab/lab.ts';
+import { send } from '../../src/lab/signals.ts';
 import { machineState } from './machine.ts';
 
 const NAME = 'test-cli';
@@ -107,8 +108,9 @@ test('exec gives the output and the exit code, with and without --', async () =>
   assert.equal((await named('exec', 'node2', '--', 'busybox', 'ash', '-c', 'exit 7')).code, 7);
 });
 
-test('cut and heal', async () => {
+test('cut and heal', async (t) => {
   const lab = Lab.open(NAME);
+  t.after(() => lab.heal());
   const ping = (from: string) =>
     lab.exec(from, ['busybox', 'ping', '-c', '1', '-W', '1', '192.0.2.12'], { accept: [0, 1] });
   const isCut = async (from: string) => assert.equal((await ping(from)).code, 1, `${from} gets no answer`);
@@ -128,9 +130,10 @@ test('cut and heal', async () => {
   await answers('node1');
 });
 
-test('kill sends the signal that is asked for, by name or number', async () => {
+test('kill sends the signal that is asked for, by name or number', async (t) => {
   const pid = Lab.open(NAME).report().nodes[1]!.pids.skeind;
   const state = () => /^State:\s+(\w)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]!;
+  t.after(() => send(pid!, 'SIGCONT'));
   await here('kill', 'node2', '--signal', 'stop');
   assert.equal(state(), 'T');
   await here('kill', 'node2', 'skeind', '--signal', String(constants.signals.SIGCONT));

@@ -125,9 +125,10 @@ describe('networks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await docker('service', 'rm', 'rr');
   });
 
-  test('names go on while skeind is dead, and are true again when it is back', async () => {
+  test('names go on while skeind is dead, and are true again when it is back', async (t) => {
     const [caller] = await boxes('caller');
     const address = [await vip('web', 'front')];
+    t.after(() => stage.lab.start(caller!.node));
     await stage.lab.kill(caller!.node);
     for (let i = 0; i < 5; i++) assert.deepEqual(await resolve(caller!, 'web'), address);
     await stage.lab.start(caller!.node);

@@ -179,7 +179,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
       await docker('service', 'update', '--force', 'web');
     }));
 
-  test('a trace ends in words when the leader dies, on the leader and beside it, with what was captured', async () => {
+  test('a trace ends in words when the leader dies, on the leader and beside it, with what was captured', async (t) => {
     const led = await leader();
     const beside = NODES.find((node) => node !== led)!;
     const [own, other] = [led, beside].map(
@@ -188,6 +188,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
     for (const trace of [own, other]) for (const node of NODES) await trace.says(`capturing on ${node}`);
     await stage.ask('client', ADDRESSES[0], PORT);
     for (const trace of [own, other]) await trace.prints('"outcome":"closed"');
+    t.after(() => stage.lab.start(led));
     await stage.lab.kill(led);
     assert.equal((await own.ends()).length, 1);
     assert.match(own.notes, /ended: the connection to this manager was lost/);

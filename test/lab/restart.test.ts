@@ -269,7 +269,8 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     await eventuallyWhole(3);
   });
 
-  test('a node that is cut off: replaced elsewhere; healed, it stops what it still ran', async () => {
+  test('a node that is cut off: replaced elsewhere; healed, it stops what it still ran', async (t) => {
+    t.after(() => stage.lab.heal());
     await stage.setHeartbeat(3);
     await stage.lab.cut('node2');
     await until('node2 to be down', async () => /node2\s+Down/.test(await docker('node', 'ls')) || 'ready', {

@@ -86,7 +86,8 @@ export function changesOfRole(stage: () => Stage, nodes: (via: string) => Promis
     assert.equal(await running(), container);
   });
 
-  void test('the cluster goes on when the leader dies, whose daemon comes back as a manager', async () => {
+  void test('the cluster goes on when the leader dies, whose daemon comes back as a manager', async (t) => {
+    t.after(() => stage().lab.start('node1'));
     await stage().lab.kill('node1', 'etcd');
     await stage().lab.kill('node1', 'skeind');
     await until(

@@ -114,13 +114,14 @@ export function tracing(stageOf: () => Stage): void {
     assert.ok(flow!.answeredInNs! > 0);
   });
 
-  void test('what reaches nobody, a node that dies, a service that goes; nothing hangs and nothing is left', async () => {
+  void test('what reaches nobody, a node that dies, a service that goes; nothing hangs and nothing is left', async (t) => {
     assert.match(await stageOf().docker('node2').fails('service', 'ls'), /not a swarm manager/);
     const worker = new TraceRun(stageOf().lab.node('node2').socket, 'hidden');
     await worker.ends(1);
     assert.match(worker.notes, /skein: This node is not a swarm manager/);
 
     const run = await trace('hidden', '--count', '100', '--timeout', '60');
+    t.after(() => stageOf().lab.start('node2'));
     await stageOf().lab.kill('node2');
     await run.says('not on node2: its connection to the leader was lost');
     await stageOf().lab.start('node2');

@@ -57,12 +57,12 @@ for (const [i, [server, isOpen]] of SERVERS.entries())
     assert.deepEqual(listeners.closed(netns, OWN, [ports[i]!]), isOpen ? [] : [ports[i]]);
   });
 
-test('of several ports, those that are closed; what listens in another namespace is not seen', async () => {
+test('of several ports, those that are closed; what listens in another namespace is not seen', async (t) => {
   const here = createServer().listen(0, '0.0.0.0');
+  t.after(() => here.close());
   await once(here, 'listening');
   const { port } = here.address() as AddressInfo;
   assert.deepEqual(listeners.closed(netns, OWN, [port, ports[0]!]), ports.includes(port) ? [] : [port]);
-  here.close();
 });
 
 test('what does not listen any more is closed', async () => {

@@ -12,6 +12,7 @@ export class EtcdLab {
   readonly dir = mkdtempSync(join(tmpdir(), 'skein-store-'));
   readonly #members: EtcdMember[] = [];
   readonly #clients: EtcdClient[] = [];
+  readonly #controllers: AbortController[] = [];
 
   member(options: Omit<EtcdMemberOptions, 'dir' | 'clock' | 'log'>): EtcdMember {
     const member = new EtcdMember({
@@ -39,7 +40,15 @@ export class EtcdLab {
     return client;
   }
 
+  /** Aborted with the lab at the latest: who supervises would start again what the lab stops. */
+  controller(): AbortController {
+    const controller = new AbortController();
+    this.#controllers.push(controller);
+    return controller;
+  }
+
   async close(): Promise<void> {
+    for (const controller of this.#controllers) controller.abort();
     for (const client of this.#clients) client.close();
     await Promise.all(this.#members.map((member) => member.stop()));
     for (const member of this.#members) member.close();

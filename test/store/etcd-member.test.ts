@@ -39,7 +39,7 @@ test('kill -9 under writes: nothing that was acknowledged is lost, and the super
     const member = await lab.single();
     assert.equal(statSync(join(lab.dir, 'one')).mode & 0o777, 0o700);
     const store = storeOf(lab.client(member));
-    const abort = new AbortController();
+    const abort = lab.controller();
     const supervised = member.supervise(abort.signal);
     const first = member.pid!;
     const acknowledged: string[] = [];
@@ -67,7 +67,7 @@ test('one that hangs is restarted by the supervisor, and nothing is lost', () =>
     const member = await lab.single('one', { hungMs: 1500 });
     const store = storeOf(lab.client(member));
     const id = await createTask(store);
-    const abort = new AbortController();
+    const abort = lab.controller();
     const supervised = member.supervise(abort.signal);
     const first = member.pid!;
     await suspend([first]);
@@ -137,7 +137,7 @@ test('one grows to three over mutual TLS, loses its leader without losing data, 
     );
     await one.start();
     const onTwo = new EtcdMembership({ client: lab.client(two), clock: systemClock, log: silentLog });
-    const abort = new AbortController();
+    const abort = lab.controller();
     const supervised = three.supervise(abort.signal);
     // Members are not told while one is elected.
     let peers: readonly EtcdPeer[] = [];

@@ -9,9 +9,9 @@ import { PREFIX, prefixEnd, toBytes } from '../../src/store/etcd/keys.ts';
 import type { EtcdMember } from '../../src/store/etcd/member.ts';
 import { EtcdStore } from '../../src/store/etcd/store.ts';
 import { runProcess } from '../../src/kit/process.ts';
-import { suspend } from '../../src/lab/signals.ts';
 import type { Draft, Fence } from '../../src/store/store.ts';
 import { storeContract, task } from '../../src/store/store.contract.ts';
+import { hang } from '../hang.ts';
 import { EtcdLab, until } from './etcd-lab.ts';
 
 const lab = new EtcdLab();
@@ -109,16 +109,17 @@ test('a full store says so and takes removals; by the way that is written down i
   await store.close();
 });
 
-test('without etcd calls fail in bounded time; afterwards watch and cache go on and nothing is missing', async () => {
+test('without etcd calls fail in bounded time; afterwards watch and cache go on and nothing is missing', async (t) => {
   const options = await empty();
   const store = new EtcdStore(options);
   const abort = new AbortController();
   const cache = new Cache();
   const following = cache.follow(store, { clock: systemClock, signal: abort.signal });
-  after(() => abort.abort());
+  t.after(() => abort.abort());
   const before = await store.transact([{ op: 'create', kind: 'task', object: task() }]);
   await cache.reached(before, AbortSignal.timeout(30_000));
-  await suspend([member.pid!]);
+  await hang(t, member.pid!);
+  t.after(() => member.start());
   const start = Date.now();
   await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
     code: 'deadline-exceeded',
@@ -145,11 +146,12 @@ const leading = (fences: Fence[]) => (fence: Fence, signal: AbortSignal) => {
   return new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
 };
 
-test('a restarted manager that finds its own key leads again at once, and its former fence is void', async () => {
+test('a restarted manager that finds its own key leads again at once, and its former fence is void', async (t) => {
   const options = await empty();
   const store = new EtcdStore(options);
   const crashed: Fence[] = [];
   const [first, second] = [new AbortController(), new AbortController()];
+  t.after(() => [first, second].forEach((each) => each.abort()));
   const former = new EtcdElection(common()).campaign('me', leading(crashed), first.signal);
   await until('first leads', () => crashed.length === 1);
   const fences: Fence[] = [];
@@ -164,9 +166,10 @@ test('a restarted manager that finds its own key leads again at once, and its fo
   await Promise.all([former, again]);
 });
 
-test("a leader's signal aborts before another can lead when etcd falls silent", async () => {
+test("a leader's signal aborts before another can lead when etcd falls silent", async (t) => {
   const options = await empty();
   const abort = new AbortController();
+  t.after(() => abort.abort());
   let lostAfter = 0;
   let stopped = 0;
   const campaign = new EtcdElection({ ...options, ttl: 6 }).campaign(
@@ -174,7 +177,7 @@ test("a leader's signal aborts before another can lead when etcd falls silent", 
     async (_fence, signal) => {
       if (stopped > 0) return;
       stopped = Date.now();
-      await suspend([member.pid!]);
+      await hang(t, member.pid!);
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
       lostAfter = Date.now() - stopped;
       process.kill(member.pid!, 'SIGCONT');
