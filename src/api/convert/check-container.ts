@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import { signalNumber } from '../../containerd/signal.ts';
 import { invalid } from '../http-error.ts';
-import type { containerCreateBody, hostConfig } from '../schemas.ts';
+import type { containerCreateBody, hostConfig } from '../schemas/host.ts';
 
 type Body = z.infer<typeof containerCreateBody>;
 type Host = z.infer<typeof hostConfig>;

@@ -14,7 +14,7 @@ import type {
   WantedStand,
 } from '../../model/standalone.ts';
 import { invalid, refused } from '../http-error.ts';
-import { type containerCreateBody, type endpointSettings, hostConfig } from '../schemas.ts';
+import { type containerCreateBody, type endpointSettings, hostConfig } from '../schemas/host.ts';
 import { checkLimits, checkRestart, checkSettings } from './check-container.ts';
 import { mountsOf } from './new-mounts.ts';
 

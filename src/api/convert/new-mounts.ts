@@ -2,7 +2,7 @@
 import type { z } from 'zod';
 import type { MountSpec } from '../../model/spec.ts';
 import { invalid, refused } from '../http-error.ts';
-import type { containerCreateBody, hostConfig } from '../schemas.ts';
+import type { containerCreateBody, hostConfig } from '../schemas/host.ts';
 
 type Body = Pick<z.infer<typeof containerCreateBody>, 'Volumes'>;
 type Host = Pick<z.infer<typeof hostConfig>, 'Binds' | 'Mounts' | 'Tmpfs' | 'VolumeDriver'>;

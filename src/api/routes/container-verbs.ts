@@ -10,7 +10,7 @@ import { isCode, SkeinError } from '../../model/errors.ts';
 import type { EngineBackend } from '../backend.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
-import { containerCreateBody, containerUpdateBody, hostConfig } from '../schemas.ts';
+import { containerCreateBody, containerUpdateBody, hostConfig } from '../schemas/host.ts';
 import type { ContainerInfo } from '../../containerd/runtime.ts';
 import { terminalSize } from './exec.ts';
 

@@ -8,7 +8,7 @@ import { MULTIPLEXED, RAW_STREAM } from '../log-stream.ts';
 import type { TerminalSize } from '../../containerd/process.ts';
 import type { ApiRequest } from '../request.ts';
 import { compareVersions, type Route } from '../router.ts';
-import { execCreateBody, execStartBody } from '../schemas.ts';
+import { execCreateBody, execStartBody } from '../schemas/host.ts';
 
 async function create(request: ApiRequest): Promise<Answer> {
   const { engine, execs } = request.backends;

@@ -18,7 +18,8 @@ import { pruneEvent } from '../events.ts';
 import { isCode } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { connectBody, disconnectBody, networkRequest, networkSpec } from '../schemas.ts';
+import { networkRequest, networkSpec } from '../schemas/cluster.ts';
+import { connectBody, disconnectBody } from '../schemas/host.ts';
 
 const WORDS = { scope: ['swarm', 'global', 'local'], type: ['custom', 'builtin'] };
 const FILTERS = ['driver', 'id', 'label', 'name', 'scope', 'type', 'dangling'];

@@ -5,7 +5,7 @@ import { type Filters, parseFilters } from '../filters.ts';
 import type { Node } from '../../model/objects.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { nodeSpec } from '../schemas.ts';
+import { nodeSpec } from '../schemas/cluster.ts';
 
 export const byId = <T extends { readonly id: string }>(a: T, b: T): number => (a.id < b.id ? -1 : 1);
 

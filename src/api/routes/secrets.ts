@@ -7,7 +7,7 @@ import type { Config, Secret } from '../../model/objects.ts';
 import type { ConfigSpec, SecretSpec } from '../../model/spec.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Handler, Route } from '../router.ts';
-import { payloadSpec } from '../schemas.ts';
+import { payloadSpec } from '../schemas/cluster.ts';
 import { byId } from './nodes.ts';
 
 type Kind = 'secret' | 'config';

@@ -9,7 +9,7 @@ import type { ServiceSpec } from '../../model/spec.ts';
 import { isCode } from '../../model/errors.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { serviceSpec } from '../schemas.ts';
+import { serviceSpec } from '../schemas/cluster.ts';
 import { byId } from './nodes.ts';
 import { taskLogs } from './tasks.ts';
 

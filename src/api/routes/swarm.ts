@@ -4,7 +4,7 @@ import { SkeinError } from '../../model/errors.ts';
 import { LOCKED, invalid } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { swarmInit, swarmJoin, swarmSpec } from '../schemas.ts';
+import { swarmInit, swarmJoin, swarmSpec } from '../schemas/cluster.ts';
 
 const AUTOLOCK = 'autolock is not there yet; the keys of managers are protected by file permissions';
 

@@ -12,7 +12,7 @@ import { invalid } from '../http-error.ts';
 import { logTime } from '../log-query.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
-import { authConfig } from '../schemas.ts';
+import { authConfig } from '../schemas/host.ts';
 import { timestamp } from '../../kit/clock.ts';
 import { volumeUsers } from './volumes.ts';
 

@@ -8,7 +8,7 @@ import { type Filters, matches, parseFilters } from '../filters.ts';
 import { notFound, refused } from '../http-error.ts';
 import type { ApiRequest } from '../request.ts';
 import { compareVersions, type Route } from '../router.ts';
-import { volumeCreateBody } from '../schemas.ts';
+import { volumeCreateBody } from '../schemas/host.ts';
 import type { VolumeInfo } from '../../containerd/runtime.ts';
 import { ANONYMOUS_LABEL } from '../../containerd/volume-plan.ts';
 import { isCode } from '../../model/errors.ts';

@@ -1,19 +1,7 @@
-/**
- * What enters: the bodies of the Engine API as far as Skein reads them. Tolerant as Docker is (normalize.ts), strict
- * about types. Their output is the model's spec types; what they do not name is dropped, as Docker does.
- */
+/** Bodies of what a cluster has: services, nodes, networks, secrets and configs, and the swarm itself. */
 import { z } from 'zod';
-import type { NetworkSpec, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
-
-const text = z.string();
-const int = z.number().int();
-const texts = z.array(text);
-const textMap = z.record(text, text);
-const opt = <T extends z.ZodType>(type: T) => type.optional();
-
-/** One of a few words; any other is refused as Docker words it. */
-const word = <const T extends readonly string[]>(known: T, refusal: (given: string) => string) =>
-  z.enum(known, { error: ({ input }) => refusal(String(input)) });
+import type { NetworkSpec, NodeSpec, ServiceSpec, SwarmSpec } from '../../model/spec.ts';
+import { health, int, mount, opt, text, textMap, texts, word } from './parts.ts';
 
 /** Of a node's words, in which Docker does not care for case. */
 const caseless = <T extends z.ZodType>(type: T) =>
@@ -24,45 +12,6 @@ const fileTarget = z.object({
   UID: text.default('0'),
   GID: text.default('0'),
   Mode: int.default(0o444),
-});
-
-const mount = z.object({
-  Type: word(['bind', 'volume', 'tmpfs'], (given) =>
-    ['npipe', 'cluster', 'image'].includes(given)
-      ? `mount type "${given}" is not served by Skein: bind, volume and tmpfs are`
-      : `invalid MountType: "${given}"`,
-  ).default('volume'),
-  Source: opt(text),
-  Target: text.default(''),
-  ReadOnly: opt(z.boolean()),
-  Consistency: opt(text),
-  BindOptions: opt(
-    z.object({
-      Propagation: opt(text),
-      NonRecursive: opt(z.boolean()),
-      CreateMountpoint: opt(z.boolean()),
-      ReadOnlyNonRecursive: opt(z.boolean()),
-      ReadOnlyForceRecursive: opt(z.boolean()),
-    }),
-  ),
-  VolumeOptions: opt(
-    z.object({
-      NoCopy: opt(z.boolean()),
-      Subpath: opt(text),
-      Labels: opt(textMap),
-      DriverConfig: opt(z.object({ Name: opt(text), Options: opt(textMap) })),
-    }),
-  ),
-  TmpfsOptions: opt(z.object({ SizeBytes: opt(int), Mode: opt(int), Options: opt(z.array(texts)) })),
-});
-
-const health = z.object({
-  Test: opt(texts),
-  Interval: opt(int),
-  Timeout: opt(int),
-  Retries: opt(int),
-  StartPeriod: opt(int),
-  StartInterval: opt(int),
 });
 
 const privileges = z.object({
@@ -300,130 +249,4 @@ export const payloadSpec = z.object({
   Data: text.default(''),
   Driver: opt(driver),
   Templating: opt(driver),
-});
-
-export const authConfig = z.object({
-  username: opt(text),
-  password: opt(text),
-  identitytoken: opt(text),
-  registrytoken: opt(text),
-  serveraddress: opt(text),
-});
-
-const consoleSize = opt(z.array(int));
-
-export const execCreateBody = z.object({
-  Cmd: texts.default([]),
-  Env: opt(texts),
-  WorkingDir: opt(text),
-  User: opt(text),
-  Tty: opt(z.boolean()),
-  Privileged: opt(z.boolean()),
-  AttachStdin: opt(z.boolean()),
-  AttachStdout: opt(z.boolean()),
-  AttachStderr: opt(z.boolean()),
-  DetachKeys: opt(text),
-  ConsoleSize: consoleSize,
-});
-
-export const execStartBody = z.object({
-  Detach: opt(z.boolean()),
-  Tty: opt(z.boolean()),
-  ConsoleSize: consoleSize,
-});
-
-export const volumeCreateBody = z.object({
-  Name: text.default(''),
-  Driver: text.default(''),
-  DriverOpts: opt(textMap),
-  Labels: opt(textMap),
-  ClusterVolumeSpec: opt(z.looseObject({})),
-});
-
-const words = opt(z.union([text, texts]));
-
-export const endpointSettings = z.object({
-  Aliases: opt(texts),
-  Links: opt(texts),
-  MacAddress: opt(text),
-  IPAMConfig: opt(z.object({ IPv4Address: opt(text), IPv6Address: opt(text), LinkLocalIPs: opt(texts) })),
-});
-
-export const connectBody = z.object({ Container: text.default(''), EndpointConfig: opt(endpointSettings) });
-export const disconnectBody = z.object({ Container: text.default(''), Force: opt(z.boolean()) });
-
-export const containerCreateBody = z.object({
-  Image: text.default(''),
-  Hostname: opt(text),
-  Domainname: opt(text),
-  User: opt(text),
-  Tty: opt(z.boolean()),
-  OpenStdin: opt(z.boolean()),
-  StdinOnce: opt(z.boolean()),
-  Env: opt(texts),
-  Cmd: words,
-  Entrypoint: words,
-  WorkingDir: opt(text),
-  Labels: opt(textMap),
-  StopSignal: opt(text),
-  StopTimeout: opt(int),
-  MacAddress: opt(text),
-  Shell: opt(texts),
-  Volumes: opt(z.record(text, z.unknown())),
-  Healthcheck: opt(health),
-  ExposedPorts: opt(z.record(text, z.unknown())),
-  AttachStdin: opt(z.boolean()),
-  AttachStdout: opt(z.boolean()),
-  AttachStderr: opt(z.boolean()),
-  HostConfig: opt(z.record(text, z.unknown())),
-  NetworkingConfig: opt(
-    z.object({
-      EndpointsConfig: opt(z.record(text, z.nullable(endpointSettings))),
-    }),
-  ),
-});
-
-/** A HostConfig, of which the converter reads what is served and refuses what else says anything. */
-export const containerUpdateBody = z.record(text, z.unknown());
-
-/** Of `docker run`; the words for a type that there is not are others than for a service. */
-const containerMount = mount.extend({
-  Type: word(
-    ['bind', 'volume', 'tmpfs'],
-    (given) => `invalid mount config for type "${given}": mount type unknown`,
-  ).default('volume'),
-});
-
-/** What is served of a HostConfig; the converter refuses what else says anything. */
-export const hostConfig = z.object({
-  AutoRemove: opt(z.boolean()),
-  Binds: opt(texts),
-  CapAdd: opt(texts),
-  CapDrop: opt(texts),
-  Dns: opt(texts),
-  DnsOptions: opt(texts),
-  DnsSearch: opt(texts),
-  ExtraHosts: opt(texts),
-  GroupAdd: opt(texts),
-  Init: opt(z.boolean()),
-  LogConfig: opt(z.object({ Type: opt(text), Config: opt(textMap) })),
-  Memory: int.default(0),
-  MemorySwap: int.default(0),
-  Isolation: opt(text),
-  Mounts: opt(z.array(containerMount)),
-  NanoCpus: opt(int),
-  NetworkMode: opt(text),
-  OomScoreAdj: opt(int),
-  PidsLimit: opt(int),
-  PortBindings: opt(
-    z.record(text, z.nullable(z.array(z.object({ HostIp: opt(text), HostPort: opt(text) })))),
-  ),
-  PublishAllPorts: opt(z.boolean()),
-  ReadonlyRootfs: opt(z.boolean()),
-  RestartPolicy: opt(z.object({ Name: opt(text), MaximumRetryCount: opt(int) })),
-  ShmSize: opt(int),
-  Sysctls: opt(textMap),
-  Tmpfs: opt(textMap),
-  Ulimits: opt(z.array(z.object({ Name: text, Soft: int, Hard: int }))),
-  VolumeDriver: opt(text),
 });
