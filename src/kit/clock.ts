@@ -43,7 +43,13 @@ export const SKEW_MS = 5_000;
  * was set back: how long ago it was nobody knows, and to wait for it may be to wait for hours. It is over now.
  */
 export const overAt = (since: number, ms: number, now: number): number =>
-  since > now + SKEW_MS ? now : since + ms;
+  isToCome(since, now) ? now : since + ms;
+
+/** Whether what began at `since` had begun by then; what is still to come had, by the same rule. */
+export const hadBegun = (since: number, by: number, now: number): boolean =>
+  since <= by || isToCome(since, now);
+
+const isToCome = (since: number, now: number): boolean => since > now + SKEW_MS;
 
 /** ISO 8601 with nine digits, as Docker prints times. */
 export const timestamp = (ms: number): string => `${new Date(ms).toISOString().slice(0, -1)}000000Z`;

@@ -103,10 +103,13 @@ for (const [name, concurrent, completions, tasks, steps] of REPLICATED)
 const late = node('n3', { createdAt: timestamp(T0 + 1) });
 const paused = node('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'pause' } });
 const drained = node('n2', { spec: { Labels: {}, Role: 'worker', Availability: 'drain' } });
+/** It joined before the clock was set back by an hour, and the execution began after that. */
+const ahead = node('n3', { createdAt: timestamp(T0 + 3_600_000) });
 const GLOBAL: [string, Task[], Node[], string[]][] = [
   ['one a node', [], [node('n1'), node('n2')], ['start n1 complete #3', 'start n2 complete #3']],
   ['done is done', [on('n1', 'complete'), on('n2', 'running')], [node('n1'), node('n2')], []],
   ['a node that joined later has no part', [on('n1', 'running')], [node('n1'), late], []],
+  ['a node that joined by a clock an hour ahead has its part', [], [ahead], ['start n3 complete #3']],
   ['a paused node is given none', [], [node('n1'), paused], ['start n1 complete #3']],
   ['a paused node keeps what it has', [on('n1', 'running'), on('n2', 'running')], [node('n1'), paused], []],
   [

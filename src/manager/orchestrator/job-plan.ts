@@ -6,6 +6,7 @@
  * A slot whose task failed is repaired as any other, by the restart policy. Where that says no more the slot is spent:
  * it holds back neither other slots nor the place it had, and the job does not complete.
  */
+import { hadBegun } from '../../kit/clock.ts';
 import type { NodeId } from '../../model/ids.ts';
 import type { Node, Task } from '../../model/objects.ts';
 import { jobSize } from '../job.ts';
@@ -32,14 +33,17 @@ export function planReplicatedJob(context: Context, tasks: readonly Task[]): Pla
 
 /** `nodes`: those that may run the service, each once; one that came after the execution began has no part in it. */
 export function planGlobalJob(context: Context, tasks: readonly Task[], nodes: readonly Node[]): Plan {
-  const { view, service } = context;
+  const { view, service, now } = context;
   const { current, leave } = byExecution(context, tasks);
   const began = timeOf(service.jobStatus?.lastExecution ?? service.createdAt);
   const ofNode = Map.groupBy(current, (task) => task.nodeId);
   const eligible = new Set(nodes.map((node) => node.id));
   const unfit = current.filter((task) => !task.nodeId || !eligible.has(task.nodeId)).filter(isGoingOn);
   const slots = nodes
-    .filter(({ id, createdAt }) => ofNode.has(id) || (isActive(view, id) && timeOf(createdAt) <= began))
+    .filter(
+      ({ id, createdAt }) =>
+        ofNode.has(id) || (isActive(view, id) && hadBegun(timeOf(createdAt), began, now)),
+    )
     .map(({ id }) => factsOf(context, slotOf(0, id, ofNode.get(id) ?? [])));
   const isEmpty = ({ slot }: SlotFacts): boolean => slot.tasks.length === 0;
   const start = slots.filter(isEmpty).map(({ slot }) => startSlot(context, 0, slot.nodeId));

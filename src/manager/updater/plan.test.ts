@@ -217,6 +217,24 @@ const WAYS: [string, Way][] = [
     },
   ],
   [
+    'it is one too where the clock was set back by an hour since the update began',
+    {
+      config: { Parallelism: 1, Monitor: 3e9 },
+      other: { Parallelism: 1, Monitor: 1e9 },
+      tasks: [
+        ended('b', 1, {
+          createdAt: at(-3_600),
+          startedAt: at(-3_600),
+          status: status('failed', { timestamp: at(-3_599) }),
+        }),
+        fresh('c', { ...created(4), createdAt: at(-3_599) }),
+        old(2),
+      ],
+      seconds: -3_598,
+      steps: ['paused'],
+    },
+  ],
+  [
     'one that ends after it is none',
     {
       config: { Parallelism: 1, Monitor: 2e9 },

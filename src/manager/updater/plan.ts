@@ -5,7 +5,7 @@
  * A new task that ends within the monitor's time of its start is a failure of the update; one that ends later is the
  * restart policy's affair, as are tasks made before the update began (it was paused, and goes on).
  */
-import { overAt, timestamp } from '../../kit/clock.ts';
+import { hadBegun, overAt, timestamp } from '../../kit/clock.ts';
 import type { Service, Task, UpdateStatus } from '../../model/objects.ts';
 import type { UpdateConfig } from '../../model/spec.ts';
 import type { SlotFacts } from '../orchestrator/slot-plan.ts';
@@ -35,8 +35,8 @@ export function planUpdate(service: Service, slots: readonly SlotFacts[], now: n
   const dirty = slots.filter((facts) => facts.outdated && !isReplaced(service)(facts));
   const started: UpdateStatus | undefined = running ? undefined : begin(now);
   if (!running && dirty.length === 0) return IDLE;
-  const failed = running ? failure(service, slots, dirty.length) : undefined;
-  if (failed) return failed(now);
+  const failed = running ? failure(service, slots, dirty.length, now) : undefined;
+  if (failed) return failed;
   return advance(service, slots, dirty, started, now);
 }
 
@@ -118,13 +118,14 @@ function failure(
   service: Service,
   slots: readonly SlotFacts[],
   waiting: number,
-): ((now: number) => UpdatePlan) | undefined {
+  now: number,
+): UpdatePlan | undefined {
   const config = configOf(service);
   if (config.FailureAction === 'continue') return undefined;
   const began = timeOf(service.updateStatus?.startedAt ?? service.createdAt);
   const made = slots
     .flatMap(({ slot }) => slot.tasks.find(isFresh(service)) ?? [])
-    .filter((task) => timeOf(task.createdAt) >= began);
+    .filter((task) => hadBegun(began, timeOf(task.createdAt), now));
   const ranFor = (t: Task) => (t.startedAt ? timeOf(t.status.timestamp) - timeOf(t.startedAt) : 0);
   const failed = made.filter((t) => endedByItself(t) && ranFor(t) <= monitorMs(config));
   const ratio = failed.length / (made.length + waiting);
@@ -132,7 +133,7 @@ function failure(
   const reason = `due to failure or early termination of task ${failed[0]!.id}`;
   const rolling = service.updateStatus?.state === 'rollback_started';
   const back = config.FailureAction === 'rollback' && !rolling && service.previousSpec !== undefined;
-  return (now) => ({
+  return {
     ...IDLE,
     rollback: back,
     status: back
@@ -142,5 +143,5 @@ function failure(
           state: rolling ? 'rollback_paused' : 'paused',
           message: `${rolling ? 'rollback' : 'update'} paused ${reason}`,
         },
-  });
+  };
 }
