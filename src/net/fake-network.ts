@@ -64,6 +64,7 @@ export class FakeNetwork implements NodeNetwork {
       before: this.#records.get(spec.id),
       gateway: this.#facts().gateway,
       taken: new Set(),
+      foreign: new Set(),
     });
     this.#records.set(spec.id, record);
     return { id: spec.id, netnsPath: pathOf(spec.id), hostPorts: record.hostPorts };

@@ -146,15 +146,7 @@ export class KernelNetwork implements NodeNetwork {
   attach(spec: SandboxSpec): Promise<Sandbox> {
     return this.#serial(async () => {
       const facts = this.#currentFacts();
-      const before = this.#records.get(spec.id);
-      const record = planRecord(spec, {
-        view: this.#view,
-        others: this.#records.all.filter((r) => r.spec.id !== spec.id),
-        before,
-        gateway: facts.gateway,
-        taken: this.#takenAddresses(before),
-      });
-      if (!before && !spec.serviceId) this.#programmer.takePorts(record);
+      const record = this.#choose(spec, facts);
       this.#records.set(record);
       this.#programmer.make(record, this.#view!, facts, { isEmpty: this.#empty.delete(spec.id) });
       if (record.hostPorts.length > 0) await this.#reconcile(this.#view!);
@@ -321,6 +313,21 @@ export class KernelNetwork implements NodeNetwork {
     if (record && record.hostPorts.length > 0 && this.#view) {
       this.#programmer.compareAll();
       await this.#reconcile(this.#view);
+    }
+  }
+
+  /** Ports that are left open are tried: what another program has is known when it is. */
+  #choose(spec: SandboxSpec, { gateway }: Facts): SandboxRecord {
+    const before = this.#records.get(spec.id);
+    const context = {
+      ...{ view: this.#view, before, gateway, taken: this.#takenAddresses(before) },
+      others: this.#records.all.filter((r) => r.spec.id !== spec.id),
+    };
+    for (const foreign = new Set<string>(); ; ) {
+      const record = planRecord(spec, { ...context, foreign });
+      const other = before ? undefined : this.#programmer.takePorts(record);
+      if (other === undefined) return record;
+      foreign.add(other);
     }
   }
 

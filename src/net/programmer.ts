@@ -142,18 +142,25 @@ export class Programmer {
       if (step.kind === 'nft.frontends') this.#options.backendsLeft(step.place, step.changes.goneTcp);
   }
 
-  /** The host ports of a user's own container, which is not to be made where one can not be held. */
-  takePorts(record: SandboxRecord): void {
+  /**
+   * Holds the host ports of a new sandbox; gives one that was chosen here and that another program has, for another to be
+   * chosen. A user's own container is not to be made where one that it asks for can not be held.
+   */
+  takePorts(record: SandboxRecord): string | undefined {
     const { hostPorts, spec } = record;
-    for (const [n, port] of hostPorts.entries())
+    for (const [n, port] of hostPorts.entries()) {
+      const key = hostPortKey(port);
       try {
-        this.#options.places.inside('root', () => this.#holder.take(hostPortKey(port)));
+        this.#options.places.inside('root', () => this.#holder.take(key));
       } catch (error) {
         const chosenHere = !spec.hostPorts[n]!.PublishedPort;
-        if (chosenHere && isCode(error, 'already-exists')) continue;
+        if (chosenHere && isCode(error, 'already-exists')) return key;
+        if (spec.serviceId) continue; // named when the ports of all are held
         this.holdPorts(); // lets go of those before it
         throw bindError(port, record, error);
       }
+    }
+    return undefined;
   }
 
   /** Holds the published ports that are known, those too that somebody else had and has let go. */

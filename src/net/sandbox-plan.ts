@@ -12,7 +12,7 @@ import { type ErrorCode, SkeinError } from '../model/errors.ts';
 import type { InterfaceAddress, Ipv4 } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { HostPort, PortSpec } from '../model/spec.ts';
-import { portKey } from './nft-state.ts';
+import { hostPortKey, portKey } from './nft-state.ts';
 import type { SandboxSpec } from './network.ts';
 import type { LinkNumbers, SandboxRecord } from './plan.ts';
 
@@ -27,6 +27,8 @@ export interface SandboxContext {
   readonly gateway: InterfaceAddress;
   /** Addresses of the gateway subnet that the kernel knows as taken, beside those of `others`. */
   readonly taken: ReadonlySet<Ipv4>;
+  /** Ports of this node that other programs have (`hostPortKey`). */
+  readonly foreign: ReadonlySet<string>;
 }
 
 export function planRecord(spec: SandboxSpec, context: SandboxContext): SandboxRecord {
@@ -70,7 +72,8 @@ function freeAddress({ gateway, others, taken }: SandboxContext): InterfaceAddre
   throw new SkeinError('resource-exhausted', `no address is left on the gateway bridge (${gateway})`);
 }
 
-function hostPorts({ hostPorts: wanted }: SandboxSpec, { view, others, before }: SandboxContext): HostPort[] {
+function hostPorts({ hostPorts: wanted }: SandboxSpec, context: SandboxContext): HostPort[] {
+  const { view, others, before, foreign } = context;
   if (wanted.length === 0) return [];
   const holders: Holders = new Map();
   for (const { hostPorts: ports } of others)
@@ -82,7 +85,7 @@ function hostPorts({ hostPorts: wanted }: SandboxSpec, { view, others, before }:
     const earlier = before?.hostPorts.find(
       (p) => p.TargetPort === TargetPort && p.Protocol === Protocol && p.HostIp === HostIp,
     );
-    const published = port.PublishedPort || earlier?.PublishedPort || freePort(port, holders);
+    const published = port.PublishedPort || earlier?.PublishedPort || freePort(port, holders, foreign);
     const bound = { ...port, PublishedPort: published };
     const holder = holderOf(bound, holders);
     if (holder)
@@ -136,8 +139,10 @@ function note(holders: Holders, port: HostPort, who: string): void {
 const holderOf = (port: HostPort, holders: Holders): Holder | undefined =>
   holders.get(keyOf(port))?.find(({ at }) => !at || !port.HostIp || at === port.HostIp);
 
-function freePort(port: HostPort, holders: Holders): number {
-  for (let n = EPHEMERAL.first; n <= EPHEMERAL.last; n++)
-    if (!holderOf({ ...port, PublishedPort: n }, holders)) return n;
-  throw new SkeinError('resource-exhausted', `no ${port.Protocol} host port is left`);
+function freePort(open: HostPort, holders: Holders, foreign: ReadonlySet<string>): number {
+  for (let n = EPHEMERAL.first; n <= EPHEMERAL.last; n++) {
+    const port = { ...open, PublishedPort: n };
+    if (!holderOf(port, holders) && !foreign.has(hostPortKey(port))) return n;
+  }
+  throw new SkeinError('resource-exhausted', `no ${open.Protocol} host port is left`);
 }

@@ -257,6 +257,24 @@ test('a port that the node cannot give is refused in Docker’s words, and nothi
   await a.detach(sandbox(24, '10.255.0.24').id);
 });
 
+test('an open port of a container is none that another program has', async () => {
+  const open = { hostPorts: [port(0, 80, { PublishMode: 'host' }), port(0, 81, { PublishMode: 'host' })] };
+  const his = [32_768, 32_770].map((number) => inNetns(lab.host('a'), () => bindPort('tcp', number)));
+  for (const spec of [
+    sandbox(24, '10.255.0.24', open),
+    { ...sandbox(24, '10.255.0.24', open), serviceId: WEB },
+  ]) {
+    const { hostPorts } = await a.attach(spec);
+    assert.deepEqual(
+      hostPorts.map(({ PublishedPort }) => PublishedPort),
+      [32_769, 32_771],
+    );
+    assert.deepEqual([...a.notHeld.keys()], []);
+    await a.detach(spec.id);
+  }
+  his.forEach((fd) => loadLibc().close(fd));
+});
+
 test('a host-mode port leads to its container, keeps the client address, and is given out once', async () => {
   const id = sandbox(20, '10.255.0.20', { hostPorts: [port(8000, 8080, { PublishMode: 'host' })] });
   const made = await a.attach(id);
