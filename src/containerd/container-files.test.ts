@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -38,4 +38,17 @@ test('a start of which a loss of power left an empty file was one, and its end i
   // And how the next run ends is kept.
   await files.setExit(id, { exitCode: 3, exitedAt: 'now' });
   assert.equal((await new ContainerFiles(root).exit(id))?.exitCode, 3);
+});
+
+test('a start that came to nothing on a full disk goes on no more', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'skein-files-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const files = new ContainerFiles(root);
+  const id = 'a'.repeat(64) as ContainerId;
+  await files.create(id, []);
+  await files.setStarted(id, 'now');
+  mkdirSync(join(files.folder(id), 'started.json.new')); // nothing can be written there any more
+  const before = { start: {}, exit: undefined };
+  await assert.rejects(files.setNotStarted(id, before, { error: 'no', exitCode: 127 }), /EISDIR/);
+  assert.equal(files.isStarting(id), false);
 });

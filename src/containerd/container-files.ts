@@ -103,9 +103,12 @@ export class ContainerFiles {
     before: { readonly start: Start; readonly exit: Exit | undefined },
     failure: NonNullable<Start['failure']>,
   ): Promise<void> {
-    if (before.exit) await this.setExit(id, { ...before.exit, exitCode: failure.exitCode });
-    await this.#write(id, 'started.json', { startedAt: before.start.startedAt, failure });
-    this.#starting.delete(id);
+    try {
+      if (before.exit) await this.setExit(id, { ...before.exit, exitCode: failure.exitCode });
+      await this.#write(id, 'started.json', { startedAt: before.start.startedAt, failure });
+    } finally {
+      this.#starting.delete(id);
+    }
   }
 
   /** Of its last start, or of none. */
