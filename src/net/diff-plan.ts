@@ -188,9 +188,14 @@ const differs = (link: Link, seen: Link, fresh: ReadonlySet<string>): boolean =>
 const samePort = (a: NonNullable<Link['port']>, b: Link['port']): boolean =>
   b !== undefined && a.learning === b.learning && a.flood === b.flood && a.isolated === b.isolated;
 
+/** What stands in a sandbox is furnished before its loopback goes up; what its container sets from then on is its own. */
+const isFurnished = (observed: KernelState, place: Place): boolean =>
+  observed.links.get(linkKey({ place, name: 'lo' }))?.up ?? false;
+
 function diffSysctls(desired: Wanted, observed: KernelState, fresh: ReadonlySet<string>): Step[] {
   const steps: Step[] = [];
   for (const [key, sysctl] of desired.sysctls) {
+    if (isFurnished(observed, sysctl.place)) continue;
     const link = LINK_SYSCTL.exec(sysctl.key)?.[1];
     const reset = link !== undefined && fresh.has(linkKey({ place: sysctl.place, name: link }));
     if (reset || observed.sysctls.get(key)?.value !== sysctl.value)

@@ -142,12 +142,20 @@ test('changes that come during an audit are made between two looks of it, and ar
   assert.equal((await a.audit()).total, 0);
 });
 
-test('an audit leaves a container what is said of its ports and pings: that is its own', async () => {
-  const setting = '/proc/sys/net/ipv4/ip_unprivileged_port_start';
+test('an audit leaves a container the settings that it was made with, or has made: they are its own', async () => {
   const own = a.netnsPath(box.id);
-  lab.exec(own, 'sh', '-c', `echo 1024 > ${setting}`);
-  assert.equal((await a.audit()).total, 0);
-  assert.equal(lab.exec(own, 'cat', setting).trim(), '1024');
+  for (const [name, value] of [
+    ['ip_unprivileged_port_start', '1024'],
+    ['conf/all/rp_filter', '1'],
+  ]) {
+    const setting = `/proc/sys/net/ipv4/${name}`;
+    const before = lab.exec(own, 'cat', setting).trim();
+    lab.exec(own, 'sh', '-c', `echo ${value} > ${setting}`);
+    assert.equal((await a.audit()).total, 0);
+    await a.attach(box);
+    assert.equal(lab.exec(own, 'cat', setting).trim(), value);
+    lab.exec(own, 'sh', '-c', `echo ${before} > ${setting}`);
+  }
 });
 
 test('a published port that another program had is held from the audit on after he let go of it', async () => {
