@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { SkeinError } from '../model/errors.ts';
 import type { ContainerId } from '../model/ids.ts';
 import type { ContainerdApi } from './api.ts';
 import { ContainerTasks } from './container-tasks.ts';
@@ -13,9 +14,12 @@ test('a process is past as soon as its task has gone; one of a skeind before, or
   const folder = mkdtempSync(join(tmpdir(), 'skein-tasks-'));
   t.after(() => rmSync(folder, { recursive: true }));
   let pid = 5;
-  const api = {
-    tasks: { create: async () => ({ pid: pid++ }), delete: async () => ({}), get: async () => ({}) },
+  let fails = false;
+  const create = async () => {
+    if (fails) throw new SkeinError('deadline-exceeded', 'containerd: Tasks.Create: timed out');
+    return { pid: pid++ };
   };
+  const api = { tasks: { create, delete: async () => ({}), get: async () => ({}) } };
   const tasks = new ContainerTasks(api as unknown as ContainerdApi, folder);
   const id = 'a'.repeat(64) as ContainerId;
   const make = () => tasks.create({ id, spec: { Image: 'app:1' } } as ContainerConfig, [], folder);
@@ -32,6 +36,11 @@ test('a process is past as soon as its task has gone; one of a skeind before, or
     [5, 6].map((one) => tasks.isPast(id, one)),
     [true, false],
   );
+  // It may have been made all the same, and be started by the next try.
+  await tasks.delete(id);
+  fails = true;
+  await assert.rejects(make(), { code: 'deadline-exceeded' });
+  assert.equal(tasks.isPast(id, 7), false);
   await tasks.remove(id, async () => {});
   assert.equal(tasks.isPast(id, 5), false, 'nothing is remembered of what is removed');
 });

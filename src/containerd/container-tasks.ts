@@ -22,6 +22,8 @@ const END_TIMEOUT_MS = 10_000;
 const SIGKILL = 9;
 /** In the words of runc and the shim: its process has ended, though its task does not say so yet. */
 const ENDED = /\b(?:stopped|deleted) (?:container|state)\b|container does not exist/;
+/** What they quote is a user's. */
+const QUOTED = /"(?:[^"\\]|\\.)*"/g;
 /** Where there is no process, or it is not known which. */
 const NONE = 0;
 
@@ -52,7 +54,7 @@ export class ContainerTasks {
     try {
       return await act(task);
     } catch (error) {
-      if (ENDED.test(SkeinError.from(error).message)) throw notRunning(id);
+      if (ENDED.test(SkeinError.from(error).message.replace(QUOTED, ''))) throw notRunning(id);
       await this.#running(id);
       throw error;
     }
@@ -84,19 +86,25 @@ export class ContainerTasks {
     const { id, spec } = config;
     const kept = streamsOf(config);
     const output = (stream: StreamName) => (kept.includes(stream) ? join(outputs, stream) : '/dev/null');
-    const { pid } = await this.#api.tasks.create(
-      {
-        containerId: id,
-        rootfs,
-        terminal: spec.TTY ?? false,
-        stdin: spec.OpenStdin ? await this.#makeStdin(id) : '',
-        stdout: output('stdout'),
-        stderr: spec.TTY ? '' : output('stderr'),
-        options: this.runcOptions(),
-      },
-      { timeoutMs: CREATE_TIMEOUT_MS },
-    );
-    this.#pids.set(id, pid);
+    const stdin = spec.OpenStdin ? await this.#makeStdin(id) : '';
+    try {
+      const { pid } = await this.#api.tasks.create(
+        {
+          containerId: id,
+          rootfs,
+          terminal: spec.TTY ?? false,
+          stdin,
+          stdout: output('stdout'),
+          stderr: spec.TTY ? '' : output('stderr'),
+          options: this.runcOptions(),
+        },
+        { timeoutMs: CREATE_TIMEOUT_MS },
+      );
+      this.#pids.set(id, pid);
+    } catch (error) {
+      this.#pids.delete(id); // it may have been made all the same
+      throw error;
+    }
   }
 
   /** A process whose end was dealt with, though it is told of only now: its task is gone, and there may be a next. */

@@ -65,6 +65,8 @@ test('what cannot run says so in the words of runc', async () => {
   await assert.rejects(exec('', { args: ['nosuch'] }), {
     message: /^OCI runtime exec failed: exec failed: .*"nosuch": executable file not found in \$PATH/,
   });
+  // Its own words are not those of runc for a container that has ended.
+  await assert.rejects(exec('', { args: ['stopped container'] }), { message: /executable file not found/ });
   await assert.rejects(exec('true', { user: 'nobody-here' }), {
     message: 'unable to find user nobody-here: no matching entries in passwd file',
   });
