@@ -10,16 +10,15 @@ export interface Box {
   readonly addresses: Readonly<Record<string, string>>;
 }
 
-/** The running containers of a service, with the way into their namespaces. */
+/** The containers of a service that are to run on, with the way into their namespaces: one that drains still runs. */
 export async function boxesOf(stage: Stage, service: string): Promise<Box[]> {
   const found: Box[] = [];
+  const tasks = await stage.running(service);
   for (const { name: node } of stage.lab.plan.nodes) {
     const cli = stage.docker(node);
-    const ids = (await cli.ok('ps', '-q', '--no-trunc', '--filter', `name=${service}.`))
-      .split('\n')
-      .filter(Boolean);
-    if (ids.length === 0) continue;
-    const inspected = JSON.parse(await cli.ok('inspect', ...ids)) as {
+    const names = tasks.filter((task) => task.node === node).map(({ name, id }) => `${name}.${id}`);
+    if (names.length === 0) continue;
+    const inspected = JSON.parse(await cli.ok('inspect', '--type', 'container', ...names)) as {
       Id: string;
       Name: string;
       State: { Pid: number };
