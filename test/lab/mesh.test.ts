@@ -42,20 +42,25 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
     ['', 5301, 10],
     [', in datagrams larger than a packet', 5302, 4000],
   ] as const)
-    test(`a UDP flow stays at its task, and moves to one that lives when that goes${what}`, async () => {
-      await create('udp', '--replicas', '4', '-p', `${port}:53/udp`, IMAGE, 'udp=53');
+    test(`a UDP flow stays at its task, and moves to one that lives when that goes${what}`, async (t) => {
+      stage.removeAfter(t, 'udp');
+      const ports = ['-p', `${port}:53/udp`, '-p', `${port}:80`];
+      await create('udp', '--replicas', '4', ...ports, IMAGE, 'udp=53');
+      await stage.leads(port, 4, A, B); // a flow that begins before stays at the first that is known
       const flows = new Flows(stage.lab, port, size, A, B);
+      t.after(() => flows.end());
       const before = await flows.by(4);
       for (const round of await flows.next()) assert.deepEqual(round, before, 'a flow stays where it is');
       await docker('service', 'scale', 'udp=1');
       await flows.by(1);
-      await docker('service', 'rm', 'udp');
-      await flows.end();
     });
 
-  test('a rolling update loses no connection, through any node', async () => {
+  test('a rolling update loses no connection, through any node', async (t) => {
+    stage.removeAfter(t, 'web');
     await create('web', '--replicas', '4', '--update-parallelism', '1', '-p', '80:80', IMAGE);
+    await stage.leads(80, 4, A, B);
     const load = new Running(stage.lab, CONNECTIONS, '80', A, B);
+    t.after(() => load.end());
     await load.begun();
     await docker('service', 'update', '--env-add', 'A=1', 'web');
     await docker('service', 'update', '--update-order', 'start-first', '--env-add', 'A=2', 'web');
@@ -63,7 +68,6 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
     const { answered, failed } = (await load.end()) as { answered: Record<string, number>; failed: string[] };
     assert.deepEqual(failed, []);
     assert.ok(Object.keys(answered).length > 10, `${Object.keys(answered).length} of 12 tasks answered`);
-    await docker('service', 'rm', 'web');
   });
 
   test('a task that is told to stop gets no new connection, though it still listens', async () => {

@@ -58,6 +58,7 @@ ask(0);
 /** A script of Node.js in the client's namespace. */
 export class Running {
   readonly #child: ChildProcess;
+  readonly #closed: Promise<unknown>;
   #output = '';
 
   constructor(lab: Lab, script: string, ...args: string[]) {
@@ -66,6 +67,7 @@ export class Running {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
     this.#child.stdout!.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
+    this.#closed = new Promise((resolve) => this.#child.on('close', resolve));
   }
 
   /** What it has printed, line by line. */
@@ -81,10 +83,10 @@ export class Running {
     });
   }
 
+  /** May be repeated. */
   async end(): Promise<unknown> {
-    const closed = new Promise((resolve) => this.#child.on('close', resolve));
     this.#child.stdin!.end();
-    await closed;
+    await this.#closed;
     return this.lines.at(-1);
   }
 }

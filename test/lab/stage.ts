@@ -128,6 +128,19 @@ export class Stage {
     return counts;
   }
 
+  /** Until a published port leads to so many tasks through each address: what runs is in the tables a moment later. */
+  async leads(port: number, count: number, ...addresses: readonly string[]): Promise<void> {
+    for (const address of addresses)
+      await until(
+        `${address}:${port} to lead to ${count} tasks`,
+        async () => {
+          const answers = await this.askMany('client', address, port, count);
+          return (answers.size === count && !answers.has('')) || [...answers.keys()].join();
+        },
+        { timeoutMs: 20_000 },
+      );
+  }
+
   /** The container that answered a datagram from a new source port. */
   async askUdp(where: string, address: string, port: number): Promise<string | undefined> {
     const argv = [process.execPath, '-e', DATAGRAM, address, String(port)];
