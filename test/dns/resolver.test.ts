@@ -333,7 +333,7 @@ test('a server that can not be reached, or can not say, is passed over; the ques
     });
   answers(refusing, 5);
   answers(knowing, 3);
-  const forwarder = new Forwarder({ port, tryMs: 5_000 });
+  const forwarder = new Forwarder({ port, tryMs: 60_000 });
   const rcode = async (...servers: string[]) =>
     (await forwarder.ask(question('example.org'), { asker: 'c', servers, over: 'udp' }))?.[3];
   const start = performance.now();
@@ -342,7 +342,7 @@ test('a server that can not be reached, or can not say, is passed over; the ques
   assert.equal(await rcode('127.0.0.1', '127.0.0.2'), 3);
   assert.equal(await rcode('127.0.0.1'), 5, 'a refusal is better than nothing');
   assert.equal(await rcode('255.255.255.255', 'nonsense'), undefined);
-  assert.ok(performance.now() - start < 4_000);
+  assert.ok(performance.now() - start < 30_000);
 });
 
 test('one asker can not take every question that may be out', async (t) => {

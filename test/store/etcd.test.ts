@@ -152,13 +152,12 @@ test('a restarted manager that finds its own key leads again at once, and its fo
   const crashed: Fence[] = [];
   const [first, second] = [new AbortController(), new AbortController()];
   t.after(() => [first, second].forEach((each) => each.abort()));
-  const former = new EtcdElection(common()).campaign('me', leading(crashed), first.signal);
+  // So long that only who takes the key away leads within the time that is waited for.
+  const former = new EtcdElection({ ...common(), ttl: 600 }).campaign('me', leading(crashed), first.signal);
   await until('first leads', () => crashed.length === 1);
   const fences: Fence[] = [];
-  const start = Date.now();
   const again = new EtcdElection(options).campaign('me', leading(fences), second.signal);
   await until('second leads', () => fences.length === 1);
-  assert.ok(Date.now() - start < 3_000, `took ${Date.now() - start} ms, where a lease lasts five seconds`);
   await assert.rejects(store.transact([], crashed[0]), { code: 'failed-precondition' });
   await store.transact([], fences[0]);
   first.abort();
