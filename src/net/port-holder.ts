@@ -87,7 +87,8 @@ const TYPE: Record<Protocol, number> = { tcp: SOCK_STREAM, udp: SOCK_DGRAM, sctp
 
 /**
  * In the namespace that the thread is in. Connections may linger at the port of a program that has ended: to bind beside
- * them takes SO_REUSEADDR, which is taken back, so that nobody shares the port.
+ * them takes SO_REUSEADDR, which is taken back, so that nobody shares the port: who asks for it without is refused to
+ * bind, who asks with it to listen (Linux 6.1, which remembers that what lingered was shared) or to bind (6.18).
  */
 export const bindPort: BindPort = (protocol, port, at) => {
   const where = Buffer.alloc(16);
