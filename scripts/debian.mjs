@@ -23,6 +23,7 @@ export const PEERS = {
     wrk: 'makes the load',
     'nginx-light': 'answers it, in the tasks',
     haproxy: 'the peer in bench mesh',
+    'dnsmasq-base': 'the peer in bench dns',
     iptables: 'docker.io needs it',
     'docker.io': 'the peer in bench deploy',
   },
