@@ -36,7 +36,7 @@ const three = [
 function record(n: number, address: string, over: Partial<SandboxRecord> = {}): SandboxRecord {
   const { spec = sandbox(n, address) } = over;
   const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
-  return { spec, gateway, hostPorts: [], links: linkNumbers(spec, undefined), ...over };
+  return { spec, gateway, hostPorts: [], links: linkNumbers(spec, undefined), keepsClients: false, ...over };
 }
 
 const mynetRecord: SandboxRecord = record(3, '10.255.0.9', {
@@ -146,7 +146,10 @@ export const CASES: Readonly<Record<string, Case>> = {
       endpoints: [...three, endpoint('c', undefined, '10.255.0.4')],
       services: [{ ...webService, preserveClientIp: true }, service('other', port(81, 80))],
     }),
-    record(1, '10.255.0.7', { spec: sandbox(1, '10.255.0.7', { serviceId: WEB }) }),
+    record(1, '10.255.0.7', {
+      spec: sandbox(1, '10.255.0.7', { serviceId: WEB }),
+      keepsClients: true,
+    }),
   ),
   'VXLAN on another port': of(view({ dataPathPort: 7789, peers: PEERS, endpoints: three })),
   'internal network': of(

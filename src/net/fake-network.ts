@@ -8,7 +8,7 @@ import type { NetworkView } from '../model/network-view.ts';
 import { chooseGateway, DEFAULT_GATEWAY_SUBNET } from './gateway-plan.ts';
 import type { AttachedSandbox, NodeNetwork, Sandbox, SandboxSpec } from './network.ts';
 import { type Desired, type Facts, planNode, type SandboxRecord } from './plan.ts';
-import { planRecord } from './sandbox-plan.ts';
+import { planRecord, underView } from './sandbox-plan.ts';
 
 export interface FakeNetworkOptions {
   readonly vtep?: Ipv4;
@@ -49,6 +49,7 @@ export class FakeNetwork implements NodeNetwork {
     signal?.throwIfAborted();
     this.#failOnce();
     this.applied.push(view);
+    for (const [id, record] of this.#records) this.#records.set(id, underView(record, view));
   }
 
   async prepare(id: ContainerId): Promise<void> {

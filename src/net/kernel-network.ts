@@ -30,7 +30,7 @@ import { type Desired, type Facts, planNode, type SandboxRecord } from './plan.t
 import { type ApplyReport, Programmer } from './programmer.ts';
 import { readFacts, readUplink, type Uplink } from './local-facts.ts';
 import { dumpAddresses, dumpLinks, dumpNeighbours } from './rtnetlink-read.ts';
-import { planRecord } from './sandbox-plan.ts';
+import { planRecord, underView } from './sandbox-plan.ts';
 import { Unanswered } from './unanswered.ts';
 import { SandboxRecords } from './sandbox-records.ts';
 import { type Place, ZERO_MAC } from './state.ts';
@@ -116,6 +116,10 @@ export class KernelNetwork implements NodeNetwork {
     return this.#serial(async () => {
       signal?.throwIfAborted();
       this.#view = view;
+      for (const record of this.#records.all) {
+        const now = underView(record, view);
+        if (now !== record) this.#records.set(now);
+      }
       await this.#reconcile(view, signal);
     });
   }

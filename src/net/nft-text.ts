@@ -48,6 +48,8 @@ function matchText(match: Match): string {
       return 'tcp flags & (syn | rst) == syn';
     case 'ct-new':
       return 'ct state new';
+    case 'ct-unmarked':
+      return 'ct direction original ct mark 0';
     case 'ct-marked-reply':
       return 'ct direction reply ct mark != 0';
     case 'ct-client-kept':

@@ -40,6 +40,8 @@ export interface SandboxRecord {
   /** Every published port filled in. */
   readonly hostPorts: readonly HostPort[];
   readonly links: LinkNumbers;
+  /** Its service keeps its clients' addresses, or has while this stood: such connections need their way back to their end. */
+  readonly keepsClients: boolean;
 }
 
 /** N of `ethN` in the sandbox: they stay while it stands, though networks come and go. */

@@ -44,8 +44,16 @@ export function planRecord(spec: SandboxSpec, context: SandboxContext): SandboxR
     gateway: spec.internal ? undefined : (context.before?.gateway ?? freeAddress(context)),
     hostPorts: hostPorts(spec, context),
     links: linkNumbers(spec, context.before),
+    keepsClients: (context.before?.keepsClients ?? false) || keepsClients(spec, view),
   };
 }
+
+const keepsClients = ({ serviceId }: SandboxSpec, { services }: NetworkView): boolean =>
+  serviceId !== undefined && (services.get(serviceId)?.preserveClientIp ?? false);
+
+/** The record as it is under another view: the same one where that says nothing new. */
+export const underView = (record: SandboxRecord, view: NetworkView): SandboxRecord =>
+  record.keepsClients || !keepsClients(record.spec, view) ? record : { ...record, keepsClients: true };
 
 /** A network that comes takes the lowest number that is free; the gateway link comes last, the first time. */
 export function linkNumbers(spec: SandboxSpec, before: SandboxRecord | undefined): LinkNumbers {

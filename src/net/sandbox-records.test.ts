@@ -13,10 +13,13 @@ test('what was written is read back by the next process', (t) => {
   t.after(() => rmSync(folder, { recursive: true }));
   const hostPorts = [hostPort(8000, 80, '127.0.0.1')];
   const links = { networks: [2], gateway: 0 };
-  const record = { spec: { ...spec, hostPorts }, gateway: undefined, hostPorts, links };
+  const record = { spec: { ...spec, hostPorts }, gateway: undefined, hostPorts, links, keepsClients: true };
   new SandboxRecords(folder).set(record);
   const read = new SandboxRecords(folder).get(containerId(1))!;
-  assert.deepEqual([read.links, read.hostPorts, read.spec.hostPorts], [links, hostPorts, hostPorts]);
+  assert.deepEqual(
+    [read.links, read.hostPorts, read.spec.hostPorts, read.keepsClients],
+    [links, hostPorts, hostPorts, true],
+  );
 });
 
 test('a record of an older version, without numbers of links, has them in the order of its networks', (t) => {

@@ -37,6 +37,7 @@ const record = z.object({
   gateway: branded<InterfaceAddress>().optional(),
   hostPorts: z.array(port),
   links: z.object({ networks: z.array(z.number()), gateway: z.number() }).optional(),
+  keepsClients: z.boolean().default(false),
 });
 
 export class SandboxRecords {

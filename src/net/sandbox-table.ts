@@ -6,7 +6,9 @@
  * - Virtual IPs: translated where the connection begins, so that the backend sees the true source, no hop is added and
  *   no address is spent on balancing. Round robin over the backends in rotation, on any port and protocol.
  * - For a service that keeps its clients' addresses: a connection is marked by the MAC of the ingress endpoint that it
- *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`). A UDP server that
+ *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`). A node may keep
+ *   clients before this one knows of it: what began meanwhile is marked when its client tries again. And a container
+ *   that once had such clients keeps their way back as long as it stands, for they do not all end at a word. A UDP server that
  *   listens on every address lets the kernel choose the source of its answer before any mark: the default route
  *   names the address that it was asked at (`sourceOf`), and what the container itself sends out is translated.
  *
@@ -61,11 +63,11 @@ interface Entries {
 }
 
 /** What of a sandbox its table follows from. */
-export type TableRecord = Pick<SandboxRecord, 'spec' | 'links'>;
+export type TableRecord = Pick<SandboxRecord, 'spec' | 'links' | 'keepsClients'>;
 
-/** Undefined for a sandbox whose service does not keep its clients' addresses. */
-function entriesOf({ spec, links }: TableRecord, view: NetworkView): Entries | undefined {
-  if (!spec.serviceId || !view.services.get(spec.serviceId)?.preserveClientIp) return undefined;
+/** Undefined for a sandbox whose service never kept its clients' addresses. */
+function entriesOf({ spec, links, keepsClients }: TableRecord, view: NetworkView): Entries | undefined {
+  if (!keepsClients) return undefined;
   const index = spec.attachments.findIndex((a) => view.networks.get(a.networkId)?.ingress);
   const network = view.networks.get(spec.attachments[index]?.networkId as NetworkId);
   if (!network) return undefined;
@@ -100,8 +102,8 @@ function basesOf(entries: Entries | undefined, gateway: string | undefined): Bas
   return [
     chain('remember', [
       {
-        name: 'entrance of a new connection',
-        matches: [{ kind: 'iifname', name: entries.link }, { kind: 'ct-new' }],
+        name: 'entrance of a connection',
+        matches: [{ kind: 'iifname', name: entries.link }, { kind: 'ct-unmarked' }],
         verdict: { kind: 'remember-entrance', entrances },
       },
     ]),

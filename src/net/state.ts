@@ -108,6 +108,8 @@ export type Match =
   | { readonly kind: 'protocol'; readonly protocol: Protocol }
   | { readonly kind: 'tcp-syn' }
   | { readonly kind: 'ct-new' }
+  /** Of who began a connection that bears no mark yet. */
+  | { readonly kind: 'ct-unmarked' }
   /** An answer, of a connection that bears a mark. */
   | { readonly kind: 'ct-marked-reply' }
   /** The connection's mark has (or has not) the bits of a client that keeps its address. */

@@ -121,6 +121,8 @@ function matches(match: Match, { packet, connection, iif, oif }: Passing, around
       return packet.protocol === 'tcp';
     case 'ct-new':
       return connection.isNew;
+    case 'ct-unmarked':
+      return !packet.reply && connection.mark === 0;
     case 'ct-marked-reply':
       return packet.reply && connection.mark !== 0;
     case 'ct-client-kept':

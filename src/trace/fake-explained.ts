@@ -13,7 +13,7 @@ import { OPENING_SIZE, walkAnswer, walkStarts, type WalkStart } from '../rpc/exp
 import { type AskNode, explain, type Explanation, type Journey } from './explain.ts';
 import { NodeMap, type WalkedNode } from './explain-node.ts';
 import { ANY_ADDRESS, walk } from './explain-walk.ts';
-import { linkNumbers } from '../net/sandbox-plan.ts';
+import { linkNumbers, underView } from '../net/sandbox-plan.ts';
 
 export type Change = (node: WalkedNode) => WalkedNode;
 
@@ -125,7 +125,8 @@ function record(stands: readonly EndpointItem[], n: number, view: NetworkView): 
     internal: false,
   };
   const gateway = interfaceAddress(parseIpv4(`172.18.0.${n + 1}`), 16);
-  return { spec, gateway, hostPorts: [], links: linkNumbers(spec, undefined) };
+  const links = linkNumbers(spec, undefined);
+  return underView({ spec, gateway, hostPorts: [], links, keepsClients: false }, view);
 }
 
 // ---- what tests ask of it

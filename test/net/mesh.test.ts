@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import type { Mac, ServiceId } from '../../src/model/ids.ts';
-import type { EndpointItem } from '../../src/model/network-view.ts';
+import { type EndpointItem, endpointKey } from '../../src/model/network-view.ts';
 import { endpoint, hostPort, peer, port, sandbox, service, view } from '../../src/net/builders.ts';
 import type { KernelNetwork } from '../../src/net/kernel-network.ts';
 import { loadLibc } from '../../src/kit/libc.ts';
@@ -288,4 +288,51 @@ test('a host-mode port leads to its container, keeps the client address, and is 
   await server.stop();
   await a.detach(id.id);
   assert.deepEqual(await lab.dial(lab.host('client'), 'tcp', ADDRESS.a, 8000), ['ECONNREFUSED']);
+});
+
+test('connections outlive a switch of whether clients keep their addresses, whichever node hears of it first', async () => {
+  const KEPT = 'kept' as ServiceId;
+  const box = sandbox(30, '10.255.0.30', { serviceId: KEPT });
+  const task = endpoint('b', 't30', '10.255.0.30', { serviceId: KEPT });
+  const keeping = (node: 'a' | 'b', preserveClientIp: boolean) => {
+    const { endpoints, services: others, ...rest } = viewOf(node);
+    const kept = { ...service('kept', port(90, 8080)), preserveClientIp };
+    return {
+      ...rest,
+      endpoints: new Map([...endpoints, [endpointKey(task), task]]),
+      services: new Map([...others, [KEPT, kept]]),
+    };
+  };
+  const connection = () => lab.hold(lab.host('client'), 'tcp', ADDRESS.a, 90);
+  const [translated, kept] = ['kept 10.255.0.2', `kept ${ADDRESS.client}`];
+  await b.apply(keeping('b', false));
+  const { netnsPath } = await b.attach(box);
+  await lab.serve(netnsPath, 'kept', 8080);
+  await a.apply(keeping('a', false));
+  const early = connection();
+  assert.equal(await early.ask(), translated);
+
+  await a.apply(keeping('a', true));
+  const between = connection();
+  const answer = between.ask();
+  const isHalfOpen = () =>
+    / [0-9A-F]{8}:1F90 [0-9A-F:]+ 03 /.test(lab.exec(netnsPath, 'cat', '/proc/net/tcp'));
+  await until('its first packet to have come', async () => isHalfOpen() || 'none has', { timeoutMs: 20_000 });
+  await b.apply(keeping('b', true));
+  assert.deepEqual([await answer, await early.ask()], [kept, translated]);
+
+  await b.apply(keeping('b', false));
+  const last = connection();
+  assert.deepEqual([await last.ask(), await between.ask(), await early.ask()], [kept, kept, translated]);
+  await a.apply(keeping('a', false));
+  const next = await lab.open('b');
+  await next.apply(keeping('b', false));
+  assert.deepEqual(
+    [await last.ask(), await early.ask(), await connection().ask()],
+    [kept, translated, translated],
+  );
+  await next.close();
+  await b.detach(box.id);
+  await a.apply(viewOf('a'));
+  await b.apply(viewOf('b'));
 });
