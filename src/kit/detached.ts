@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { SkeinError } from '../model/errors.ts';
+import { procStat } from './proc-stat.ts';
 
 export interface DetachedSpec {
   /** For messages: "containerd". */
@@ -38,15 +39,10 @@ interface ProcessMark {
   readonly startTime: string;
 }
 
-/** State letter and start time of a process; undefined when there is none. Names may hold spaces and brackets. */
+/** State letter and start time of a process; undefined when there is none. */
 function statOf(pid: number): { readonly state: string; readonly startTime: string } | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state: fields[0]!, startTime: fields[19]! };
-  } catch {
-    return undefined;
-  }
+  const fields = procStat(`/proc/${pid}`);
+  return fields && { state: fields[0]!, startTime: fields[19]! };
 }
 
 const isAlive = (mark: ProcessMark): boolean => {

@@ -7,8 +7,8 @@ import { ensureRunning, isRunning } from '../kit/detached.ts';
 import { MALLOC_ENV, NODE_FLAGS } from '../daemon/memory.ts';
 import { SkeinError } from '../model/errors.ts';
 import type { NodePlan } from './plan.ts';
-import { writeWhole } from './state.ts';
 import { suspend } from './signals.ts';
+import { writeWhole } from './state.ts';
 
 export const PROCESSES = ['skeind', 'containerd', 'etcd'] as const;
 export type ProcessName = (typeof PROCESSES)[number];

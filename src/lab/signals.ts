@@ -3,8 +3,9 @@
  * SIGSTOP is sent, not when it has taken hold: a busy machine lets threads go on for up to 20 ms (measured), long
  * enough for an etcd to answer one call more.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { procStat } from '../kit/proc-stat.ts';
 import { SkeinError } from '../model/errors.ts';
 
 export function send(pid: number, signal: NodeJS.Signals): void {
@@ -26,20 +27,16 @@ export async function suspend(pids: readonly number[]): Promise<void> {
   }
 }
 
-const runs = (pid: number): boolean =>
-  orNone(() => readdirSync(`/proc/${pid}/task`), []).some(threadRuns(pid));
+const runs = (pid: number): boolean => threadsOf(pid).some(threadRuns);
 
-/** Whether it is neither stopped nor dead (proc_pid_stat(5), `state`). */
-const threadRuns = (pid: number) => (tid: string) => {
-  const stat = orNone(() => readFileSync(`/proc/${pid}/task/${tid}/stat`, 'utf8'), ') X');
-  return !'TtZX'.includes(stat[stat.lastIndexOf(')') + 2]!);
-};
-
-/** What /proc says, or of what has ended meanwhile, what stands for it. */
-function orNone<T>(read: () => T, none: T): T {
+/** Folders of its threads; none when it has ended. */
+function threadsOf(pid: number): readonly string[] {
   try {
-    return read();
+    return readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}`);
   } catch {
-    return none;
+    return [];
   }
 }
+
+/** Whether it is neither stopped nor dead. */
+const threadRuns = (folder: string): boolean => !'TtZX'.includes(procStat(folder)?.[0] ?? 'X');

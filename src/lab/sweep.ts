@@ -7,6 +7,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SkeinError } from '../model/errors.ts';
 import { loadLibc, MNT_DETACH } from '../kit/libc.ts';
+import { procStat } from '../kit/proc-stat.ts';
 import { send, suspend } from './signals.ts';
 
 /** What to look for. Paths are folders; each matches what lies below it. */
@@ -59,15 +60,10 @@ function link(file: string): string {
   }
 }
 
-const statFields = (pid: number): string[] =>
-  read(`/proc/${pid}/stat`)
-    .replace(/^.*\) /s, '')
-    .split(' ');
-
 /** This process and all above it: `lab exec client -- skein lab down` does not kill itself. */
 function ancestors(): ReadonlySet<number> {
   const found = new Set<number>();
-  for (let pid = process.pid; pid > 0 && !found.has(pid); pid = Number(statFields(pid)[1] ?? 0))
+  for (let pid = process.pid; pid > 0 && !found.has(pid); pid = Number(procStat(`/proc/${pid}`)?.[1] ?? 0))
     found.add(pid);
   return found;
 }
@@ -78,7 +74,7 @@ function processesOf(traces: Traces): readonly number[] {
   return readdirSync('/proc')
     .filter((entry) => /^\d+$/.test(entry))
     .map(Number)
-    .filter((pid) => !own.has(pid) && statFields(pid)[0] !== 'Z')
+    .filter((pid) => !own.has(pid) && procStat(`/proc/${pid}`)?.[0] !== 'Z')
     .filter(
       (pid) =>
         spaces.has(link(`/proc/${pid}/ns/net`)) ||

@@ -4,10 +4,11 @@
  * then at half of 10,000 questions a second.
  */
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isRunning } from '../../kit/detached.ts';
+import { procStat } from '../../kit/proc-stat.ts';
 import { runProcess } from '../../kit/process.ts';
 import { until } from '../../lab/cluster.ts';
 import { buildImage } from '../../lab/image.ts';
@@ -119,8 +120,8 @@ const MICROS_PER_TICK = 10_000;
 
 /** Spent by the process so far, in the kernel and out of it. */
 function cpuMicros(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = procStat(`/proc/${pid}`);
+  if (!fields) throw new SkeinError('unavailable', `process ${pid} has ended`);
   return (Number(fields[11]) + Number(fields[12])) * MICROS_PER_TICK;
 }
 
