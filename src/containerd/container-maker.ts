@@ -113,13 +113,11 @@ export class ContainerMaker {
   ): Promise<void> {
     const { output, volumes } = this.#options;
     const [root] = await together(this.#prepareRoot(config.id, image), afterwards(namespace));
-    if (setsNetwork(config)) await surroundings?.();
+    const isFirst = setsNetwork(config);
+    if (isFirst) await surroundings?.();
     if (config.restartable) await volumes.release(config.id);
     else
-      await together(
-        this.#createTask(config, root, ready),
-        afterwards(setsNetwork(config) ? undefined : surroundings),
-      );
+      await together(this.#createTask(config, root, ready), afterwards(isFirst ? undefined : surroundings));
     await output.start(config);
   }
 

@@ -23,7 +23,7 @@ export interface LoopOptions<K> {
   /** Every `interval` ms all keys that `keys()` gives are marked: the periodic full pass. */
   readonly full?: {
     readonly interval: number;
-    /** 0 to 1: each pass comes by so much of `EARLIER` before its time, so that nodes begun together do not work together. */
+    /** 0 to 1: each pass comes by so much of `EARLIER` sooner, so that nodes begun together do not work together. */
     random?(): number;
     keys(): Iterable<K> | Promise<Iterable<K>>;
   };

@@ -11,6 +11,7 @@ import { diff, type Step } from './diff-plan.ts';
 import { planNft } from './nft-plan.ts';
 import { nftStateOf } from './nft-state.ts';
 import { type Desired, type Facts, planEndpoints, type SandboxRecord, surroundingsOf } from './plan.ts';
+import { keepsClients } from './sandbox-plan.ts';
 import { planSandboxTable, rotationOf } from './sandbox-table.ts';
 import { type Frontend, linkKey, type NftState, type NftTable, type Place, StateBuilder } from './state.ts';
 import { INGRESS_LINK, vxlanName } from './link-names.ts';
@@ -38,7 +39,7 @@ export function planDelta(
   const endpoints = changedKeys(before.endpoints, after.endpoints);
   const services = touchedServices(before, after, endpoints);
   // Whether clients keep their addresses shapes the fixed part of sandboxes.
-  if ([...services].some((id) => keepsClient(before, id) !== keepsClient(after, id))) return undefined;
+  if ([...services].some((id) => keepsClients(before, id) !== keepsClients(after, id))) return undefined;
   if (endpoints.some((key) => isEntrance(before, key) || isEntrance(after, key))) return undefined;
   const ends = endpointPart(before, after, known, endpoints);
   const parts = tableParts(before, after, known, facts, services, sandboxes);
@@ -60,9 +61,6 @@ export function planDelta(
   };
 }
 
-const keepsClient = (view: NetworkView, id: string): boolean =>
-  view.services.get(id as ServiceId)?.preserveClientIp ?? false;
-
 /** A node's ingress endpoint. */
 const isEntrance = (view: NetworkView, key: string): boolean => {
   const endpoint = view.endpoints.get(key);
@@ -81,8 +79,12 @@ function changedKeys<K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>):
   return keys;
 }
 
-function touchedServices(before: NetworkView, after: NetworkView, endpoints: readonly string[]): Set<string> {
-  const services = new Set<string>(changedKeys(before.services, after.services));
+function touchedServices(
+  before: NetworkView,
+  after: NetworkView,
+  endpoints: readonly string[],
+): Set<ServiceId> {
+  const services = new Set(changedKeys(before.services, after.services));
   for (const key of endpoints)
     for (const endpoint of [before.endpoints.get(key), after.endpoints.get(key)])
       if (endpoint?.serviceId) services.add(endpoint.serviceId);

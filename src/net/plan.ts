@@ -40,7 +40,7 @@ export interface SandboxRecord {
   /** Every published port filled in. */
   readonly hostPorts: readonly HostPort[];
   readonly links: LinkNumbers;
-  /** Its service keeps its clients' addresses, or has while this stood: such connections need their way back to their end. */
+  /** Its service keeps its clients' addresses, or has while this stood: such connections need their way back. */
   readonly keepsClients: boolean;
 }
 

@@ -4,7 +4,8 @@
  *
  * A port that somebody else has already is his on paper, and the mesh's in fact: it is named, so that a person hears
  * of it, and tried again with each audit. Where a container leaves its port open, one is chosen that nobody has. Only a
- * user's own container does not start where the port that it asks for is not free: there is somebody to be told. A protocol that this kernel has no sockets for is nobody's to bind, and so needs no holding.
+ * user's own container does not start where the port that it asks for is not free: there is somebody to be told. A
+ * protocol that this kernel has no sockets for is nobody's to bind, and so needs no holding.
  * Cost: one file descriptor a port, high up: the low ones are for those who need them (libnft.ts).
  */
 import {

@@ -9,7 +9,7 @@ import {
   range,
 } from '../kit/cidr.ts';
 import { type ErrorCode, SkeinError } from '../model/errors.ts';
-import type { InterfaceAddress, Ipv4 } from '../model/ids.ts';
+import type { InterfaceAddress, Ipv4, ServiceId } from '../model/ids.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import type { HostPort, PortSpec } from '../model/spec.ts';
 import { hostPortKey, portKey } from './nft-state.ts';
@@ -39,21 +39,25 @@ export function planRecord(spec: SandboxSpec, context: SandboxContext): SandboxR
       throw new SkeinError('failed-precondition', `network ${networkId} is not in this node's network view`);
   if (spec.internal && spec.hostPorts.length > 0)
     throw new SkeinError('invalid-argument', 'host ports need a network that is not internal');
-  return {
+  const record = {
     spec,
     gateway: spec.internal ? undefined : (context.before?.gateway ?? freeAddress(context)),
     hostPorts: hostPorts(spec, context),
     links: linkNumbers(spec, context.before),
-    keepsClients: (context.before?.keepsClients ?? false) || keepsClients(spec, view),
+    keepsClients: context.before?.keepsClients ?? false,
   };
+  return underView(record, view);
 }
 
-const keepsClients = ({ serviceId }: SandboxSpec, { services }: NetworkView): boolean =>
-  serviceId !== undefined && (services.get(serviceId)?.preserveClientIp ?? false);
+/** A service of this view keeps its clients' addresses. */
+export const keepsClients = ({ services }: NetworkView, id: ServiceId | undefined): boolean =>
+  id !== undefined && (services.get(id)?.preserveClientIp ?? false);
 
 /** The record as it is under another view: the same one where that says nothing new. */
 export const underView = (record: SandboxRecord, view: NetworkView): SandboxRecord =>
-  record.keepsClients || !keepsClients(record.spec, view) ? record : { ...record, keepsClients: true };
+  record.keepsClients || !keepsClients(view, record.spec.serviceId)
+    ? record
+    : { ...record, keepsClients: true };
 
 /** A network that comes takes the lowest number that is free; the gateway link comes last, the first time. */
 export function linkNumbers(spec: SandboxSpec, before: SandboxRecord | undefined): LinkNumbers {

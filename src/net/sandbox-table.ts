@@ -8,9 +8,9 @@
  * - For a service that keeps its clients' addresses: a connection is marked by the MAC of the ingress endpoint that it
  *   came through, and its answers are routed back by that node (rules and tables: `planReturnPaths`). A node may keep
  *   clients before this one knows of it: what began meanwhile is marked when its client tries again. And a container
- *   that once had such clients keeps their way back as long as it stands, for they do not all end at a word. A UDP server that
- *   listens on every address lets the kernel choose the source of its answer before any mark: the default route
- *   names the address that it was asked at (`sourceOf`), and what the container itself sends out is translated.
+ *   that once had such clients keeps their way back as long as it stands, for they do not all end at a word. A UDP
+ *   server that listens on every address lets the kernel choose the source of its answer before any mark: the default
+ *   route names the address that it was asked at (`sourceOf`), and what the container itself sends out is translated.
  *
  * Cost: a few chains and elements for each virtual IP on the container's networks; a change of one backend is a few
  * elements in each local container on its network (nft-plan.ts says why).
