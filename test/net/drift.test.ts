@@ -7,7 +7,7 @@ import { NetlinkSocket } from '../../src/net/netlink.ts';
 import { bindPort } from '../../src/net/port-holder.ts';
 import { loadLibc } from '../../src/kit/libc.ts';
 import { inNetns } from '../../src/kit/netns.ts';
-import { box, full, WEB } from './full-view.ts';
+import { box, full, fullNode, WEB } from './full-node.ts';
 import { TwoNodes } from './two-nodes.ts';
 
 let lab: TwoNodes;
@@ -18,11 +18,7 @@ let inside: string;
 
 before(async () => {
   lab = new TwoNodes();
-  a = await lab.open('a');
-  await a.apply(full);
-  inside = (await a.attach(box)).netnsPath;
-  root = lab.host('a');
-  fabric = lab.fabric('a');
+  ({ a, root, fabric, inside } = await fullNode(lab));
 });
 after(() => lab.close());
 

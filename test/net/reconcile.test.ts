@@ -14,7 +14,7 @@ import { Places } from '../../src/net/places.ts';
 import { planNode } from '../../src/net/plan.ts';
 import { inNetns, isNetns, removeNetns } from '../../src/kit/netns.ts';
 import { Transactions } from '../../src/net/transactions.ts';
-import { box, full, WEB } from './full-view.ts';
+import { box, full, fullNode, WEB } from './full-node.ts';
 import { TwoNodes } from './two-nodes.ts';
 
 function linkOf(fd: string): string {
@@ -33,11 +33,7 @@ let inside: string;
 
 before(async () => {
   lab = new TwoNodes();
-  a = await lab.open('a');
-  await a.apply(full);
-  inside = (await a.attach(box)).netnsPath;
-  root = lab.host('a');
-  fabric = lab.fabric('a');
+  ({ a, root, fabric, inside } = await fullNode(lab));
 });
 after(() => lab.close());
 

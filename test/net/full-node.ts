@@ -12,6 +12,7 @@ import {
   service,
   view,
 } from '../../src/net/builders.ts';
+import type { TwoNodes } from './two-nodes.ts';
 
 export const WEB = 'web' as ServiceId;
 const MYNET = 'mynet' as NetworkId;
@@ -40,3 +41,11 @@ export const box = sandbox(1, '10.255.0.7', {
     { networkId: MYNET, address: interfaceAddress(parseIpv4('10.0.1.7'), 24), mac: macFor('10.0.1.7') },
   ],
 });
+
+/** That node of the lab. */
+export async function fullNode(lab: TwoNodes) {
+  const a = await lab.open('a');
+  await a.apply(full);
+  const inside = (await a.attach(box)).netnsPath;
+  return { a, root: lab.host('a'), fabric: lab.fabric('a'), inside };
+}
