@@ -12,7 +12,8 @@ import { promisify } from 'node:util';
 import { silentLog } from '../../src/kit/log.ts';
 import type { Ipv4 } from '../../src/model/ids.ts';
 import { KernelNetwork } from '../../src/net/kernel-network.ts';
-import { createNetns, removeNetns } from '../../src/kit/netns.ts';
+import { writeSysctl } from '../../src/net/sysctl.ts';
+import { createNetns, inNetns, removeNetns } from '../../src/kit/netns.ts';
 
 const run = promisify(execFile);
 const TALK = fileURLToPath(new URL('talk.ts', import.meta.url));
@@ -60,6 +61,8 @@ export class TwoNodes {
     this.ip(this.host('underlay'), ['link add br0 type bridge', 'link set br0 up']);
     for (const [name, address] of Object.entries(ADDRESS)) {
       const netns = this.host(name);
+      // A connection that a host makes, or has ended of late, has none of the ports below: tests bind those.
+      inNetns(netns, () => writeSysctl('net/ipv4/ip_local_port_range', '33000 60999'));
       this.ip(netns, ['link add eth0 type veth peer name port', 'link set lo up', 'link set eth0 up']);
       this.ip(netns, [`addr add ${address}/24 dev eth0`, `link set port netns ${this.#ofUnderlay()}`]);
       this.ip(this.host('underlay'), [`link set port name p-${name}`, `link set p-${name} master br0 up`]);
