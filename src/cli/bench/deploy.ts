@@ -137,6 +137,7 @@ async function runDeploy(stage: BenchStage): Promise<BenchResult> {
         contenders.findIndex((c) => c.name === a.contender) -
         contenders.findIndex((c) => c.name === b.contender),
     ),
+    paired: true,
     targets: [
       { quantity: /./, of: 'Skein', against: 'containerd', atLeast: 0.7 },
       { quantity: /./, of: 'Skein', against: 'Docker Swarm', atLeast: 2 },

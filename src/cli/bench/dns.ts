@@ -79,6 +79,7 @@ async function runDns(stage: BenchStage): Promise<BenchResult> {
       `64 questions at a time, then ${WANTED / 2} a second; ${stage.rounds} interleaved rounds of ${stage.seconds} s. Each ` +
       'server is one thread, so what it answers at most is what one core answers. Every answer was right.',
     figures,
+    paired: true,
     targets: [],
     limits: [
       { quantity: /^processor time/, contender: SKEIN.name, atMost: 1e6 / WANTED },

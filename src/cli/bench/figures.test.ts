@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type BenchResult, judge, median, quantile, ratio, show, tableOf } from './figures.ts';
+import { type BenchResult, judge, median, quantile, ratio, ratioBeyond, show, tableOf } from './figures.ts';
 
 const figure = (contender: string, values: number[], lower = false) => ({
   quantity: 'requests',
@@ -33,6 +33,21 @@ test('a ratio above one is better, of rates and of latencies', () => {
   assert.equal(ratio(figure('a', [200], true), figure('b', [100], true)), 0.5);
 });
 
+test('of pairs, the median of their ratios counts: a machine that grows slower is in none of them', () => {
+  const [mesh, bare] = [figure('mesh', [190, 95, 76, 57]), figure('bare', [200, 100, 80, 60])] as const;
+  assert.equal(ratio(mesh, bare, true), 0.95);
+  assert.throws(() => ratio(mesh, figure('bare', [200]), true), { code: 'internal' });
+  // Slower from the second run on: the medians are of runs that had another machine.
+  const slower = result([190, 95, 95], [200, 200, 100]);
+  assert.deepEqual(
+    [slower, { ...slower, paired: true as const }].map((r) => [judge(r)[0]!.holds, tableOf(r)[1]![3]]),
+    [
+      [false, '0.47'],
+      [true, '0.95'],
+    ],
+  );
+});
+
 test('targets and limits are judged by medians', () => {
   assert.deepEqual(
     judge(result([80, 95, 99], [100, 100, 100])).map((j) => j.holds),
@@ -59,8 +74,14 @@ test('the table shows median, range and ratio', () => {
 
 test('of two that contain a third, only what each costs more is compared', () => {
   const of = (contender: string, us: number) => figure(contender, [us], true);
-  assert.equal(ratio(of('mesh', 44), of('HAProxy', 100), of('bare', 40)), 15);
-  assert.equal(ratio(of('mesh', 39), of('HAProxy', 100), of('bare', 40)), Infinity);
+  assert.equal(ratioBeyond(of('mesh', 44), of('HAProxy', 100), of('bare', 40)), 15);
+  assert.equal(ratioBeyond(of('mesh', 39), of('HAProxy', 100), of('bare', 40)), Infinity);
+  const [mesh, proxy, bare] = [
+    [44, 84, 24],
+    [100, 90, 80],
+    [40, 80, 20],
+  ].map((us) => figure('', us, true));
+  assert.equal(ratioBeyond(mesh!, proxy!, bare!), 15);
   const [judgement] = judge({
     ...result([44], [40], true),
     figures: [of('mesh', 44), of('bare', 40), of('HAProxy', 50)],

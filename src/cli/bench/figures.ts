@@ -1,4 +1,5 @@
 /** What a benchmark measured, and how it is summed up: medians of interleaved rounds, side by side. Pure. */
+import { SkeinError } from '../../model/errors.ts';
 
 /** One measured quantity of one contender, a value a round. */
 export interface Figure {
@@ -12,12 +13,12 @@ export interface Figure {
   readonly values: readonly number[];
 }
 
-/** How the first contender should stand against another: a ratio of medians, the better the larger. */
+/** How the first contender should stand against another: a ratio, the better the larger. */
 export interface Target {
   readonly quantity: RegExp;
   readonly of: string;
   readonly against: string;
-  /** Only what each costs more than this contender is compared: both contain it. */
+  /** Only what each costs more than this contender is compared, of a paired result: both contain it. */
   readonly beyond?: string;
   readonly atLeast: number;
 }
@@ -35,6 +36,11 @@ export interface BenchResult {
   /** How it was measured, in a few sentences. */
   readonly method: string;
   readonly figures: readonly Figure[];
+  /**
+   * The n-th values of all contenders come from runs right after one another: ratios are taken of these, and their
+   * median is what counts. A machine that grows slower or faster over the minutes is then in no ratio.
+   */
+  readonly paired?: true;
   readonly targets: readonly Target[];
   readonly limits?: readonly Limit[];
   /** What could not be measured, and why. */
@@ -57,11 +63,29 @@ export const quantile = (values: readonly number[], q: number): number => {
 export const rotated = <T>(list: readonly T[], by: number): readonly T[] =>
   list.map((_, i) => list[(i + by) % list.length]!);
 
-/** How much better `of` is than `against`, each without `beyond`: above 1 is better, for latencies too. */
-export function ratio(of: Figure, against: Figure, beyond?: Figure): number {
-  const less = beyond ? median(beyond.values) : 0;
-  const [a, b] = [of, against].map(({ values }) => Math.max(0, median(values) - less)) as [number, number];
-  return of.lower ? b / a : a / b;
+/** How much better `of` is than `against`: above 1 is better, for latencies too. */
+export function ratio(of: Figure, against: Figure, paired = false): number {
+  const { lower = false } = of;
+  return paired
+    ? median(inPairs(of, against, (a, b) => better(a, b, lower)))
+    : better(median(of.values), median(against.values), lower);
+}
+
+/** The same of what each has more than `beyond`, run by run. */
+export function ratioBeyond(of: Figure, against: Figure, beyond: Figure): number {
+  const own = (figure: Figure) => Math.max(0, median(inPairs(figure, beyond, (all, others) => all - others)));
+  return better(own(of), own(against), of.lower ?? false);
+}
+
+const better = (a: number, b: number, lower: boolean): number => (lower ? b / a : a / b);
+
+function inPairs(a: Figure, b: Figure, compare: (a: number, b: number) => number): number[] {
+  if (a.values.length !== b.values.length)
+    throw new SkeinError(
+      'internal',
+      `${a.quantity}: ${a.contender} and ${b.contender} were not measured in pairs`,
+    );
+  return a.values.map((value, i) => compare(value, b.values[i]!));
 }
 
 export interface Judgement {
@@ -81,7 +105,7 @@ export function judge(result: BenchResult): readonly Judgement[] {
       const [of, against] = [find(target.of), find(target.against)];
       const beyond = target.beyond === undefined ? undefined : find(target.beyond);
       if (!of || !against) return [];
-      const value = ratio(of, against, beyond);
+      const value = beyond ? ratioBeyond(of, against, beyond) : ratio(of, against, result.paired);
       const what = beyond ? `${quantity}, beyond the ${beyond.contender}` : quantity;
       const text = `${what}: ${target.of} is ${value.toFixed(2)} x ${target.against} (target ${target.atLeast})`;
       return [{ text, holds: value >= target.atLeast }];
@@ -124,7 +148,7 @@ export function tableOf(result: BenchResult): readonly (readonly string[])[] {
     const first = of(contenders[0]!);
     const ratios = others.map((other) => {
       const figure = of(other);
-      const value = first && figure ? ratio(first, figure) : Number.NaN;
+      const value = first && figure ? ratio(first, figure, result.paired) : Number.NaN;
       return Number.isFinite(value) ? value.toFixed(2) : '-';
     });
     return [`${quantity}, ${unit}`, ...cells, ...ratios];

@@ -113,6 +113,7 @@ async function runMesh(stage: BenchStage): Promise<BenchResult> {
       'the processors. Processor time is what all processors are busy for a connection, client and server included: what is ' +
       'more than on the bare path is the way’s own.',
     figures: [...few, ...lots],
+    paired: true,
     targets: [
       { quantity: /^(?!processor time|failed)/, of: 'mesh', against: 'bare path', atLeast: 0.9 },
       { quantity: /^new connections/, of: 'mesh', against: 'HAProxy', atLeast: 3 },

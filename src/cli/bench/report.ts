@@ -58,7 +58,8 @@ export function asMarkdown(results: readonly BenchResult[], machine: Machine): s
     `Measured on ${machine.date}: ${machine.cores} cores (${machine.processor}), ${machine.memoryGiB} GiB, Linux ${machine.kernel}; ${programs.join(', ')}.`,
     `Load average when it began: ${machine.loadBefore.toFixed(1)}${machine.loadBefore < 0.5 ? '' : ' (the machine was not quiet)'}.`,
     'Everything, load and peers included, shares these cores: read the ratios, not the absolute numbers. A cell is the median and the range over the',
-    'rounds; a ratio above 1 means that the first column is better, for latencies and times too.',
+    'rounds; a ratio above 1 means that the first column is better, for latencies and times too. Where the runs of all columns are interleaved',
+    '(the mesh, names, service create), a ratio is the median of those of neighbouring runs: the machine’s drift is not in it.',
     ...results.flatMap(sectionOf),
     '',
   ].join('\n');
