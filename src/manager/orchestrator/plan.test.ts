@@ -55,6 +55,18 @@ const CASES: [string, Case, string[]][] = [
     },
     ['remove b'],
   ],
+  [
+    'scaled down: one that runs on a full node stays before one that does not on an empty one',
+    {
+      spec: replicated(2),
+      tasks: [
+        task('a'),
+        task('b', { slot: 2 }),
+        task('c', { slot: 3, nodeId: 'n2' as never, status: status('preparing') }),
+      ],
+    },
+    ['remove c'],
+  ],
   ['failed: replaced, to run after the delay', { tasks: [failed()] }, ['shutdown a, start 1 ready v1']],
   [
     'failed without a delay: runs at once',
