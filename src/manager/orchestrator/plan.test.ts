@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { Node, Task } from '../../model/objects.ts';
 import type { Availability, RestartPolicy, ServiceSpec } from '../../model/spec.ts';
 import { discrete, named } from '../../model/generic-resources.ts';
-import { created, node, spec, status, task } from '../testing/builders.ts';
+import { created, image, node, spec, status, task } from '../testing/builders.ts';
 import { at, type Case, drained, failed, plan, replicated } from '../testing/one-service.ts';
 
 const inState = (id: string, state: Node['status']['state']): Node =>
@@ -294,6 +294,15 @@ test('a replacement that is rejected while it waits is followed no sooner than i
   ];
   assert.deepEqual(plan({ tasks, seconds: 2 }), { steps: [], wake: [6] });
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['shutdown b, start 1 ready v1']);
+});
+
+test('one that is rejected while it waits is followed at once by one of a spec that came since', () => {
+  const tasks = [
+    failed({ desiredState: 'shutdown' }),
+    task('b', { desiredState: 'ready', status: status('rejected'), ...created(1) }),
+  ];
+  const service = { specVersion: 2, spec: spec({ TaskTemplate: image('web:2') }) };
+  assert.deepEqual(plan({ service, tasks, seconds: 2 }).steps, ['shutdown b, start 1 ready v2']);
 });
 
 test('a replacement waits for its predecessor to stop, but not for ever', () => {
