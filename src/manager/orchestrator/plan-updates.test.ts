@@ -15,12 +15,25 @@ const order = (Order: 'start-first' | 'stop-first'): Partial<Service> => ({
   spec: { ...v2.spec!, UpdateConfig: { Parallelism: 1, Order } },
 });
 
+/** Starts first, and goes on whatever fails. */
+const going = (Condition: 'none' | 'any') =>
+  spec({
+    TaskTemplate: { ContainerSpec: { Image: 'web:2' }, RestartPolicy: { Condition } },
+    UpdateConfig: { Parallelism: 1, Order: 'start-first', FailureAction: 'continue' },
+  });
+
 const updating = { state: 'updating', startedAt: at(0), message: 'update in progress' } as const;
 const fresh = (id: string, patch: Partial<Task> = {}) =>
   task(id, {
     specVersion: 2,
     spec: { ContainerSpec: { Image: 'web:2' }, Networks: [] },
     ...created(1),
+    ...patch,
+  });
+const newOneFailed = (Condition: 'none' | 'any', patch: Partial<Task> = {}) =>
+  fresh('b', {
+    spec: { ...going(Condition).TaskTemplate, Networks: [] },
+    status: status('failed'),
     ...patch,
   });
 
@@ -74,6 +87,24 @@ const CASES: [string, Case, string[]][] = [
     {
       service: { ...order('start-first'), updateStatus: updating },
       tasks: [task('a'), fresh('b', { status: status('running', { notListening: [80] }) })],
+    },
+    [],
+  ],
+  ...(['none', 'any'] as const).map((Condition): [string, Case, string[]] => [
+    `start-first: whether another follows a new one that failed is the restart policy's affair (${Condition})`,
+    {
+      service: { ...v2, spec: going(Condition), updateStatus: updating },
+      tasks: [task('a'), newOneFailed(Condition)],
+      seconds: 1,
+    },
+    [Condition === 'none' ? 'shutdown b' : 'shutdown b, start 1 ready v2'],
+  ]),
+  [
+    'start-first: a slot whose new one failed for good has had its turn, the old one serves on',
+    {
+      service: { ...v2, spec: going('none'), updateStatus: updating },
+      tasks: [task('a'), newOneFailed('none', { desiredState: 'shutdown' })],
+      seconds: 1,
     },
     [],
   ],
