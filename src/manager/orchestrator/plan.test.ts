@@ -277,6 +277,14 @@ test('a replacement is released when its delay is over, counted from its creatio
   assert.deepEqual(plan({ tasks, seconds: 6 }).steps, ['release b']);
 });
 
+test('a replacement of a task whose node was removed waits as long, though that task is an orphan by then', () => {
+  const tasks = [
+    task('a', { desiredState: 'shutdown', status: status('orphaned') }),
+    task('b', { nodeId: 'n2' as never, desiredState: 'ready', status: status('ready'), ...created(1) }),
+  ];
+  assert.deepEqual(plan({ nodes: [node('n2')], tasks, seconds: 2 }), { steps: [], wake: [6] });
+});
+
 test('a replacement that was made after the clock was set back waits no less', () => {
   const made = { ...created(1), createdAt: at(-3_600) };
   const tasks = [
