@@ -92,6 +92,19 @@ const CASES: [string, Case, string[]][] = [
     ['shutdown b'],
   ],
   [
+    'what took the place of one that was stopped (its node was drained, say) was no attempt',
+    {
+      tasks: [
+        task('a', {
+          ...policy({ MaxAttempts: 1 }),
+          ...{ desiredState: 'shutdown', status: status('shutdown') },
+        }),
+        failed({ ...policy({ MaxAttempts: 1 }), id: 'b' as never, ...created(1) }),
+      ],
+    },
+    ['shutdown b, start 1 ready v1'],
+  ],
+  [
     'an attempt before the window counts no more',
     {
       tasks: [
