@@ -2,12 +2,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
-import type { TaskId } from '../../model/ids.ts';
+import type { NodeId, TaskId } from '../../model/ids.ts';
 import type { Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import { task } from '../testing/builders.ts';
-import { accept } from './reports.ts';
+import { silentLog } from '../../kit/log.ts';
+import { SkeinError } from '../../model/errors.ts';
+import { accept, Reports } from './reports.ts';
 import { Agent, cluster, status, taskObject } from '../testing/dispatcher.ts';
+
+const T = 't' as TaskId;
+const A = 'a' as NodeId;
 
 test('reports are written in batches; they never go back, and are refused for a task of another node', async () => {
   const c = await cluster();
@@ -117,4 +122,53 @@ test('however far off the clock of a node is, what is told by it is a time that 
     assert.match(stored.timestamp, /^\d{4}-/);
   }
   await c.end();
+});
+
+/** Reports on task `t`, of a leader whose store refuses with these at first. */
+async function refusedBy(...refusals: ('unavailable' | 'out-of-sequence')[]) {
+  const c = await cluster();
+  await c.add(taskObject('t', 'a', [], 'assigned', 'running'));
+  const writing = new Set<PromiseWithResolvers<void>>();
+  const transact: typeof c.store.transact = async (ops, fence) => {
+    const code = refusals.shift();
+    if (!code) return c.store.transact(ops, fence);
+    const write = Promise.withResolvers<void>();
+    writing.add(write);
+    await write.promise;
+    throw new SkeinError(code, 'refused');
+  };
+  const store = { get: c.store.get.bind(c.store), transact };
+  const reports = new Reports({ store, view: c.view, clock: c.clock, log: silentLog, fence: undefined });
+  return {
+    say: (said: TaskStatus) => reports.add(A, [{ id: T, status: said }], undefined),
+    /** Lets time pass; what is being written is refused. */
+    async pass(ms: number) {
+      for (const write of writing) write.resolve();
+      writing.clear();
+      await c.clock.advance(ms);
+    },
+    stored: async () => (await c.store.get('task', T))!.status,
+    async end() {
+      await reports.stop();
+      await c.end();
+    },
+  };
+}
+
+test('what is said while an older word is refused is what is written at last', async () => {
+  const { say, pass, stored, end } = await refusedBy('unavailable');
+  say({ ...status('running'), health: 'unhealthy' });
+  await pass(200);
+  say({ ...status('running', 2), health: 'healthy' });
+  await pass(1_000);
+  assert.equal((await stored()).health, 'healthy');
+  await end();
+});
+
+test('a report that loses one race after the other is written all the same', async () => {
+  const { say, pass, stored, end } = await refusedBy('out-of-sequence', 'out-of-sequence');
+  say(status('running'));
+  for (let i = 0; i < 4; i++) await pass(500);
+  assert.equal((await stored()).state, 'running');
+  await end();
 });
