@@ -151,6 +151,11 @@ test('each token makes a node of its role, with the availability asked for', asy
   }
 });
 
+const NO_TOKEN = {
+  code: 'invalid-argument',
+  message: /A valid join token is necessary to join this cluster/,
+};
+
 test('a wrong token is refused in the words of Docker and leaves no node', async () => {
   const { csr } = await newRequest();
   const had = await nodes();
@@ -158,8 +163,13 @@ test('a wrong token is refused in the words of Docker and leaves no node', async
   for (const token of [wrong, undefined, 'x'])
     await assert.rejects(
       withClient({ kind: 'none' }, (client) => client.call('ca.issue', { csr, token })),
-      { code: 'invalid-argument', message: /A valid join token is necessary to join this cluster/ },
+      NO_TOKEN,
     );
+  await assert.rejects(
+    withClient(await member('m', 'manager'), (client) => client.call('ca.issue', { csr, token: wrong })),
+    NO_TOKEN,
+    'whoever asks',
+  );
   assert.equal(await nodes(), had);
 });
 
@@ -237,6 +247,22 @@ test("a manager's certificate opens no manager's call once the store has the nod
     assert.ok(await managers(client), 'it is a member still');
     await assert.rejects(joinAsManager(client), ONLY_MANAGERS);
   });
+});
+
+test('a manager that is to be a worker, and has not left the store yet, is not let in again', async () => {
+  const { key, csr } = await newRequest();
+  const made = await withClient({ kind: 'root', ca: root.certificate }, (client) =>
+    client.call('ca.issue', { csr, token: cluster.joinTokens.manager }),
+  );
+  const own = { key, certificate: made.certificate, ca: root.certificate };
+  const node = (await store.get('node', made.nodeId))!;
+  const object = { ...node, spec: { ...node.spec, Role: 'worker' as const } };
+  await store.transact([{ op: 'update', kind: 'node', object, version: node.version }]);
+  await assert.rejects(withClient({ kind: 'member', credentials: own, clusterId }, joinAsManager), {
+    code: 'permission-denied',
+    message: /the node has not the role of a manager/,
+  });
+  assert.equal((await store.get('node', made.nodeId))?.manager, undefined);
 });
 
 test('a node renews as what the store has it: promoted as a manager, a worker only once it has left the store', async () => {
