@@ -83,6 +83,25 @@ test('a stand on a network that is here already has come with its assignment', a
   assert.equal(come, true);
 });
 
+test('a stand on a network that the kernel is just losing, with the last stand before, has come when it is there again', async () => {
+  const { cluster, assignments, clock, held } = place();
+  const mynet: Item = { kind: 'network', value: NET };
+  assignments.replace(1, { 'network/mynet': mynet });
+  await clock.advance(1000);
+  const kernel = Promise.withResolvers<void>();
+  held.until = kernel.promise;
+  assignments.apply(2, {}, ['network/mynet']);
+  await clock.advance(0);
+  let come = false;
+  void cluster.join(SHELL, 'shell', { target: 'mynet', aliases: [] }).then(() => (come = true));
+  assignments.apply(3, { 'network/mynet': mynet, 'task/stand1': stand }, []);
+  await clock.advance(0);
+  assert.equal(come, false, 'whoever attached a container to it now would be told that it is not here');
+  kernel.resolve();
+  await clock.advance(1000);
+  assert.equal(come, true);
+});
+
 test('a stand that does not come in fifteen seconds is given back, and whoever asked hears why', async () => {
   const { cluster, clock, calls } = place();
   const why: { code?: string }[] = [];

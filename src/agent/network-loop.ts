@@ -58,6 +58,8 @@ export class NetworkLoop {
   readonly #loop: Loop<'apply' | 'audit'>;
   /** What is shown: the managers' view, steered. */
   #view: NetworkView | undefined;
+  /** The same, or what is to be shown next: the kernel is on its way there. */
+  #coming: NetworkView | undefined;
   /** What the managers said, and who was away, when it was applied. */
   #base: NetworkView | undefined;
   #away: ReadonlySet<NodeId> = NONE_AWAY;
@@ -102,9 +104,11 @@ export class NetworkLoop {
     return this.#view;
   }
 
+  /** What is shown has its networks, and what comes has them still: one that left with a task may come back with the next. */
   isReadyFor(item: TaskItem): boolean {
-    const view = this.#view;
-    return view !== undefined && item.attachments.every((a) => view.networks.has(a.networkId));
+    return [this.#view, this.#coming].every(
+      (view) => view !== undefined && item.attachments.every((a) => view.networks.has(a.networkId)),
+    );
   }
 
   /** A view with other networks was applied: whoever waited for one may go on. */
@@ -120,6 +124,7 @@ export class NetworkLoop {
     const away = isAway?.() ?? NONE_AWAY;
     if (!view || (this.#base && isSame(view, this.#base) && away === this.#away)) return;
     const effective = steer(view, away, this.#copies);
+    this.#coming = effective;
     await network.apply(effective, signal);
     const before = this.#view;
     this.#view = effective;
