@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import type { Command } from 'commander';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import { runProcess } from '../kit/process.ts';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import { until } from '../lab/cluster.ts';
 import { buildImage } from '../lab/image.ts';
 import { downLab, Lab } from '../lab/lab.ts';
@@ -16,6 +16,7 @@ import { CheckList } from './demo/checks.ts';
 import { nodeStates, type Replica, replicasOf, type TaskFact, taskFacts } from './demo/facts.ts';
 import { provePackets } from './demo/packets.ts';
 import {
+  ask,
   proveIngress,
   proveMesh,
   provePings,
@@ -119,6 +120,25 @@ async function createService(lab: Lab, image: string, signal: AbortSignal): Prom
     return `tasks: ${describeTasks(tasks)}`;
   };
   await until(`${REPLICAS} running tasks`, running, { timeoutMs: 60_000, signal });
+  await settle(lab, signal);
+}
+
+/** A task runs when its container does: its server listens a moment later, and a moment after that every node sends to it. */
+async function settle(lab: Lab, signal: AbortSignal): Promise<void> {
+  for (const node of lab.plan.nodes) {
+    const leads = async (): Promise<true | string> => {
+      const names = new Set<string | undefined>();
+      for (let n = 0; n < REPLICAS; n++)
+        names.add((await ask({ lab, signal }, 'client', node.address, PUBLISHED))?.container);
+      return (names.size === REPLICAS && !names.has(undefined)) || [...names].join();
+    };
+    await until(`${node.name} to send to all of them`, leads, { timeoutMs: 20_000, signal }).catch(
+      (error: unknown) => {
+        // Where they never come to answer it is the proofs that say so.
+        if (!isCode(error, 'deadline-exceeded')) throw error;
+      },
+    );
+  }
 }
 
 const describeTasks = (tasks: readonly TaskFact[]): string =>

@@ -38,7 +38,7 @@ async function printed(running: Promise<RunResult>): Promise<string> {
 
 /** Asks through a new connection; undefined when nothing or nonsense comes back. */
 export async function ask(
-  { lab, signal }: Stage,
+  { lab, signal }: Pick<Stage, 'lab' | 'signal'>,
   where: string,
   address: string,
   port: number,
