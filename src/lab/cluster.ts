@@ -1,6 +1,6 @@
 /** Forms a cluster out of running nodes, through each node's own API: init on the first, join on the others. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { SkeinError } from '../model/errors.ts';
+import { isCode, SkeinError } from '../model/errors.ts';
 import { EngineClient } from './client.ts';
 import type { LabPlan, NodePlan } from './plan.ts';
 
@@ -70,13 +70,17 @@ export function join(node: NodePlan, via: NodePlan, token: string, signal?: Abor
   return engineOf(node).post('/swarm/join', request, { ...(signal && { signal }) });
 }
 
-/** Until every node is ready in the eyes of the first. */
+/** Until every node is ready in the eyes of the first, whose manager may only be starting. */
 export function awaitReady(plan: LabPlan, signal?: AbortSignal): Promise<void> {
   const engine = engineOf(plan.nodes[0]!);
   return until(
     'all nodes to be ready',
     async () => {
-      const nodes = await engine.get<readonly NodeAnswer[]>('/nodes');
+      const nodes = await engine.get<readonly NodeAnswer[]>('/nodes').catch((error: unknown) => {
+        if (!isCode(error, 'unavailable')) throw error;
+        return SkeinError.from(error).message;
+      });
+      if (typeof nodes === 'string') return nodes;
       const ready = nodes.filter((n) => n.Status.State === 'ready');
       if (ready.length === plan.nodes.length) return true;
       return `seen: ${nodes.map((n) => `${n.Description.Hostname} ${n.Status.State}`).join(', ')}`;

@@ -252,11 +252,7 @@ describe('names', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await stage.lab.kill('node1');
     await new Promise((resolve) => setTimeout(resolve, 500)); // a while without it, asking all the time
     await stage.lab.start('node1');
-    await until(
-      'the manager to answer',
-      async () => (await stage.docker('node1').run('service', 'ls')).code === 0 || 'not yet',
-      { timeoutMs: 30_000 },
-    );
+    await stage.managerAnswers();
     await create('fresh', '--network', 'front', IMAGE);
     const [fresh, answer] = [await vip('fresh'), async () => String(await found('caller', 'A', 'fresh'))];
     await until('its name to be known', async () => (await answer()) === fresh || answer(), {

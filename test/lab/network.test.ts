@@ -141,11 +141,7 @@ describe('networks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     await stage.lab.kill(caller!.node);
     for (let i = 0; i < 5; i++) assert.deepEqual(await resolve(caller!, 'web'), address);
     await stage.lab.start(caller!.node);
-    await until(
-      'the manager to answer',
-      async () => (await stage.docker('node1').run('service', 'ls')).code === 0 || 'not yet',
-      { timeoutMs: 20_000 },
-    );
+    await stage.managerAnswers();
     await create('fresh', '--network', 'front', IMAGE);
     await resolves(caller!, 'fresh', [await vip('fresh', 'front')]);
     await docker('service', 'rm', 'fresh');
@@ -226,13 +222,7 @@ describe('networks', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   test('skein.client-ip=preserve: tasks see their clients, same host and cross host, beside services that do not', async () => {
     await publish('kept', 81, '--label', 'skein.client-ip=preserve');
     await publish('hidden', 82);
-    for (const node of NODES)
-      for (const port of [81, 82])
-        await until(
-          `all three to answer through ${node}`,
-          async () => (await stage.askMany('client', ADDRESS[node], port, 3)).size === 3 || 'not yet',
-          { timeoutMs: 20_000 },
-        );
+    for (const port of [81, 82]) await stage.leads(port, 3, ...Object.values(ADDRESS));
     for (const node of NODES) {
       const seen = new Set<string>();
       for (let i = 0; i < 6; i++) {

@@ -44,16 +44,6 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
     }
   }
 
-  const managerAnswers = (node: string): Promise<void> =>
-    until(
-      `the manager of ${node} to answer`,
-      async () => {
-        const { code, stderr } = await stage.docker(node).run('service', 'ls');
-        return code === 0 || stderr;
-      },
-      { timeoutMs: 30_000 },
-    );
-
   const leader = async (): Promise<string> => {
     for (const node of NODES) {
       const format = '{{if .ManagerStatus}}{{.Hostname}} {{.ManagerStatus}}{{end}}';
@@ -130,15 +120,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
 
     for (const order of ['stop-first', 'start-first'])
       test(`is updated, ${order}`, async () => {
-        for (const address of ADDRESSES)
-          await until(
-            'both tasks to answer everywhere',
-            async () => {
-              const answers = await stage.askMany('client', address, LATE, 4);
-              return (answers.size === 2 && !answers.has('')) || JSON.stringify([...answers]);
-            },
-            { timeoutMs: 30_000 },
-          );
+        await stage.leads(LATE, 2, ...ADDRESSES);
         await underLoad(() => docker('service', 'update', '--update-order', order, '--force', 'late'), LATE);
       });
 
@@ -195,7 +177,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
     assert.equal((await other.ends()).length, 1);
     assert.match(other.notes, /ended: the leader of the cluster changed/);
     await stage.lab.start(led);
-    await managerAnswers(led);
+    await stage.managerAnswers(led);
   });
 
   for (const [what, signal] of [
@@ -226,7 +208,7 @@ describe('nothing is lost', { skip: skipWithoutDocker, timeout: 600_000 }, () =>
               { timeoutMs: 30_000 },
             );
           await stage.lab.start(node);
-          await managerAnswers(node);
+          await stage.managerAnswers(node);
         }
         leaders.add(await leader());
         assert.ok(leaders.size > 1, `the leader changed: ${[...leaders].join()}`);

@@ -102,18 +102,6 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     }
   }
 
-  const managerAnswers = (): Promise<void> =>
-    until(
-      'the manager to answer',
-      async () => {
-        const { code, stderr } = await stage.docker('node1').run('service', 'ls');
-        if (code === 0) return true;
-        assert.doesNotMatch(stderr, /not a swarm manager/, 'a manager that starts says that it starts');
-        return stderr;
-      },
-      { timeoutMs: 30_000 },
-    );
-
   const eventuallyWhole = (replicas: number): Promise<void> =>
     until('the mesh to be whole', () => meshIsWhole(replicas).then(() => true as const, String), {
       timeoutMs: 30_000,
@@ -201,7 +189,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
         },
         { timeoutMs: 30_000 },
       );
-      await managerAnswers();
+      await stage.managerAnswers();
       await until(
         `${node} to be a member that is told what to run`,
         async () => {
@@ -232,7 +220,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
       for (const node of NODES) if (what !== 'etcd' || node === 'node1') await stage.lab.kill(node, what);
     await meshIsWhole(3);
     await Promise.all(NODES.map((node) => stage.lab.start(node)));
-    await managerAnswers();
+    await stage.managerAnswers();
     await stage.converged('web', 3);
     await sameContainers(before);
     await kept.lives();
@@ -245,7 +233,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
       await stage.lab.kill(node, what);
       if (what === 'skeind') await stage.lab.start(node);
     }
-    await managerAnswers();
+    await stage.managerAnswers();
     const status = [
       'service',
       'inspect',
@@ -340,7 +328,7 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     sockets.push(...shimSockets(NAME));
     for (const node of NODES) await stage.lab.powerOff(node);
     await Promise.all(NODES.map((node) => stage.lab.start(node)));
-    await managerAnswers();
+    await stage.managerAnswers();
     await stage.converged('web', 3, 40_000);
     await eventuallyWhole(3);
     const failed = (await stage.tasks('web')).filter((t) => t.state.startsWith('Failed'));

@@ -96,6 +96,7 @@ describe('specs of services', { skip: skipWithoutDocker, timeout: 600_000 }, () 
     const again = await inspect();
     assert.equal(again.State.Pid, found.State.Pid, 'the container runs on');
     assert.equal(again.State.Health?.Status, 'healthy');
+    await stage.managerAnswers(); // it may have been the manager's
 
     await cli.ok('exec', id, 'touch', '/sick');
     const failed = await task('sick', (t) => t.state.startsWith('Failed'));

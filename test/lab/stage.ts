@@ -1,4 +1,5 @@
 /** What the tests of a real cluster share: the CLI of each node, the demo image everywhere, requests from anywhere. */
+import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildImage } from '../../src/lab/image.ts';
@@ -89,6 +90,20 @@ export class Stage {
   async running(service: string, manager = 'node1'): Promise<TaskLine[]> {
     const tasks = await this.tasks(service, manager);
     return tasks.filter((t) => t.desired === 'Running' && t.state.startsWith('Running'));
+  }
+
+  /** Until a manager serves what managers serve: one whose daemon was started again has its store a moment later. */
+  managerAnswers(node = 'node1'): Promise<void> {
+    return until(
+      `the manager of ${node} to answer`,
+      async () => {
+        const { code, stderr } = await this.docker(node).run('service', 'ls');
+        if (code === 0) return true;
+        assert.doesNotMatch(stderr, /not a swarm manager/, 'a manager that starts says that it starts');
+        return stderr;
+      },
+      { timeoutMs: 30_000 },
+    );
   }
 
   /** What the node says of its own network. */

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { awaitReady } from './cluster.ts';
+import { planLab } from './plan.ts';
+
+test('a manager that only starts is waited for; a refusal ends the wait', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'skein-cluster-'));
+  const socket = join(folder, 'api.sock');
+  const ready = [{ Description: { Hostname: 'node1' }, Status: { State: 'ready' } }];
+  const answers: [status: number, body: object][] = [
+    [503, { message: 'it starts' }],
+    [200, ready],
+  ];
+  let asked = 0;
+  const server = createServer((_, res) => {
+    const [status, body] = answers[asked++]!;
+    res.writeHead(status, { 'content-type': 'application/json', connection: 'close' });
+    res.end(JSON.stringify(body));
+  });
+  await new Promise<void>((resolve) => server.listen(socket, resolve));
+  t.after(() => {
+    server.close();
+    rmSync(folder, { recursive: true });
+  });
+  const plan = planLab({ name: 'x', nodes: 1 });
+  const here = { ...plan, nodes: plan.nodes.map((node) => ({ ...node, socket })) };
+  await awaitReady(here);
+  assert.equal(asked, 2);
+  answers.push([500, { message: 'no' }]);
+  await assert.rejects(awaitReady(here), /GET \/nodes: no/);
+});
