@@ -144,13 +144,7 @@ describe('a mesh in motion', { skip: skipWithoutDocker, timeout: 600_000 }, () =
       await detached('caller', '--constraint', 'node.hostname==node1', '--network', 'ways', IMAGE);
       for (const [name, count] of Object.entries({ way: 2, kept: 2, held: 1, far: 1, round: 2, caller: 1 }))
         await stage.converged(name, count);
-      for (const port of [83, 84])
-        for (const node of [A, B])
-          await until(
-            `${node}:${port} to lead to both`,
-            async () => (await stage.askMany('client', node, port, 4)).size === 2 || 'not yet',
-            { timeoutMs: 20_000 },
-          );
+      for (const port of [83, 84]) await stage.leads(port, 2, A, B);
     });
     after(async () => {
       await stage.docker('node2').ok('rm', '-f', 'shell');

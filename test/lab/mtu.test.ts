@@ -1,7 +1,6 @@
 /** Uplinks of different sizes in one cluster: the overlay takes its own from each, and no TCP transfer stalls. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { IMAGE, Stage } from './stage.ts';
@@ -25,12 +24,7 @@ describe('MTU', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
         ...['--name', 'web', '-p', '80:80', IMAGE],
       );
     addresses = new Map(NODES.map((node) => [node, stage.lab.node(node).address]));
-    for (const address of addresses.values())
-      await until(
-        `all to answer through ${address}`,
-        async () => (await stage.askMany('client', address, 80, NODES.length)).size === NODES.length || 'no',
-        { timeoutMs: 20_000 },
-      );
+    await stage.leads(80, NODES.length, ...addresses.values());
   });
   after(async () => {
     stage.close();

@@ -136,8 +136,7 @@ describe('registry', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
     assert.match(shown, /team\/web:1@sha256:[0-9a-f]{64}"/);
     for (const secret of [PASSWORD, Buffer.from(`me:${PASSWORD}`).toString('base64')])
       assert.ok(!shown.includes(secret));
-    const answers = async () => (await stage.askMany('client', '192.0.2.12', 80, 4)).size;
-    await until('both to answer', async () => (await answers()) === 2 || 'not yet', { timeoutMs: 20_000 });
+    await stage.leads(80, 2, '192.0.2.12');
     assert.match(
       await docker('node2').fails('pull', IMAGE),
       /pull access denied/,
