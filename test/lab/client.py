@@ -34,10 +34,11 @@ def eventually(what, ask):
 
 
 seen = set()
+began = int(time.time())
 
 
 def listen():
-    for event in docker.DockerClient(base_url=f"unix://{socket}").events(decode=True):
+    for event in docker.DockerClient(base_url=f"unix://{socket}").events(since=began, decode=True):
         seen.add((event["Type"], event["Action"], event["Actor"]["Attributes"].get("name")))
 
 
