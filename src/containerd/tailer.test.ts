@@ -214,6 +214,7 @@ test('a tail spans files, and a follower that keeps up misses nothing over many 
       seen.push(Buffer.from(next.value.data).toString());
     }
   };
+  await seeUntil('line 000999\n'); // it begins where it is asked for its first line
   for (let i = 1000; i < 1400; i += 20) {
     append(numbered(i, i + 20));
     await seeUntil(numbered(i + 19, i + 20)[0]);
