@@ -15,6 +15,8 @@ import { Listeners } from '../../src/net/listeners.ts';
 const folder = mkdtempSync(join(tmpdir(), 'skein-listeners-'));
 const netns = join(folder, 'ns');
 const OWN = '10.9.8.7' as Ipv4;
+/** The first server's port; each has one of its own, as the kernel may give one port at two addresses. */
+const FIRST_PORT = 8001;
 /** What a server there is bound to, and whether it would be given a connection to OWN. */
 const SERVERS = [
   [{ host: '0.0.0.0' }, true],
@@ -25,26 +27,26 @@ const SERVERS = [
   [{ host: '::1' }, false],
   [{ host: '::', ipv6Only: true }, false],
 ] as const;
-/** Listens as it is told and prints the ports. */
+const ports = SERVERS.map((_, i) => FIRST_PORT + i);
+/** Listens as it is told, and says so. */
 const PROGRAM = `
-const ports = JSON.parse(process.argv[1]).map((options) => new Promise((resolve) => {
-  const server = require('node:net').createServer().listen({ ...options, port: 0 }, () => resolve(server.address().port));
+const servers = JSON.parse(process.argv[1]).map((options) => new Promise((resolve) => {
+  require('node:net').createServer().listen(options, resolve);
 }));
-Promise.all(ports).then((all) => console.log(JSON.stringify(all)));
+Promise.all(servers).then(() => console.log('ready'));
 `;
 let child: ChildProcess;
-let ports: readonly number[];
 const listeners = new Listeners();
 
 before(async () => {
   createNetns(netns);
   for (const args of ['link set lo up', `address add ${OWN}/32 dev lo`])
     await runProcess(['nsenter', `--net=${netns}`, 'ip', ...args.split(' ')]);
-  const options = JSON.stringify(SERVERS.map(([server]) => server));
+  const options = JSON.stringify(SERVERS.map(([server], i) => ({ ...server, port: ports[i] })));
   child = spawn('nsenter', [`--net=${netns}`, process.execPath, '-e', PROGRAM, options], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  ports = JSON.parse(String((await once(child.stdout!, 'data'))[0])) as number[];
+  await once(child.stdout!, 'data');
 });
 after(() => {
   child.kill('SIGKILL');

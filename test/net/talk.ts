@@ -34,11 +34,11 @@ const dialTcp = (host: string, port: number) =>
 
 const dialUdp = (host: string, port: number) =>
   new Promise<string>((resolve) => {
-    const socket = createSocket('udp4');
+    // Open until this program ends: the next flow has a port of its own, and is none that the kernel knows.
+    const socket = createSocket('udp4').unref();
     const end = (text: string) => {
       clearTimeout(timer);
       resolve(text);
-      socket.close();
     };
     const timer = setTimeout(() => end('ETIMEDOUT'), 3000);
     socket.once('message', (data) => end(data.toString()));

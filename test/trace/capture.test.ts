@@ -58,12 +58,21 @@ test('a connection through translation and tunnel is seen hop by hop', async () 
     });
     const capture = Capture.start(points, { any: [{ ports: [80, 8080] }] });
     for (let i = 0; i < 3; i++) assert.match((await get('http://192.0.2.11/')).stdout, /^container /);
+    const backends = new Set(['10.255.0.12']);
+    const entrances = [{ address: '192.0.2.11', port: 80, protocol: 'tcp' }] as const;
+    // Who has its answer has ended: the last packets of it may still be on their way.
+    const ended = () => {
+      const observations = observe(capture.frames());
+      const connections = joinConnections({ observations, entrances, backends, translations: [] });
+      return connections.filter(({ outcome }) => outcome === 'closed').length;
+    };
+    await until('the connections to end', async () => ended() === 3 || `${ended()} have`, {
+      timeoutMs: 20_000,
+    });
     const frames = capture.stop();
     const observations = observe(frames);
     const known = translationsTo(lab.node('node1').netns, openingTuples(observations));
     assert.equal(known.length, 3);
-    const backends = new Set(['10.255.0.12']);
-    const entrances = [{ address: '192.0.2.11', port: 80, protocol: 'tcp' }] as const;
     for (const translations of [known, []]) {
       const connections = joinConnections({ observations, entrances, backends, translations });
       assert.equal(connections.length, 3);
