@@ -45,7 +45,7 @@ import type {
 } from '../model/spec.ts';
 import type { EventLog } from '../kit/event-log.ts';
 import type { ExplainQuestion } from '../rpc/explain.ts';
-import type { LogRecord, LogRequest } from '../rpc/messages.ts';
+import type { LogRecord, LogsAsked } from '../rpc/messages.ts';
 import type { TraceEvent, TraceQuery } from '../rpc/trace-messages.ts';
 import type { LiveView } from '../store/view.ts';
 import type { ContainerControl } from './container-control.ts';
@@ -125,7 +125,7 @@ export interface ClusterBackend {
   node(ref: string): Node;
   network(ref: string): Network;
   /** Lines of many tasks from many nodes, as they come; a dead node ends nothing and hangs nothing. */
-  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+  logs(request: Omit<LogsAsked, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
   /** Packets of a service's connections, from all nodes; what a node cannot give is said, and hangs nothing. */
   trace(query: TraceQuery, signal: AbortSignal): AsyncIterable<TraceEvent>;
 }

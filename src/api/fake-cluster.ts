@@ -18,7 +18,7 @@ import type {
 import { containerIdOf, taskName } from '../model/names.ts';
 import type { Cluster, Meta, Network, Node, Service, Task } from '../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../model/spec.ts';
-import type { LogRecord, LogRequest } from '../rpc/messages.ts';
+import type { LogRecord, LogsAsked } from '../rpc/messages.ts';
 import type { TraceEvent, TraceQuery } from '../rpc/trace-messages.ts';
 import type { Cache } from '../store/cache.ts';
 import type { Change } from '../store/store.ts';
@@ -346,7 +346,7 @@ export class FakeCluster implements ClusterBackend {
   }
 
   /** One line a task; with `follow` it then waits for its reader to go. */
-  async *logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncGenerator<LogRecord> {
+  async *logs(request: Omit<LogsAsked, 'id'>, signal: AbortSignal): AsyncGenerator<LogRecord> {
     try {
       for (const taskId of request.tasks) {
         const data = Buffer.from(`hello from ${taskId}\n`).toString('base64');

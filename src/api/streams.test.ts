@@ -57,16 +57,21 @@ test('every word of a log query reaches the managers; what is none is refused', 
     yield* [];
   };
   const ask = (query: string) => call('GET', `/services/web/logs?${query}`);
+  const [task] = [...backends.view.all('task').values()];
+  const service = task!.serviceId;
   const query = { follow: false, tail: undefined, since: undefined, until: undefined, stdout: true };
   await ask('stdout=1');
   await ask('stderr=1&follow=1&tail=7&since=1795444687&until=1795444688.25');
   assert.deepEqual(asked, [
-    { ...query, stderr: false, tasks: 3 },
+    { ...query, stderr: false, tasks: 3, service },
     {
-      ...{ follow: true, tail: 7, stdout: false, stderr: true, tasks: 3 },
+      ...{ follow: true, tail: 7, stdout: false, stderr: true, tasks: 3, service },
       ...{ since: '2026-11-23T14:38:07.000000000Z', until: '2026-11-23T14:38:08.250000000Z' },
     },
   ]);
+  asked.length = 0;
+  await call('GET', `/tasks/${task!.id}/logs?stdout=1`);
+  assert.deepEqual(asked, [{ ...query, stderr: false, tasks: 1 }], 'of one task, no other that comes');
   const odd = await ask('stdout=1&tail=-1');
   assert.deepEqual([odd.status, odd.json.message], [400, 'tail value must be a positive integer or "all"']);
 });

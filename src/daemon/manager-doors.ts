@@ -39,7 +39,7 @@ export const managerDoors = (parts: ManagerParts): Handlers => {
     'cluster.managers': async () => ({ managers: [...dispatcher.managers()] }),
     'dispatcher.session': (params, call) => dispatcher.session(params, call),
     'logs.publish': (params, call) => logs.publish(params, call),
-    'logs.read': (request, call) => logs.read(request, { tasks: () => request.tasks }, call.signal),
+    'logs.read': (request, call) => logs.read(request, call.signal),
     'explain.answer': (params, call) => walks.answer(params, call),
     'explain.ask': ({ nodeId, starts }) => walks.ask(nodeId, starts),
     'trace.clock': async () => {

@@ -95,9 +95,7 @@ export class ManagerSide {
       leader: () => this.#leader,
       newToken: (_role, cluster) => newJoinToken(cluster.ca.certificate, random),
       logs: (request, signal) =>
-        calls.stream('logs.read', { ...request, id: 'proxy' }, signal, () =>
-          logs.read(request, { tasks: () => request.tasks }, signal),
-        ),
+        calls.stream('logs.read', { ...request, id: 'proxy' }, signal, () => logs.read(request, signal)),
       trace: (query, signal) =>
         untilLeaderChanges(
           calls.stream('trace.read', query, signal, () => tracer.read(query, signal)),

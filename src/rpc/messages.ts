@@ -9,7 +9,7 @@
  * Assignments are keyed items. A snapshot replaces all of them, a delta puts and deletes some; both carry the store
  * revision up to which they are complete. The agent answers `applied` with that revision when its kernel agrees.
  */
-import type { ConfigId, Ipv4, NodeId, SecretId, TaskId } from '../model/ids.ts';
+import type { ConfigId, Ipv4, NodeId, SecretId, ServiceId, TaskId } from '../model/ids.ts';
 import type { EndpointItem, NetworkItem, PeerItem, SelfItem, ServiceItem } from '../model/network-view.ts';
 import type { NodeDescription, Task, TaskStatus } from '../model/objects.ts';
 import type { WalkRequest } from './explain.ts';
@@ -98,6 +98,12 @@ export interface LogRequest {
   readonly stderr: boolean;
   /** Of tasks that were read before: time of the last line that came. Only later ones are wanted, and all of them. */
   readonly after?: Readonly<Record<TaskId, string>>;
+}
+
+/** What a manager asks of the leader; the leader asks the nodes. */
+export interface LogsAsked extends LogRequest {
+  /** Who follows wants those of its tasks too that are made meanwhile. */
+  readonly service?: ServiceId;
 }
 
 export type ToAgent =

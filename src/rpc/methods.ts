@@ -3,13 +3,21 @@
  * member by member; what a verified manager says is checked in its outer form and trusted inside.
  */
 import { z } from 'zod';
-import type { ContainerId, Ipv4, Mac, NodeId, TaskId } from '../model/ids.ts';
+import type { ContainerId, Ipv4, Mac, NodeId, ServiceId, TaskId } from '../model/ids.ts';
 import type { NodeDescription, TaskStatus } from '../model/objects.ts';
 import type { Availability, GenericResource, NodeRole, PortSpec } from '../model/spec.ts';
 import type { WantedStand } from '../model/standalone.ts';
 import { TASK_STATES } from '../model/task-state.ts';
 import { walkAnswer, walkStarts } from './explain.ts';
-import type { Item, LogRecord, LogRequest, ManagerAddress, ToAgent, ToManager } from './messages.ts';
+import type {
+  Item,
+  LogRecord,
+  LogRequest,
+  LogsAsked,
+  ManagerAddress,
+  ToAgent,
+  ToManager,
+} from './messages.ts';
 import { traceBatch, traceEvent, traceQuery, traceRequest } from './trace-messages.ts';
 
 /** `member`: a verified certificate of this cluster whose node still belongs to it. `manager`: its role too. */
@@ -96,7 +104,7 @@ const items = z.record(
   z.custom<Item>((v) => typeof v === 'object' && v !== null),
 );
 
-const logRequest: z.ZodType<LogRequest> = z.object({
+const logShape = z.object({
   id: id<string>(),
   tasks: z.array(id<TaskId>()),
   follow: z.boolean(),
@@ -106,7 +114,9 @@ const logRequest: z.ZodType<LogRequest> = z.object({
   stdout: z.boolean(),
   stderr: z.boolean(),
   after: z.record(z.string(), z.string()).optional(),
-}) as unknown as z.ZodType<LogRequest>;
+});
+const logRequest = logShape as unknown as z.ZodType<LogRequest>;
+const logsAsked = logShape.extend({ service: id<ServiceId>().optional() }) as unknown as z.ZodType<LogsAsked>;
 
 const logRecord: z.ZodType<LogRecord> = z.object({
   taskId: id<TaskId>(),
@@ -245,11 +255,11 @@ export const METHODS = {
     input: logRecord,
     output: nothing,
   }),
-  'logs.read': method<LogRequest, never, LogRecord, 'many'>({
+  'logs.read': method<LogsAsked, never, LogRecord, 'many'>({
     who: 'manager',
     answers: 'many',
     timeoutMs: undefined,
-    params: logRequest,
+    params: logsAsked,
     input: never,
     output: logRecord,
   }),

@@ -6,7 +6,7 @@ import { finished } from '../docker.ts';
 import { IMAGE, type Stage } from './stage.ts';
 
 export function serviceLogs(stageOf: () => Stage): void {
-  void test('logs of all tasks on all nodes, and those that are still to come', async (t) => {
+  void test('logs of all tasks on all nodes, those that are still to come, and of a task that is made meanwhile', async (t) => {
     stageOf().removeAfter(t, 'chat');
     await stageOf().create('chat', '--replicas', '2', IMAGE, 'lines=4', 'every=100');
     // A task runs before its program has printed.
@@ -21,15 +21,18 @@ export function serviceLogs(stageOf: () => Stage): void {
     );
     const follow = stageOf().docker('node1').start('service', 'logs', '-f', '--tail', '0', 'chat');
     const ended = finished(follow);
-    const seen = new Set<string>();
-    follow.stdout!.on('data', (chunk: Buffer) => {
-      for (const [, node] of chunk.toString().matchAll(/@(node\d)\s+\| line/g)) seen.add(node!);
-      if (seen.size === 2) follow.kill('SIGTERM');
-    });
+    let text = '';
+    follow.stdout!.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    const says = (what: string, from: RegExp) =>
+      until(what, () => Promise.resolve(from.test(text) || text), { timeoutMs: 20_000 });
+    for (const node of ['node1', 'node2'])
+      await says(`lines to come of ${node}`, new RegExp(`@${node}\\s+\\| line`));
+    await stageOf().ok('service', 'scale', '--detach', 'chat=3');
+    await says('the first line of the third', /^chat\.3\.\w+@node\d\s+\| line 1$/m);
+    follow.kill('SIGTERM');
     await ended;
-    assert.deepEqual([...seen].sort(), ['node1', 'node2']);
-    const id = (await stageOf().docker('node2').ok('ps', '-q', '--filter', 'name=chat')).trim();
-    assert.match(await stageOf().docker('node2').ok('logs', '--tail', '2', id), /line \d+/);
+    const [id] = (await stageOf().docker('node2').ok('ps', '-q', '--filter', 'name=chat')).split('\n');
+    assert.match(await stageOf().docker('node2').ok('logs', '--tail', '2', id!), /line \d+/);
     // Of any two lines in a row one is not of standard error.
     const raw = await stageOf().ok('service', 'logs', '--raw', '--tail', '2', 'chat');
     assert.match(raw, /^line \d+\n/);

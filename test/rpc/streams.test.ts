@@ -72,11 +72,10 @@ test('logs of many nodes are one stream; a node without a session ends its part,
   ]);
   await until('view', () => view.get('task', 'lx' as TaskId) !== undefined);
   const lines: string[] = [];
-  const tasks = () => ['la', 'lb', 'lx'] as TaskId[];
+  const asked = { ...query, follow: false, tasks: ['la', 'lb', 'lx'] as TaskId[] };
   const { signal } = new AbortController();
   const read = async () => {
-    for await (const { taskId, time } of leader.broker.read({ ...query, follow: false }, { tasks }, signal))
-      lines.push(`${taskId}${time}`);
+    for await (const { taskId, time } of leader.broker.read(asked, signal)) lines.push(`${taskId}${time}`);
   };
   await assert.rejects(read(), /incomplete log stream\. .*: node nowhere is not available$/);
   assert.deepEqual(lines.sort(), ['la0', 'la1', 'la2', 'lb0', 'lb1', 'lb2']);
@@ -87,17 +86,16 @@ test('logs of many nodes are one stream; a node without a session ends its part,
 test('following takes up new tasks, and its end reaches the agents', async () => {
   const agent = await startAgent([leader.addr]);
   await until('session', () => agent.session.connected);
-  const known: TaskId[] = [];
+  const service = 'followed' as ServiceId;
   const abort = new AbortController();
   const seen = new Set<string>();
   const reading = (async () => {
-    const source = { tasks: () => known };
-    for await (const { taskId } of leader.broker.read({ ...query, follow: true }, source, abort.signal))
-      seen.add(taskId);
+    const asked = { ...query, follow: true, tasks: [], service };
+    for await (const { taskId } of leader.broker.read(asked, abort.signal)) seen.add(taskId);
   })();
   for (const id of ['f1', 'f2'] as TaskId[]) {
-    known.push(id);
-    await store.transact([{ op: 'create', kind: 'task', object: task(id, agent.identity.nodeId) }]);
+    const object = { ...task(id, agent.identity.nodeId), serviceId: service };
+    await store.transact([{ op: 'create', kind: 'task', object }]);
     await until(`lines of ${id}`, () => seen.has(id));
   }
   abort.abort();

@@ -112,7 +112,8 @@ function logs(request: ApiRequest): Answer {
   const cluster = request.cluster();
   const service = cluster.service(request.param('id'));
   const tasks = [...cluster.view.tasksOfService(service.id)];
-  return taskLogs(request, cluster, tasks, service.spec.TaskTemplate.ContainerSpec.TTY ?? false);
+  const tty = service.spec.TaskTemplate.ContainerSpec.TTY ?? false;
+  return taskLogs(request, cluster, { tasks, tty, service: service.id });
 }
 
 export const serviceRoutes: readonly Route[] = [

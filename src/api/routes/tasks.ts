@@ -7,6 +7,7 @@ import { serviceLogQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import { SkeinError } from '../../model/errors.ts';
 import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
+import type { ServiceId } from '../../model/ids.ts';
 import { taskName } from '../../model/names.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord } from '../../rpc/messages.ts';
@@ -76,21 +77,24 @@ function inspect(request: ApiRequest): Answer {
 function logs(request: ApiRequest): Answer {
   const cluster = request.cluster();
   const task = cluster.task(request.param('id'));
-  return taskLogs(request, cluster, [task], task.spec.ContainerSpec.TTY ?? false);
+  return taskLogs(request, cluster, { tasks: [task], tty: task.spec.ContainerSpec.TTY ?? false });
 }
 
 export function taskLogs(
   request: ApiRequest,
   cluster: ClusterBackend,
-  tasks: readonly Task[],
-  tty: boolean,
+  of: { readonly tasks: readonly Task[]; readonly tty: boolean; readonly service?: ServiceId },
 ): Answer {
+  const { tasks, tty, service } = of;
   const query = serviceLogQuery(request);
   const readable = tasks.filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none');
   if (readable.length === 0 && tasks.length > 0) throw new SkeinError('unimplemented', UNREADABLE);
   const known = new Map(readable.map((task) => [task.id, task]));
   const details = request.flag('details');
-  const records = cluster.logs({ ...query, tasks: [...known.keys()] }, request.signal);
+  const records = cluster.logs(
+    { ...query, tasks: [...known.keys()], ...(service && { service }) },
+    request.signal,
+  );
   const lines = format(records, (id) =>
     details ? attributes(known.get(id) ?? cluster.view.get('task', id)) : undefined,
   );

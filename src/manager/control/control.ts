@@ -11,7 +11,7 @@ import { isCode, SkeinError } from '../../model/errors.ts';
 import { newId, type NetworkId, type NodeId, type RandomBytes, type ServiceId } from '../../model/ids.ts';
 import type { Cluster, Network, Node, Service, Task, UpdateStatus } from '../../model/objects.ts';
 import type { NetworkSpec, NodeRole, NodeSpec, ServiceSpec, SwarmSpec } from '../../model/spec.ts';
-import type { LogRecord, LogRequest } from '../../rpc/messages.ts';
+import type { LogRecord, LogsAsked } from '../../rpc/messages.ts';
 import type { TraceEvent, TraceQuery } from '../../rpc/trace-messages.ts';
 import type { Op, Store } from '../../store/store.ts';
 import type { LiveView } from '../../store/view.ts';
@@ -40,7 +40,7 @@ export interface ControlOptions {
   readonly sealer: Sealer;
   /** A new join token for the role, as the CA makes them. */
   newToken(role: NodeRole, cluster: Cluster): string;
-  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
+  logs(request: Omit<LogsAsked, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord>;
   trace(query: TraceQuery, signal: AbortSignal): AsyncIterable<TraceEvent>;
 }
 
@@ -90,7 +90,7 @@ export class Control {
     return findNetwork(this.view, ref);
   }
 
-  logs(request: Omit<LogRequest, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord> {
+  logs(request: Omit<LogsAsked, 'id'>, signal: AbortSignal): AsyncIterable<LogRecord> {
     return this.#options.logs(request, signal);
   }
 

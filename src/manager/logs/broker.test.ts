@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtualClock } from '../../kit/clock.ts';
-import type { NodeId, TaskId } from '../../model/ids.ts';
+import type { NodeId, ServiceId, TaskId } from '../../model/ids.ts';
 import type { Task } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import type { LogRecord, LogRequest, ToAgent } from '../../rpc/messages.ts';
@@ -17,11 +17,15 @@ function stage(states: Readonly<Record<string, readonly [node: string, state: Ta
   const asked: LogRequest[] = [];
   const listeners = new Set<() => void>();
   const tasks = new Map(
-    Object.entries(states).map(([id, [nodeId, state]]) => [id, { id, nodeId, status: { state } } as Task]),
+    Object.entries(states).map(([id, [nodeId, state]]) => [
+      id,
+      { id, nodeId, status: { state }, spec: {} } as Task,
+    ]),
   );
   const broker = new LogBroker({
     view: {
       get: ((_: string, id: string) => tasks.get(id)) as never,
+      tasksOfService: () => new Set(tasks.values()),
       onChange: (listener) => (listeners.add(listener as never), () => listeners.delete(listener as never)),
     },
     clock,
@@ -50,12 +54,12 @@ function stage(states: Readonly<Record<string, readonly [node: string, state: Ta
     };
   };
   const put = (id: string, nodeId: string, state: TaskState) => {
-    tasks.set(id, { id, nodeId, status: { state } } as Task);
+    tasks.set(id, { id, nodeId, status: { state }, spec: {} } as Task);
     for (const listener of listeners) listener();
   };
   const ids = () => [...tasks.keys()] as TaskId[];
   const read = (follow: boolean, tail?: number, signal = new AbortController().signal) =>
-    broker.read({ ...QUERY, tail, follow }, { tasks: ids }, signal);
+    broker.read({ ...QUERY, tail, follow, tasks: ids(), service: 's' as ServiceId }, signal);
   return { clock, away, asked, answer, read, tasks, put };
 }
 

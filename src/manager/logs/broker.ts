@@ -8,7 +8,9 @@
 import { timestamp } from '../../kit/clock.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import type { LogRecord } from '../../rpc/messages.ts';
+import { logPolicy } from '../../model/log-driver.ts';
+import type { Task } from '../../model/objects.ts';
+import type { LogRecord, LogsAsked } from '../../rpc/messages.ts';
 import { Queue } from '../../rpc/queue.ts';
 import type { Call } from '../../rpc/server.ts';
 import type { LiveView } from '../../store/view.ts';
@@ -18,15 +20,10 @@ import {
   type StreamEnd,
   type Subscription,
 } from '../streams/node-streams.ts';
-import { type Asked, LogReader } from './reader.ts';
+import { LogReader } from './reader.ts';
 
 export interface BrokerOptions extends NodeStreamsOptions {
-  readonly view: Pick<LiveView, 'get' | 'onChange'>;
-}
-
-export interface LogSource {
-  /** Tasks to read now, asked again at each change while following. */
-  tasks(): readonly TaskId[];
+  readonly view: Pick<LiveView, 'get' | 'onChange' | 'tasksOfService'>;
 }
 
 /** Between a broken part of a reader that follows and the next try. */
@@ -52,11 +49,14 @@ export class LogBroker {
   }
 
   /** Lines as they come. Without `follow` it ends when every node asked has answered or failed to. */
-  async *read(request: Asked, source: LogSource, signal: AbortSignal): AsyncGenerator<LogRecord> {
+  async *read(asked: Omit<LogsAsked, 'id'>, signal: AbortSignal): AsyncGenerator<LogRecord> {
     if (signal.aborted) return;
+    const { service, tasks, ...request } = asked;
     const { view, clock } = this.#options;
     const queue = new Queue<LogRecord>(Number.POSITIVE_INFINITY);
     const reader = new LogReader(request, (id) => view.get('task', id));
+    const wantedNow = () =>
+      service !== undefined && request.follow ? readable(view.tasksOfService(service)) : tasks;
     const parts = new Set<Subscription<LogRecord>>();
     let cancelRetry = () => {};
     /** A node without a session has ended its part before the next one is asked. */
@@ -67,7 +67,7 @@ export class LogBroker {
     };
     const ask = () => {
       asking = true;
-      for (const [nodeId, wanted] of reader.next(source.tasks(), timestamp(clock.now()))) {
+      for (const [nodeId, wanted] of reader.next(wantedNow(), timestamp(clock.now()))) {
         const part: Subscription<LogRecord> = {
           nodeId,
           ask: (id) => ({ type: 'logs', request: { ...wanted, id } }),
@@ -117,3 +117,7 @@ export class LogBroker {
     return this.#streams.publish(params, call);
   }
 }
+
+/** Of a driver that keeps nothing there is nothing to read. */
+const readable = (tasks: Iterable<Task>): readonly TaskId[] =>
+  [...tasks].filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none').map(({ id }) => id);
