@@ -175,8 +175,11 @@ export function overlays(stageOf: () => Stage): void {
       (await removeIngress()).stderr,
       /code = FailedPrecondition desc = ingress network cannot be removed because service \w{25} depends on it/,
     );
-    const published = await docker('service', 'ls', '--format', '{{if .Ports}}{{.Name}}{{end}}');
-    await docker('service', 'rm', ...published.split('\n').filter(Boolean));
+    // Of one that has just been made the ports may not be given yet.
+    const published = (await docker('service', 'ls', '--format', '{{if .Ports}}{{.Name}}{{end}}')).split(
+      '\n',
+    );
+    await docker('service', 'rm', ...new Set([...published.filter(Boolean), 'front-door']));
     await until(
       'the ingress network to be free',
       async () => {

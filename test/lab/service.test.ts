@@ -1,6 +1,7 @@
 /** A service in the hands of the docker CLI: made, watched, changed, broken, refused. One cluster for all of it. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
@@ -239,12 +240,23 @@ describe('services', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   test('overlay networks are made, shown, kept while in use, and removed', async () => {
     await docker('network', 'create', '-d', 'overlay', '--subnet', '10.77.0.0/24', '--label', 'a=b', 'net1');
     assert.match(await docker('network', 'ls'), /net1\s+overlay\s+swarm/);
-    const [network] = JSON.parse(await docker('network', 'inspect', 'net1')) as {
-      IPAM: { Config: { Subnet: string; Gateway: string }[] };
-      Labels: Record<string, string>;
-    }[];
-    assert.deepEqual(network!.IPAM.Config, [{ Subnet: '10.77.0.0/24', Gateway: '10.77.0.1' }]);
-    assert.deepEqual(network!.Labels, { a: 'b' });
+    const inspected = async () => {
+      const [network] = JSON.parse(await docker('network', 'inspect', 'net1')) as {
+        IPAM: { Config: { Subnet: string; Gateway: string }[] };
+        Labels: Record<string, string>;
+      }[];
+      return network!;
+    };
+    await until(
+      'its gateway to be chosen',
+      async () => {
+        const { Config } = (await inspected()).IPAM;
+        const shown = [{ Subnet: '10.77.0.0/24', Gateway: '10.77.0.1' }];
+        return isDeepStrictEqual(Config, shown) || JSON.stringify(Config);
+      },
+      { timeoutMs: 20_000 },
+    );
+    assert.deepEqual((await inspected()).Labels, { a: 'b' });
     await stage.create('inside', '--replicas', '2', '--network', 'net1', IMAGE);
     const [verbose] = JSON.parse(await docker('network', 'inspect', '-v', 'net1')) as {
       Services: Record<string, { VIP: string; Tasks: { Name: string; EndpointIP: string; Info: object }[] }>;
