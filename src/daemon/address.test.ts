@@ -52,6 +52,14 @@ test('what a host is reached from is asked of the kernel; of several hosts the f
   assert.equal(await addressTowards([':0']), undefined);
 });
 
+test('an interface with several addresses names none of them', () => {
+  const two = [eth0, on('eth0', '203.0.113.7')];
+  assert.throws(() => chooseAdvertiseAddr('eth0', '0.0.0.0:2377', two), {
+    code: 'invalid-argument',
+    message: 'interface eth0 has more than one IPv4 address (192.0.2.11 and 203.0.113.7)',
+  });
+});
+
 test('an unknown interface and a bad port are refused', () => {
   assert.throws(() => chooseAdvertiseAddr('eth9', '0.0.0.0:2377', [eth0]), /network interface \(eth9\)/);
   assert.throws(() => chooseAdvertiseAddr('192.0.2.1:99999', '0.0.0.0:2377', [eth0]), /invalid address/);

@@ -87,6 +87,39 @@ test('a node learns its own tasks and the networks that they stand on, and forge
   await c.end();
 });
 
+test('a task that has ended stands on none of its networks any more', async () => {
+  const c = await cluster();
+  const b = new Agent(c.dispatcher, 'b', '192.0.2.2');
+  await c.clock.advance(50);
+  await c.add(taskObject('t', 'a', ['ingress'], 'running', 'running'));
+  assert.equal(b.inRotation('ingress', 't'), true);
+  await c.change('t', () => ({ status: status('failed', 2) }));
+  assert.equal(b.items['endpoint/ingress/t'], undefined, 'its address may be given to another');
+  await c.end();
+});
+
+test('a node that comes again has one session, the later one; it is told so in the other', async () => {
+  const c = await cluster();
+  const [first, second] = [new Agent(c.dispatcher, 'a'), new Agent(c.dispatcher, 'a')];
+  await c.clock.advance(50);
+  assert.match(String(first.error), /the node has opened another session/);
+  first.abort.abort();
+  await c.clock.advance(50);
+  await c.add(taskObject('t', 'a', ['net'], 'assigned', 'running'));
+  assert.deepEqual([first.desired('t'), second.desired('t')], [undefined, 'running']);
+  await c.end();
+});
+
+test('a node that is removed from the cluster is told so, and nothing more', async () => {
+  const c = await cluster();
+  const a = new Agent(c.dispatcher, 'a');
+  await c.clock.advance(50);
+  await c.store.transact([{ op: 'delete', kind: 'node', id: 'a' as NodeId }]);
+  await c.clock.advance(50);
+  assert.match(String(a.error), /the node was removed from the cluster/);
+  await c.end();
+});
+
 test('a task on whose published port nothing listens is out of rotation, and all nodes know why', async () => {
   const c = await cluster();
   const b = new Agent(c.dispatcher, 'b', '192.0.2.2');
@@ -141,6 +174,24 @@ test('a stopping task is told only after every router has applied that it left r
   b.applied();
   await c.clock.advance(50);
   assert.equal(a.desired('t'), 'shutdown');
+  await c.end();
+});
+
+test('what is stopping when another manager begins to lead is held by that one too', async () => {
+  const c = await cluster();
+  await c.add(taskObject('t', 'a', ['ingress'], 'running', 'shutdown'));
+  const next = new Dispatcher({ ...c, log: silentLog, openSecret, leader: () => undefined });
+  const term = new AbortController();
+  const led = next.lead(undefined, term.signal);
+  const [a, b] = [new Agent(next, 'a'), new Agent(next, 'b', '192.0.2.2')];
+  await c.clock.advance(50);
+  assert.deepEqual([a.desired('t'), b.inRotation('ingress', 't')], ['running', false]);
+  a.applied();
+  b.applied();
+  await c.clock.advance(50);
+  assert.equal(a.desired('t'), 'shutdown');
+  term.abort();
+  await led;
   await c.end();
 });
 

@@ -12,7 +12,7 @@ import { accept, Reports } from './reports.ts';
 import { Agent, cluster, status, taskObject } from '../testing/dispatcher.ts';
 
 const T = 't' as TaskId;
-const A = 'a' as NodeId;
+const [A, B] = ['a', 'b'] as [NodeId, NodeId];
 
 test('reports are written in batches; they never go back, and are refused for a task of another node', async () => {
   const c = await cluster();
@@ -40,6 +40,13 @@ test('reports are written in batches; they never go back, and are refused for a 
   await c.clock.advance(5000);
   assert.equal((await c.store.get('task', 't' as TaskId))?.status.state, 'failed');
   await c.end();
+});
+
+test('of a task that is on another node by now, what a node says of it is nothing', () => {
+  const by = (nodeId: NodeId) => accept(task('t', { nodeId: A, status: status('starting') }), said(nodeId));
+  const said = (nodeId: NodeId) => ({ nodeId, status: status('running') });
+  assert.equal(by(B), undefined);
+  assert.equal(by(A)?.status.state, 'running');
 });
 
 test('a task starts with the first report that it is up, listening where it is published; what comes later does not move that', () => {
