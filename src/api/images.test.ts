@@ -45,6 +45,28 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   assert.equal((await call('GET', '/images/gone/json')).json.message, 'No such image: gone:latest');
 });
 
+test('the credentials that a client sends go to the registry, in whatever letters their names are; garbage is none', async () => {
+  const { server, backends } = await start();
+  const { images } = backends.runtime;
+  images.offer('registry.example/a/b:1');
+  const asked: unknown[] = [];
+  images.authorize = (_reference, auth) => (asked.push(auth), true);
+  const auth = { username: 'me', password: '>>>???' };
+  const sent = { Username: auth.username, PASSWORD: auth.password, email: 'x', identitytoken: '' };
+  const header = Buffer.from(JSON.stringify(sent)).toString('base64url');
+  const ask = async (method: 'GET' | 'POST', url: string, given = header) => {
+    await server.app.inject({ method, url, headers: { 'x-registry-auth': given } });
+    return asked.splice(0);
+  };
+  const pull = '/images/create?fromImage=registry.example/a/b';
+  assert.deepEqual(await ask('POST', `${pull}&tag=1`), [auth]);
+  assert.deepEqual(await ask('POST', pull), [auth, auth], 'which tags there are, and each of them');
+  assert.deepEqual(await ask('POST', '/images/registry.example/a/b/push?tag=1'), [auth]);
+  assert.deepEqual(await ask('GET', '/distribution/registry.example/a/b:1/json'), [auth]);
+  for (const nothing of ['', 'e30=', '%%%', 'bnVsbA=='])
+    assert.deepEqual(await ask('POST', `${pull}&tag=1`, nothing), [undefined], nothing);
+});
+
 test('images are pruned: without a tag, or all, by age and label, never those in use; the answer is Docker’s', async () => {
   const { call, backends, clock } = await start();
   const { images } = backends.runtime;

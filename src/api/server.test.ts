@@ -96,14 +96,16 @@ test('an oversized body is refused', async () => {
 
 test('another content type is refused', async () => {
   const { server } = await start('manager');
-  const response = await server.app.inject({
-    method: 'POST',
-    url: '/services/create',
-    payload: '{}',
-    headers: { 'content-type': 'text/plain' },
-  });
-  assert.equal(response.statusCode, 400);
-  assert.match(response.json<{ message: string }>().message, /must be 'application\/json'/);
+  for (const type of ['text/plain', 'text/json', 'application/json-patch+json']) {
+    const response = await server.app.inject({
+      method: 'POST',
+      url: '/services/create',
+      payload: '{}',
+      headers: { 'content-type': type },
+    });
+    assert.equal(response.statusCode, 400, type);
+    assert.match(response.json<{ message: string }>().message, /must be 'application\/json'/);
+  }
 });
 
 test('a word that is empty is one that was not said, as in Go', () => {

@@ -16,6 +16,10 @@ test('a token vouches for the root it was made for, and for no other', () => {
 });
 
 test('what is no token is refused', () => {
-  for (const text of ['', 'SWMTKN-1-abc-def', `SWMTKN-2-${'a'.repeat(50)}-${'b'.repeat(25)}`])
+  const [digest, secret] = ['a'.repeat(50), 'b'.repeat(25)];
+  for (const text of [
+    ...['', 'SWMTKN-1-abc-def', `SWMTKN-2-${digest}-${secret}`],
+    ...[`SWMTKN-1-${digest}-${secret.slice(1)}`, `SWMTKN-1-${digest}-${secret}b`],
+  ])
     assert.throws(() => digestInToken(text), { code: 'invalid-argument', message: 'invalid join token' });
 });

@@ -93,6 +93,14 @@ test('an address without a manager is passed over', async () => {
   });
 });
 
+test('a refusal in words is the answer: no other manager is asked', async () => {
+  const token = newJoinToken(root.certificate, randomBytes);
+  await assert.rejects(
+    join({ addrs: [leader.addr, '127.0.0.1:1'], token, clock: systemClock }),
+    /A valid join token is necessary/,
+  );
+});
+
 test('the identity is kept with its key for its owner only, and renewed in the middle of its life', async () => {
   const agent = await startAgent([leader.addr]);
   await until('session', () => agent.session.connected);
