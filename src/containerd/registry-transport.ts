@@ -183,6 +183,7 @@ export class RegistryTransport {
   }
 
   async #token(params: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<string | undefined> {
+    const realm = params.realm!;
     const query = new URLSearchParams(params.service ? { service: params.service } : {});
     const scopes = this.#scopes.list();
     const identity = this.#auth?.identitytoken;
@@ -194,9 +195,9 @@ export class RegistryTransport {
       query.set('client_id', 'skein');
     }
     const asked = identity
-      ? await this.#send(params.realm!, { method: 'POST', body: query }, signal, '')
+      ? await this.#send(realm, { method: 'POST', body: query }, signal, '')
       : await this.#send(
-          `${params.realm}?${query.toString()}`,
+          `${realm}${realm.includes('?') ? '&' : '?'}${query.toString()}`,
           { headers: hasPassword(this.#auth) ? { authorization: basicHeader(this.#auth) } : {} },
           signal,
           '',
