@@ -63,6 +63,17 @@ test('a host-published port is taken for the mesh, and not for other services on
   await c.create({ ...own, Name: 'c' });
 });
 
+test('a port that was chosen for a service is taken as one that it asked for is', async (t) => {
+  const c = await cluster(t);
+  const id = await c.create(spec({ EndpointSpec: { Ports: [port({ PublishedPort: 0 })] } }));
+  await c.run(500);
+  const [{ PublishedPort: chosen } = {}] = c.control.service('web').endpoint!.ports;
+  await assert.rejects(
+    c.create(spec({ Name: 'b', EndpointSpec: { Ports: [port({ PublishedPort: chosen })] } })),
+    code('InvalidArgument', `port '${chosen}' is already in use by service 'web' (${id}) as an ingress port`),
+  );
+});
+
 test('a network given twice, by its name and by its id, is refused', async (t) => {
   const c = await cluster(t);
   const id = await c.control.createNetwork({ Name: 'net', Driver: 'overlay' });
