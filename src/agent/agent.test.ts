@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SkeinError } from '../model/errors.ts';
-import type { SecretId } from '../model/ids.ts';
+import type { ContainerInfo } from '../containerd/runtime.ts';
+import type { ContainerId, SecretId } from '../model/ids.ts';
 import { FakeNode, IMAGE, idOf, taskItem } from './fake-node.ts';
 
 async function node(t: TestContext, ...tasks: ReturnType<typeof taskItem>[]): Promise<FakeNode> {
@@ -248,6 +249,26 @@ test('nothing is touched before the first snapshot; then what nobody wants is re
   n.send();
   await n.until('removed', async () => (await n.runtime.list()).length === 0);
   await n.until('detached', async () => (await n.network.sandboxes()).length === 0);
+});
+
+test('containers of somebody else in the same containerd are left alone, a copy of a task’s too', async (t) => {
+  const n = await node(t, taskItem('t1'));
+  n.send();
+  await n.untilState('t1', 'running');
+  const [{ config }] = (await n.runtime.list()) as [ContainerInfo];
+  const foreign = ['e', 'f'].map((letter) => letter.repeat(64) as ContainerId);
+  await n.runtime.create({ ...config, id: foreign[0]!, name: 'other', labels: {} });
+  await n.runtime.create({ ...config, id: foreign[1]!, name: 'copy' });
+  for (const id of foreign) await n.runtime.start(id);
+  await n.clock.advance(120_000);
+  n.want('t1', 'remove');
+  await n.until('removed', async () => !(await n.runtime.list()).some(({ id }) => id === config.id));
+  await n.clock.advance(120_000);
+  const left = await n.runtime.list();
+  assert.deepEqual(
+    left.map(({ id, status }) => [id, status]),
+    foreign.map((id) => [id, 'running']),
+  );
 });
 
 test('after a reboot a task that ran has failed, with the reason', async (t) => {
