@@ -54,6 +54,24 @@ test('an image that does not exist rejects the task in words', async (t) => {
   assert.equal(n.calls('pull').length, 1);
 });
 
+test('the credentials of a service go to the registry with the pull; what is no credential does not', async (t) => {
+  const auth = { username: 'me', password: 'secret' };
+  const encoded = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64');
+  for (const [registryAuth, shown] of [
+    [encoded(auth), auth],
+    [encoded('me'), undefined],
+    ['%%%', undefined],
+    [undefined, undefined],
+  ] as const) {
+    const n = await node(t, taskItem('t1', { registryAuth }));
+    const asked: unknown[] = [];
+    n.runtime.images.authorize = (_reference, given) => (asked.push(given), true);
+    n.send();
+    await n.untilState('t1', 'running');
+    assert.deepEqual(asked, [shown]);
+  }
+});
+
 test('a registry that refuses rejects the task with what it says', async (t) => {
   const n = await node(t, taskItem('t1'));
   n.runtime.images.authorize = () => false;
