@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TaskId } from '../../src/model/ids.ts';
 import { SkeinError } from '../../src/model/errors.ts';
-import { follower, leader, startAgent, status, store, task, until } from './stage.ts';
+import type { ToManager } from '../../src/rpc/messages.ts';
+import { follower, leader, startAgent, status, store, task, until, view } from './stage.ts';
 
 test('a worker joins by token, is sent on to the leader, and runs what it is given', async () => {
   const agent = await startAgent([follower.addr]);
@@ -46,6 +47,29 @@ test('the end of a stand that a leader took along into its own end is said again
   leader.server.disconnect(id);
   const stored = async () => (await store.get('task', 'stand' as TaskId))?.status.state;
   await until('its end stored', async () => (await stored()) === 'shutdown');
+  await agent.end();
+});
+
+test('what was applied is said again in a new session that tells nothing new: the manager waits to hear so', async (t) => {
+  const { dispatcher } = leader;
+  const session = dispatcher.session.bind(dispatcher);
+  let heard: ToManager[] = [];
+  async function* overheard(input: AsyncIterable<ToManager>): AsyncGenerator<ToManager> {
+    for await (const message of input) {
+      heard.push(message);
+      yield message;
+    }
+  }
+  dispatcher.session = (params, call) => session(params, { ...call, input: overheard(call.input) });
+  t.after(() => (dispatcher.session = session));
+  const agent = await startAgent([leader.addr]);
+  const isSaid = () =>
+    agent.assignments.revision === view.revision &&
+    heard.some((message) => message.type === 'applied' && message.revision === view.revision);
+  await until('all applied', () => agent.assignments.recognised && isSaid());
+  heard = [];
+  leader.server.disconnect(agent.identity.nodeId);
+  await until('it to be said again', isSaid);
   await agent.end();
 });
 
