@@ -39,6 +39,23 @@ test('a snapshot replaces, a delta changes, listeners hear which tasks', () => {
   assert.equal(assignments.networkView()?.peers.size, 0);
 });
 
+test('what is not in a snapshot is gone, of every kind', () => {
+  const { assignments } = watched();
+  const kinds = ['self', 'task', 'peer', 'network', 'endpoint', 'service', 'secret', 'config'] as const;
+  const item = (kind: string) => ({ kind, value: { nodeId: 'n', serviceId: 's', spec: {} } });
+  const all = kinds.map((kind) => [kind === 'self' ? kind : `${kind}/x`, item(kind)]);
+  const sizes = () => {
+    const { self, peers, networks, endpoints, services } = assignments.networkView()!;
+    const { secrets, configs } = assignments.payloads;
+    const maps = [assignments.tasks, peers, networks, endpoints, services, secrets, configs];
+    return [Number(self !== undefined), ...maps.map(({ size }) => size)];
+  };
+  assignments.replace(1, Object.fromEntries(all) as Record<string, Item>);
+  assert.deepEqual(sizes(), [1, 1, 0, 1, 1, 1, 1, 1], 'all but this node among its peers');
+  assignments.replace(2, {});
+  assert.deepEqual(sizes(), [0, 0, 0, 0, 0, 0, 0, 0]);
+});
+
 test('a snapshot that says what is known tells nobody', () => {
   const { assignments, changes } = watched();
   assignments.replace(5, { ...task('a'), ...peer('n') });

@@ -4,7 +4,8 @@ import { sleep, VirtualClock } from '../kit/clock.ts';
 import { silentLog } from '../kit/log.ts';
 import type { NetworkView } from '../model/network-view.ts';
 import { FakeNetwork } from '../net/fake-network.ts';
-import { NetworkLoop } from './network-loop.ts';
+import { type AuditStatus, NO_AUDITS } from '../net/network-status.ts';
+import { type AuditReport, NetworkLoop } from './network-loop.ts';
 
 const view = (revision: number): NetworkView => ({
   ...{ revision, self: undefined, peers: new Map(), networks: new Map(), endpoints: new Map() },
@@ -38,6 +39,33 @@ test('the kernel is read back when it has been left alone for a second, not betw
   await clock.advance(2);
   assert.deepEqual(audits, [3000]);
   await loop.stop();
+});
+
+test('audits are counted, and those that found something out of step, with what they repaired', async () => {
+  const clock = new VirtualClock();
+  const found: AuditReport[] = [
+    { steps: {}, total: 0 },
+    { steps: { 'fdb.set': 2 }, total: 2 },
+    { steps: { 'fdb.set': 1, 'address.add': 1 }, total: 2 },
+  ];
+  const audit = async () => found.shift() ?? { steps: {}, total: 0 };
+  const saved: AuditStatus[] = [];
+  const loop = new NetworkLoop({
+    ...{ network: Object.assign(new FakeNetwork(), { audit }), clock, log: silentLog, random: () => 0 },
+    ...{ view: () => view(0), applied: () => {}, auditMs: 10_000 },
+    audits: { status: NO_AUDITS, save: (status) => void saved.push(status) },
+  });
+  loop.start();
+  await clock.advance(25_000);
+  await loop.stop();
+  assert.deepEqual(
+    saved.map(({ count, drifted, repaired }) => [count, drifted, repaired]),
+    [
+      [1, 0, {}],
+      [2, 1, { 'fdb.set': 2 }],
+      [3, 2, { 'fdb.set': 3, 'address.add': 1 }],
+    ],
+  );
 });
 
 test('a change does not wait for the end of an audit', async () => {

@@ -46,7 +46,8 @@ test('the file of one that was started while another was being stopped stays', a
   try {
     await ensureRunning(one);
     const { pid } = await ensureRunning(two);
-    const stopped = stopDetached(one.pidFile);
+    // It goes on until it is killed: the other is there before its end is seen.
+    const stopped = stopDetached(one.pidFile, { signal: 'SIGCONT', timeoutMs: 50 });
     writePidFile(one.pidFile, pid);
     await stopped;
     assert.equal(isRunning(one.pidFile), pid);

@@ -1,7 +1,9 @@
 /** Sessions of agents: what they are told, where they are sent, and breaks. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TaskId } from '../../src/model/ids.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { nodeDraft } from '../../src/manager/testing/builders.ts';
+import type { NodeId, TaskId } from '../../src/model/ids.ts';
 import { SkeinError } from '../../src/model/errors.ts';
 import type { ToManager } from '../../src/rpc/messages.ts';
 import { follower, leader, startAgent, status, store, task, until, view } from './stage.ts';
@@ -77,6 +79,18 @@ test('a manager that does not answer is no end: the session comes to the next on
   const agent = await startAgent(['127.0.0.1:1', follower.addr]);
   await until('a session', () => agent.session.connected);
   await agent.end();
+});
+
+test('a manager that comes is known to the agents, and kept for their next start', async () => {
+  const agent = await startAgent([leader.addr]);
+  await until('a session', () => agent.session.connected);
+  const manager = { addr: '192.0.2.9:2377', etcdName: 'm9', etcdPeerUrl: 'https://192.0.2.9:2380' };
+  await store.transact([{ op: 'create', kind: 'node', object: nodeDraft('m9', { manager }) }]);
+  const known = [{ nodeId: 'm9', addr: manager.addr }];
+  await until('it to be known', () => isDeepStrictEqual(agent.session.managers, known));
+  assert.deepEqual(agent.saved, [known]);
+  await agent.end();
+  await store.transact([{ op: 'delete', kind: 'node', id: 'm9' as NodeId }]);
 });
 
 test('leaving is told at once', async () => {

@@ -139,6 +139,8 @@ interface Agent {
   readonly canceled: string[];
   /** Hosts of the filters that it was given for traces, in order. */
   readonly filters: string[];
+  /** The managers that it was told to keep, each time. */
+  readonly saved: (readonly ManagerAddress[])[];
   end(): Promise<void>;
 }
 
@@ -152,10 +154,11 @@ export async function startAgent(managers: string[]): Promise<Agent> {
   const abort = new AbortController();
   const canceled: string[] = [];
   const filters: string[] = [];
+  const saved: (readonly ManagerAddress[])[] = [];
   let tracing: string | undefined;
   const session = new Session({
     identity: () => identity,
-    saveManagers: () => {},
+    saveManagers: (known) => saved.push(known),
     assignments,
     describe: async () => ({ description, dataPathAddr: '192.0.2.1' as Ipv4 }),
     logs: async function* (request, signal): AsyncGenerator<LogRecord> {
@@ -199,6 +202,7 @@ export async function startAgent(managers: string[]): Promise<Agent> {
     session,
     canceled,
     filters,
+    saved,
     async end() {
       agents.delete(agent);
       abort.abort();
