@@ -190,6 +190,16 @@ describe('mesh and restarts', { skip: skipWithoutDocker, timeout: 600_000 }, () 
         { timeoutMs: 30_000 },
       );
       await stage.managerAnswers();
+      // What is asked it has in memory: its store may not be back yet, which the next change needs.
+      await until(
+        'a change to be taken',
+        async () => {
+          const label = ['node', 'update', '--label-add', `lost=${what}`, 'node1'];
+          const { code, stderr } = await stage.docker('node1').run(...label);
+          return code === 0 || stderr;
+        },
+        { timeoutMs: 30_000 },
+      );
       await until(
         `${node} to be a member that is told what to run`,
         async () => {
