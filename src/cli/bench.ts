@@ -46,7 +46,7 @@ export function registerBench(program: Command): void {
     .description('measure, against real peers, in labs of its own')
     .addHelpText('after', `\nBenchmarks (all of them unless one is named):\n${list}`)
     .option('--rounds <n>', 'interleaved rounds', whole, 5)
-    .option('--seconds <n>', 'length of each single measurement', whole, 2)
+    .option('--seconds <n>', 'length of each single measurement', whole, 1)
     .option('--quick', 'one short round: shows that everything runs, measures nothing well')
     .option('--json', 'print the results as JSON')
     .option('--write <file>', 'write the results as Markdown')

@@ -6,9 +6,9 @@ export const CONNECTIONS = 32;
 export const STREAMS = 4;
 /** Connections for the latency: so few that nothing queues for a core, which would be all that is measured. */
 export const UNHURRIED = 2;
-export const NEW_RUNS = 5;
-export const KEPT_RUNS = 3;
-/** Of a second each: which core client and server are on is decided anew in each, and makes most of the figure. */
+/** Many short runs: which core client and server are on is decided anew in each, and makes most of a figure. */
+export const NEW_RUNS = 12;
+export const KEPT_RUNS = 8;
 export const LATENCY_RUNS = 16;
 export const THROUGHPUT_RUNS = 12;
 
@@ -27,8 +27,6 @@ export interface Measure {
   readonly close?: boolean;
   /** How often in a round. Where it is near its target, or one hiccup of the machine makes it, a few rounds say little. */
   readonly runs: number;
-  /** Of a run, where its figure is one of the machine's moods: many short runs say more than few long ones. */
-  readonly seconds?: number;
   readonly quantities: readonly Quantity[];
 }
 
@@ -55,14 +53,12 @@ export const MEASURES: readonly Measure[] = [
     path: '/',
     connections: UNHURRIED,
     runs: LATENCY_RUNS,
-    seconds: 1,
     quantities: [{ quantity: 'p99 latency', unit: 'ms', lower: true, of: (f) => f.p99Ms }],
   },
   {
     path: '/big',
     connections: STREAMS,
     runs: THROUGHPUT_RUNS,
-    seconds: 1,
     quantities: [{ quantity: 'throughput', unit: 'MB/s', of: (f) => f.megabytesPerSecond }],
   },
 ];

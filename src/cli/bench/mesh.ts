@@ -106,7 +106,7 @@ async function runMesh(stage: BenchStage): Promise<BenchResult> {
     method:
       `wrk, ${CONNECTIONS} connections (two threads for new ones, or one; ${UNHURRIED} for the latency; ${STREAMS} streams of ${BIG_BYTES / 1e6} MB for throughput), from the ` +
       `client's namespace through node1 to nginx in one task; ${stage.rounds} interleaved rounds, ${stage.seconds} s a run; ${NEW_RUNS} runs a round for new connections, each with empty connection tables in nodes and containers, ` +
-      `${KEPT_RUNS} for kept ones, ${THROUGHPUT_RUNS} of a second for throughput and ${LATENCY_RUNS} for the latency. ` +
+      `${KEPT_RUNS} for kept ones, ${THROUGHPUT_RUNS} for throughput and ${LATENCY_RUNS} for the latency. ` +
       'Requests that failed count for no speed; they are counted over all runs. ' +
       'The bare path is the same links, bridges and tunnel, routed without translation and without connection tracking: ' +
       'no mesh can be faster, so its lead over HAProxy is the most that any can have here, where client and server share ' +
@@ -190,10 +190,10 @@ function forgetConnections(namespaces: readonly string[]): void {
 }
 
 async function load(
-  { seconds: usual, signal }: BenchStage,
+  { seconds, signal }: BenchStage,
   enter: readonly string[],
   url: string,
-  { connections, threads = 1, close, seconds = usual }: Measure,
+  { connections, threads = 1, close }: Measure,
 ): Promise<WrkFigures & { readonly busyUs: number }> {
   signal.throwIfAborted();
   const before = busySeconds();
