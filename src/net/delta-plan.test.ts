@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { parseIpv4 } from '../kit/cidr.ts';
 import type { NetworkId, ServiceId } from '../model/ids.ts';
 import type { EndpointItem, NetworkView } from '../model/network-view.ts';
-import { endpoint, INGRESS, network, peer, port, service, view } from './builders.ts';
+import { endpoint, INGRESS, network, peer, port, service, view, type ViewParts } from './builders.ts';
 import { CASES, facts } from './cases.ts';
 import { planDelta } from './delta-plan.ts';
 import { diff } from './diff-plan.ts';
@@ -25,40 +25,50 @@ const boxes = [
   CASES['virtual IPs on a network']!.sandboxes[0]!,
 ];
 
-/** A view is a list of (task, node, address, network, service, in rotation) and the services that exist. */
-const views = fc
-  .record({
-    tasks: fc.uniqueArray(
-      fc.record({
-        task: fc.integer({ min: 0, max: 9 }),
-        node: fc.constantFrom('a', 'b', 'c'),
-        address: fc.integer({ min: 10, max: 20 }),
-        net: fc.constantFrom('ingress', 'mynet'),
-        service: fc.constantFrom('web', 'dns', undefined),
-        inRotation: fc.boolean(),
-      }),
-      { selector: (t) => t.task, maxLength: 8 },
-    ),
-    services: fc.subarray(SERVICES),
-  })
-  .map(({ tasks, services }): NetworkView => {
-    const used = new Set<string>();
-    const endpoints = tasks.flatMap((t): EndpointItem[] => {
-      const address = t.net === 'ingress' ? `10.255.0.${t.address}` : `10.0.1.${t.address}`;
-      if (used.has(address)) return [];
-      used.add(address);
-      const over = {
-        networkId: (t.net === 'ingress' ? INGRESS : 'mynet') as NetworkId,
-        serviceId: t.service as ServiceId | undefined,
-        inRotation: t.inRotation,
-      };
-      return [endpoint(t.node, `t${t.task}`, address, over)];
-    });
-    return view({
-      networks: [network('ingress'), network('mynet')],
-      peers: [peer('b', '192.0.2.5'), peer('c', '192.0.2.6')],
-      endpoints,
-      services,
+const stand = fc.record({
+  task: fc.integer({ min: 0, max: 9 }),
+  node: fc.constantFrom('a', 'b', 'c'),
+  address: fc.integer({ min: 10, max: 20 }),
+  net: fc.constantFrom('ingress', 'mynet'),
+  service: fc.constantFrom('web', 'dns', undefined),
+  inRotation: fc.boolean(),
+  /** The task goes. */
+  gone: fc.boolean(),
+});
+type Stand = typeof stand extends fc.Arbitrary<infer T> ? T : never;
+
+function viewWith(stands: Iterable<Stand>, services: typeof SERVICES): NetworkView {
+  const used = new Set<string>();
+  const endpoints = [...stands].flatMap((t): EndpointItem[] => {
+    const address = t.net === 'ingress' ? `10.255.0.${t.address}` : `10.0.1.${t.address}`;
+    if (t.gone || used.has(address)) return [];
+    used.add(address);
+    const over = {
+      networkId: (t.net === 'ingress' ? INGRESS : 'mynet') as NetworkId,
+      serviceId: t.service as ServiceId | undefined,
+      inRotation: t.inRotation,
+    };
+    return [endpoint(t.node, `t${t.task}`, address, over)];
+  });
+  return view({
+    networks: [network('ingress'), network('mynet')],
+    peers: [peer('b', '192.0.2.5'), peer('c', '192.0.2.6')],
+    endpoints,
+    services,
+  });
+}
+
+/** Each view differs from the one before it in a few of the tasks: the others stand where they stood. */
+const chains = fc
+  .array(
+    fc.record({ stands: fc.array(stand, { maxLength: 8 }), few: fc.nat(3), services: fc.subarray(SERVICES) }),
+    { minLength: 2, maxLength: 6 },
+  )
+  .map((changes) => {
+    const standing = new Map<number, Stand>();
+    return changes.map(({ stands, few, services }, i) => {
+      for (const one of i === 0 ? stands : stands.slice(0, few)) standing.set(one.task, one);
+      return viewWith(standing.values(), services);
     });
   });
 
@@ -72,7 +82,7 @@ const plain = (d: Desired) => ({
 
 test('a chain of deltas ends where the whole plan does, by the same steps', () => {
   fc.assert(
-    fc.property(fc.array(views, { minLength: 2, maxLength: 6 }), (chain) => {
+    fc.property(chains, (chain) => {
       const known = planNode(chain[0]!, boxes, facts);
       for (let i = 1; i < chain.length; i++) {
         const whole = planNode(chain[i]!, boxes, facts);
@@ -101,14 +111,29 @@ const inspectStep = (step: unknown): string =>
           : value,
   );
 
-test('a change of a network, a peer or this node is no delta', () => {
-  const one = view({ peers: [peer('b', '192.0.2.5')] });
-  const known = planNode(one, [], facts);
-  for (const other of [
-    view({ peers: [] }),
-    view({ peers: [peer('b', '192.0.2.9')] }),
-    view({ peers: [peer('b', '192.0.2.5')], networks: [network('ingress', { mtu: 1400 })] }),
-    view({ peers: [peer('b', '192.0.2.5')], ingress: '10.255.0.3' }),
-  ])
-    assert.equal(planDelta(one, other, known, facts, []), undefined);
-});
+const [NODE_B, WEB] = [peer('b', '192.0.2.5'), SERVICES[0]!];
+
+for (const [what, before, after] of [
+  ['a peer', { peers: [NODE_B] }, { peers: [] }],
+  ['the place of a peer', { peers: [NODE_B] }, { peers: [peer('b', '192.0.2.9')] }],
+  ['a network', {}, { networks: [network('ingress', { mtu: 1400 })] }],
+  ['this node', {}, { ingress: '10.255.0.3' }],
+  [
+    "a node's ingress endpoint",
+    { peers: [NODE_B] },
+    { peers: [NODE_B], endpoints: [endpoint('b', undefined, '10.255.0.3')] },
+  ],
+  [
+    'whether clients keep their addresses',
+    { services: [WEB] },
+    { services: [{ ...WEB, preserveClientIp: true }] },
+  ],
+] as const satisfies [string, ViewParts, ViewParts][])
+  test(`a change of ${what} is no delta, one way or the other`, () => {
+    const [one, other] = [view(before), view(after)];
+    for (const [from, to] of [
+      [one, other],
+      [other, one],
+    ] as const)
+      assert.equal(planDelta(from, to, planNode(from, [], facts), facts, []), undefined);
+  });
