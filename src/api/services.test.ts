@@ -1,7 +1,8 @@
 /** The routes of services and tasks, over fakes: Docker's fields and defaults, what is found, what is refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startingServers, WEB } from './server-under-test.ts';
+import type { Task } from '../model/objects.ts';
+import { type Json, startingServers, WEB } from './server-under-test.ts';
 
 const start = startingServers();
 
@@ -103,6 +104,23 @@ test('tasks: both filter forms, names for ids, up to date ones only', async () =
     IPAMOptions: { Driver: {} },
     Scope: 'swarm',
   });
+});
+
+test('of tasks, those that are removed and have ended are not shown, and of the present spec those that are up to date', async () => {
+  const { call, backends } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  const [one, two, three] = [...backends.view.all('task').values()] as [Task, Task, Task];
+  const shown = async (filters: object = {}) => {
+    const { json } = await call('GET', `/tasks?filters=${encodeURIComponent(JSON.stringify(filters))}`);
+    return json.map(({ ID }: Json) => ID as string).sort();
+  };
+  const removed = { ...one, desiredState: 'remove' } as const;
+  backends.control.put('task', removed);
+  assert.deepEqual(await shown(), [one.id, two.id, three.id].sort(), 'it is still stopping');
+  backends.control.put('task', { ...removed, status: { ...one.status, state: 'shutdown' } });
+  assert.deepEqual(await shown(), [two.id, three.id].sort());
+  backends.control.isUpToDate = ({ id }) => id === two.id;
+  assert.deepEqual(await shown({ '_up-to-date': ['true'] }), [two.id]);
 });
 
 test("updates name the version they saw; a stale one is refused in Swarm's words", async () => {
