@@ -26,6 +26,22 @@ test('service logs are framed, with the attributes the CLI reads', async () => {
   );
 });
 
+test('who follows a log that has no line yet has his answer all the same', async () => {
+  const { call, backends, server } = await start('manager');
+  await call('POST', '/services/create', WEB);
+  backends.control.logs = async function* (_request, signal) {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    yield* [];
+  };
+  const port = await server.listenTcp('127.0.0.1', 0);
+  const leave = new AbortController();
+  const { status } = await fetch(`http://127.0.0.1:${port}/services/web/logs?stdout=1&follow=1`, {
+    signal: AbortSignal.any([leave.signal, AbortSignal.timeout(20_000)]),
+  });
+  assert.equal(status, 200);
+  leave.abort();
+});
+
 test('service logs: what the log options name is told with each line; a driver that keeps nothing is no source', async () => {
   const { call } = await start('manager');
   const create = (Name: string, LogDriver: object) =>
