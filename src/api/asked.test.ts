@@ -1,7 +1,7 @@
 /** What the flags of a command ask for reaches the cluster and the node as it was asked, none lost and none swapped. */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { ContainerId } from '../model/ids.ts';
+import type { ContainerId, NodeId } from '../model/ids.ts';
 import { type Json, serverUnderTest } from './server-under-test.ts';
 
 describe('what is asked for', () => {
@@ -115,6 +115,17 @@ describe('what is asked for', () => {
       const [node] = (await call('GET', '/nodes')).json;
       assert.deepEqual([node.Status.State, node.ManagerStatus.Reachability], [state, reachable]);
     }
+  });
+
+  test('node ls: the manager that leads is told from one that does not', async () => {
+    const { backends, call } = it;
+    const leads = async () =>
+      (await call('GET', '/nodes')).json.map(({ ManagerStatus }: Json) => ManagerStatus?.Leader);
+    assert.deepEqual(await leads(), [true]);
+    const leader = backends.control.leader.bind(backends.control);
+    backends.control.leader = () => 'another' as NodeId;
+    assert.deepEqual(await leads(), [undefined]);
+    backends.control.leader = leader;
   });
 
   test('containers and images: what runs, all, the last ones; the newest first; counted in info', async () => {

@@ -19,6 +19,12 @@ test('images: names with slashes, pull as a stream, failures as a status', async
   const lines = linesOf(pulled.text);
   assert.deepEqual(lines[0], { status: 'Pulling from a/b', id: '1' });
   assert.equal(lines.at(-1)!.status, 'Status: Downloaded newer image for registry.example:5000/a/b:1');
+  const again = async () =>
+    linesOf((await call('POST', '/images/create?fromImage=registry.example:5000/a/b&tag=1')).text).at(-1)!
+      .status;
+  assert.equal(await again(), 'Status: Image is up to date for registry.example:5000/a/b:1');
+  backends.runtime.images.offer('registry.example:5000/a/b:1', { id: 'sha256:newer' });
+  assert.equal(await again(), 'Status: Downloaded newer image for registry.example:5000/a/b:1');
   const inspected = await call('GET', '/images/registry.example:5000/a/b:1/json');
   assert.deepEqual(inspected.json.RepoTags, ['registry.example:5000/a/b:1']);
   assert.equal((await call('GET', '/images/registry.example:5000/a/b:1/history')).status, 200);

@@ -126,6 +126,15 @@ test('a snapshot equal to what is known changes nothing', () => {
   assert.equal(cache.revision, 2);
 });
 
+test('of a store that was restored from a backup what differs is seen, though its version is one that is known', () => {
+  const cache = new Cache();
+  const seen = { ...task({ id: 't' as TaskId }), version: 5, updatedAt: '2026-01-01T00:00:00Z' };
+  const show = (object: object) => cache.reset(5, [{ kind: 'task', object } as unknown as AnyObject]);
+  show(seen);
+  show({ ...seen, updatedAt: '2026-01-01T00:01:00Z', slot: 9 });
+  assert.equal(cache.get('task', 't' as TaskId)?.slot, 9);
+});
+
 test('listeners see the whole batch, and one that fails disturbs nobody', () => {
   const cache = new Cache();
   const seen: number[] = [];

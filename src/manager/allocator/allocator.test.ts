@@ -136,6 +136,28 @@ test('an uplink MAC that two nodes share goes to one endpoint only', () => {
   assert.notEqual(macs[1], same.uplinkMac);
 });
 
+test('a port that was chosen stays where an update brings another', () => {
+  const port = (TargetPort: number, PublishedPort?: number) => ({
+    ...({ Protocol: 'tcp', PublishMode: 'ingress' } as const),
+    TargetPort,
+    PublishedPort,
+  });
+  const changed = service({
+    id: 'web' as never,
+    spec: spec({ EndpointSpec: { Ports: [port(80), port(81)] } }),
+    endpoint: { spec: { Ports: [port(80)] }, ports: [port(80, 30_005)], virtualIps: [] },
+  });
+  const { steps } = plan(
+    ['service/web'],
+    { kind: 'network', object: ingress },
+    { kind: 'service', object: changed },
+  );
+  assert.deepEqual(
+    steps.map((s) => s.kind === 'allocate-service' && s.endpoint.ports.map((p) => p.PublishedPort)),
+    [[30_005, 30_000]],
+  );
+});
+
 test('dynamic ports start at 30000; a port that another service has is refused in words on the task', () => {
   const Ports = (PublishedPort?: number) => [
     { Protocol: 'tcp' as const, TargetPort: 80, PublishMode: 'ingress' as const, PublishedPort },
