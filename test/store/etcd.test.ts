@@ -133,6 +133,8 @@ test('without etcd calls fail in bounded time; afterwards watch and cache go on 
   await until('etcd is gone', () => member.pid === undefined);
   await assert.rejects(store.transact([{ op: 'create', kind: 'task', object: task() }]), {
     code: 'unavailable',
+    message:
+      /^the store of this manager is not to be reached; .* try again in a moment \(etcd: KV\.Txn: .+\)$/,
   });
   await member.start();
   await until('etcd serves', () => member.serves());

@@ -7,7 +7,7 @@
 import { type Clock, timestamp } from '../../kit/clock.ts';
 import type { Log } from '../../kit/log.ts';
 import { Remembered } from '../../kit/remembered.ts';
-import { isCode, SkeinError } from '../../model/errors.ts';
+import { type ErrorCode, SkeinError } from '../../model/errors.ts';
 import { type Id, type Kind, KINDS, type Objects } from '../../model/objects.ts';
 import { anyObject, checkBatch, decode, idOf, isNamed, nameOf, refusal } from '../codec.ts';
 import type { AnyObject, Batch, Change, Fence, Op, Store } from '../store.ts';
@@ -30,12 +30,30 @@ const PAGE: Readonly<Record<Kind, number>> = {
 };
 /** Objects remembered; one costs about 200 bytes. */
 const MAX_KNOWN = 60_000;
-/** Docker's words, for who asked for a change. */
-const NO_LEADER =
-  "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
-/** etcd takes deletions alone, until somebody has made room and said so. */
-const FULL =
-  "the cluster's store is full (etcd: database space exceeded): nothing but removals is taken; see docs/operations.md, The store is full";
+/** What etcd or the way to it says, and what a person is told of it. */
+const EXPLAINED: readonly (readonly [code: ErrorCode, said: RegExp, told: (said: string) => string])[] = [
+  [
+    'unavailable',
+    /no leader/,
+    // Docker's words, for who asked for a change.
+    () =>
+      "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.",
+  ],
+  [
+    'unavailable',
+    // As grpc-js says it: there is no connection, or it broke while the answer was waited for.
+    /No connection established|ECONNRESET|Connection dropped/,
+    (said) =>
+      `the store of this manager is not to be reached; skeind starts it again where it has ended: see whether the change was made, and try again in a moment (${said})`,
+  ],
+  [
+    'resource-exhausted',
+    // etcd takes deletions alone, until somebody has made room and said so.
+    /space exceeded/,
+    () =>
+      "the cluster's store is full (etcd: database space exceeded): nothing but removals is taken; see docs/operations.md, The store is full",
+  ],
+];
 /** An unversioned operation that meets another writer is tried again this often. */
 const ATTEMPTS = 5;
 
@@ -89,10 +107,9 @@ export class EtcdStore implements Store {
     try {
       return await this.#transact(ops, fence);
     } catch (cause) {
-      if (isCode(cause, 'unavailable') && /no leader/.test(String(cause)))
-        throw new SkeinError('unavailable', NO_LEADER, { cause });
-      if (isCode(cause, 'resource-exhausted') && /space exceeded/.test(String(cause)))
-        throw new SkeinError('resource-exhausted', FULL, { cause });
+      const { code, message } = SkeinError.from(cause);
+      const told = EXPLAINED.find(([of, said]) => of === code && said.test(message))?.[2](message);
+      if (told !== undefined) throw new SkeinError(code, told, { cause });
       throw cause;
     }
   }
