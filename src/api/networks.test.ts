@@ -6,7 +6,7 @@ import { type Json, startingServers, WEB } from './server-under-test.ts';
 const start = startingServers();
 
 test('ingress inspected shows one endpoint per node, the peers and the containers here', async () => {
-  const { call } = await start('manager');
+  const { call, backends } = await start('manager');
   await call('POST', '/services/create', WEB);
   const network = (await call('GET', '/networks/ingress?verbose=true')).json;
   const names = Object.values<Json>(network.Containers).map((c) => String(c.Name));
@@ -17,6 +17,10 @@ test('ingress inspected shows one endpoint per node, the peers and the container
     network.Peers.map((peer: { IP: string }) => peer.IP),
     ['192.0.2.1', '192.0.2.2'],
   );
+  const other = [...backends.view.all('node').values()].find(({ id }) => id !== backends.control.selfId)!;
+  backends.control.put('node', { ...other, status: { ...other.status, state: 'down' } });
+  const { Peers } = (await call('GET', '/networks/ingress')).json;
+  assert.deepEqual([Peers.length, Peers[0].IP], [1, '192.0.2.1'], 'a node that is down is no peer');
   assert.equal(network.Services.web.Tasks.length, 3);
   assert.deepEqual(network.Labels, {}, 'it stands here');
   assert.equal((await call('GET', '/networks/nosuch')).json.message, 'network nosuch not found');
