@@ -65,6 +65,9 @@ async function build({ checks = [] } = {}) {
   must(node24(), [join(root, 'scripts', 'copy-gen.mjs')]);
 }
 
+/** Of a test or a group of them, nine times what the longest takes: one that hangs fails, by its name. */
+const TEST_MS = 10 * 60_000;
+
 /** Runs the node test runner; resolves to its counts, which it takes from the reporter's summary file. */
 function runTests(patterns, { concurrency }) {
   const summary = join(root, '.cache', `summary-${process.pid}.json`);
@@ -75,6 +78,7 @@ function runTests(patterns, { concurrency }) {
       [
         '--test',
         `--test-concurrency=${concurrency}`,
+        `--test-timeout=${TEST_MS}`,
         '--test-reporter=spec',
         '--test-reporter-destination=stdout',
         `--test-reporter=${join(root, 'scripts', 'summary-reporter.mjs')}`,
