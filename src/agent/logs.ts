@@ -5,7 +5,7 @@
 import type { ContainerRuntime, LogLine } from '../containerd/runtime.ts';
 import { isCode } from '../model/errors.ts';
 import type { TaskId } from '../model/ids.ts';
-import { logPolicy } from '../model/log-driver.ts';
+import { keepsNothing } from '../model/log-driver.ts';
 import { containerIdOf, type HashText } from '../model/names.ts';
 import type { LogRecord, LogRequest } from '../rpc/messages.ts';
 
@@ -37,7 +37,7 @@ async function* linesOf(
   const id = containerIdOf(taskId, hash);
   try {
     const container = await runtime.get(id);
-    if (!container || logPolicy(container.config.logging).kind === 'none') return;
+    if (!container || keepsNothing(container.config.logging)) return;
     const after = request.after?.[taskId];
     const query = after === undefined ? request : { ...request, since: after, tail: undefined };
     for await (const line of runtime.logs(id, query, signal))

@@ -4,7 +4,7 @@ import { SNAPSHOTTER } from './api.ts';
 import type { Exit } from './container-files.ts';
 import type { Container } from './gen/containers_pb.js';
 import { type Process, Status } from './gen/task-types_pb.js';
-import { logPolicy, UNREADABLE } from '../model/log-driver.ts';
+import { keepsNothing, UNREADABLE } from '../model/log-driver.ts';
 import { formatTime, type StreamName } from './log-record.ts';
 import type { ContainerConfig, ContainerInfo, LocalImage, LogQuery, MountPoint } from './runtime.ts';
 
@@ -16,13 +16,13 @@ const MOUNTS_EXTENSION = 'skein.mounts';
 
 /** What is kept of its output: of a user's own container, to which he may attach, a little even where he wants no log. */
 export function streamsOf({ spec, logging, restartable = false }: ContainerConfig): StreamName[] {
-  if (logPolicy(logging).kind === 'none' && !restartable) return [];
+  if (keepsNothing(logging) && !restartable) return [];
   return spec.TTY ? ['stdout'] : ['stdout', 'stderr'];
 }
 
 /** Throws where there is nothing to read for who asks. */
 export function checkReadable(config: ContainerConfig | undefined, { attached = false }: LogQuery): void {
-  if (logPolicy(config?.logging).kind !== 'none') return;
+  if (!keepsNothing(config?.logging)) return;
   if (!attached || !config?.restartable) throw new SkeinError('unimplemented', UNREADABLE);
 }
 

@@ -31,6 +31,9 @@ export const DEFAULT_LOG_POLICY: FilesPolicy = {
   maxBacklogBytes: undefined,
 };
 
+/** What a container of it prints is not kept: there is nothing to read. Throws as `logPolicy` does. */
+export const keepsNothing = (driver: LogDriverSpec | undefined): boolean => logPolicy(driver).kind === 'none';
+
 export const UNREADABLE = 'configured logging driver does not support reading';
 
 /** Keys that say which labels and variables of the container `logs --details` shows. */

@@ -15,7 +15,7 @@ import { logAnswer } from '../log-stream.ts';
 import type { ContainerInfo, LogLine } from '../../containerd/runtime.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { TaskId } from '../../model/ids.ts';
-import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
+import { keepsNothing, logAttributes, UNREADABLE } from '../../model/log-driver.ts';
 import type { ApiRequest } from '../request.ts';
 import type { Route } from '../router.ts';
 import { accepts, bounds, containerFilters } from './container-filters.ts';
@@ -110,7 +110,7 @@ async function logs(request: ApiRequest): Promise<Answer> {
   const details = request.flag('details')
     ? renderDetails(logAttributes({ id, name, image, logging, labels, env: spec.Env ?? [] }))
     : undefined;
-  if (logPolicy(logging).kind === 'none') throw new SkeinError('unimplemented', UNREADABLE);
+  if (keepsNothing(logging)) throw new SkeinError('unimplemented', UNREADABLE);
   const tty = spec.TTY ?? false;
   const lines = plain(engine.logs(container.id, query, request.signal), details);
   return logAnswer(lines, { tty, timestamps: request.flag('timestamps') });

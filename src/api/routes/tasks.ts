@@ -6,7 +6,7 @@ import { type FormattedLine, renderDetails } from '../frames.ts';
 import { serviceLogQuery } from '../log-query.ts';
 import { logAnswer } from '../log-stream.ts';
 import { SkeinError } from '../../model/errors.ts';
-import { logAttributes, logPolicy, UNREADABLE } from '../../model/log-driver.ts';
+import { keepsNothing, logAttributes, UNREADABLE } from '../../model/log-driver.ts';
 import type { ServiceId } from '../../model/ids.ts';
 import { taskName } from '../../model/names.ts';
 import type { Task } from '../../model/objects.ts';
@@ -87,7 +87,7 @@ export function taskLogs(
 ): Answer {
   const { tasks, tty, service } = of;
   const query = serviceLogQuery(request);
-  const readable = tasks.filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none');
+  const readable = tasks.filter((task) => !keepsNothing(task.spec.LogDriver));
   if (readable.length === 0 && tasks.length > 0) throw new SkeinError('unimplemented', UNREADABLE);
   const known = new Map(readable.map((task) => [task.id, task]));
   const details = request.flag('details');

@@ -8,7 +8,7 @@
 import { timestamp } from '../../kit/clock.ts';
 import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
-import { logPolicy } from '../../model/log-driver.ts';
+import { keepsNothing } from '../../model/log-driver.ts';
 import type { Task } from '../../model/objects.ts';
 import type { LogRecord, LogsAsked } from '../../rpc/messages.ts';
 import { Queue } from '../../rpc/queue.ts';
@@ -120,4 +120,4 @@ export class LogBroker {
 
 /** Of a driver that keeps nothing there is nothing to read. */
 const readable = (tasks: Iterable<Task>): readonly TaskId[] =>
-  [...tasks].filter((task) => logPolicy(task.spec.LogDriver).kind !== 'none').map(({ id }) => id);
+  [...tasks].filter(({ spec }) => !keepsNothing(spec.LogDriver)).map(({ id }) => id);
