@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 import { isRunning, writePidFile } from '../kit/detached.ts';
 import { runProcess } from '../kit/process.ts';
 import { isCode, SkeinError } from '../model/errors.ts';
-import { until } from '../lab/cluster.ts';
+import { until, untilAnsweredBy } from '../lab/cluster.ts';
 import { buildImage } from '../lab/image.ts';
 import { downLab, Lab } from '../lab/lab.ts';
 import { DEMO_LAB as NAME, labFolders } from '../lab/plan.ts';
@@ -126,18 +126,12 @@ async function createService(lab: Lab, image: string, signal: AbortSignal): Prom
 /** A task runs when its container does: its server listens a moment later, and a moment after that every node sends to it. */
 async function settle(lab: Lab, signal: AbortSignal): Promise<void> {
   for (const node of lab.plan.nodes) {
-    const leads = async (): Promise<true | string> => {
-      const names = new Set<string | undefined>();
-      for (let n = 0; n < REPLICAS; n++)
-        names.add((await ask({ lab, signal }, 'client', node.address, PUBLISHED))?.container);
-      return (names.size === REPLICAS && !names.has(undefined)) || [...names].join();
-    };
-    await until(`${node.name} to send to all of them`, leads, { timeoutMs: 20_000, signal }).catch(
-      (error: unknown) => {
-        // Where they never come to answer it is the proofs that say so.
-        if (!isCode(error, 'deadline-exceeded')) throw error;
-      },
-    );
+    const answer = async () => (await ask({ lab, signal }, 'client', node.address, PUBLISHED))?.container;
+    const settled = untilAnsweredBy(REPLICAS, node.name, answer, { timeoutMs: 20_000, signal });
+    await settled.catch((error: unknown) => {
+      // Where they never come to answer it is the proofs that say so.
+      if (!isCode(error, 'deadline-exceeded')) throw error;
+    });
   }
 }
 

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { awaitReady } from './cluster.ts';
+import { awaitReady, untilAnsweredBy } from './cluster.ts';
 import { planLab } from './plan.ts';
 
 test('a manager that only starts is waited for; a refusal ends the wait', async (t) => {
@@ -32,4 +32,14 @@ test('a manager that only starts is waited for; a refusal ends the wait', async 
   assert.equal(asked, 2);
   answers.push([500, { message: 'no' }]);
   await assert.rejects(awaitReady(here), /GET \/nodes: no/);
+});
+
+test('a port leads to all when as many connections in a row reach as many containers: a refusal is none', async () => {
+  const answers = ['a', 'a', 'a', undefined, 'b', 'a'];
+  const ask = async () => answers.shift();
+  await untilAnsweredBy(2, 'node1', ask, { timeoutMs: 20_000 });
+  assert.deepEqual(answers, []);
+  await assert.rejects(untilAnsweredBy(2, 'node1', ask, { timeoutMs: 0 }), {
+    message: /^waited for node1 to lead to 2 tasks;/,
+  });
 });

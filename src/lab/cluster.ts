@@ -31,6 +31,23 @@ export async function until(
   }
 }
 
+/** Until as many new connections in a row are answered by so many containers; `ask` gives the name of one, if any. */
+export const untilAnsweredBy = (
+  count: number,
+  through: string,
+  ask: () => Promise<string | undefined>,
+  options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+): Promise<void> =>
+  until(
+    `${through} to lead to ${count} tasks`,
+    async () => {
+      const names = new Set<string | undefined>();
+      for (let n = 0; n < count; n++) names.add(await ask());
+      return (names.size === count && !names.has(undefined)) || [...names].join();
+    },
+    options,
+  );
+
 export async function initCluster(plan: LabPlan, signal?: AbortSignal): Promise<void> {
   const first = plan.nodes[0]!;
   const request = {

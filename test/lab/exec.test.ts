@@ -10,7 +10,7 @@ import { until } from '../../src/lab/cluster.ts';
 import { downLab, Lab } from '../../src/lab/lab.ts';
 import { skipWithoutDocker } from '../docker.ts';
 import { events } from './events.ts';
-import { IMAGE, Stage } from './stage.ts';
+import { IMAGE, pings, Stage } from './stage.ts';
 
 const NAME = 'exec-a';
 
@@ -83,10 +83,7 @@ describe('exec and run', { skip: skipWithoutDocker, timeout: 600_000 }, () => {
   test('docker run on an attachable network reaches tasks on both nodes, from the worker too', async () => {
     const targets = await Promise.all(['node1', 'node2'].map(async (n) => addressOf(n, await taskOn(n))));
     for (const node of ['node1', 'node2']) {
-      // The node of who is asked hears of who asks a moment after its start, and has no way back before.
-      const ping = (address: string) =>
-        `for n in 1 2 3 4 5; do ping -c1 -W2 ${address} >/dev/null && break; [ $n -lt 5 ] || exit 1; done`;
-      const script = targets.map((address) => `{ ${ping(address)}; wget -qO- http://${address}/; }`);
+      const script = targets.map((address) => `{ ${pings(address)}; wget -qO- http://${address}/; }`);
       const { code, stderr } = await shell(node, ['--network', 'mynet'], script.join(' && '));
       assert.equal(code, 0, stderr);
     }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { buildImage } from '../../src/lab/image.ts';
-import { until } from '../../src/lab/cluster.ts';
+import { until, untilAnsweredBy } from '../../src/lab/cluster.ts';
 import type { Lab } from '../../src/lab/lab.ts';
 import { type NetworkStatus, NetworkStatusFile } from '../../src/net/network-status.ts';
 import { DockerCli } from '../docker.ts';
@@ -27,6 +27,13 @@ setTimeout(() => process.exit(1), 4000);
 socket.on('message', (data) => { process.stdout.write(data); process.exit(0); });
 socket.connect(Number(process.argv[2]), process.argv[1], () => socket.send('hi'));
 `;
+
+/**
+ * For a shell: goes on when it is answered, and ends with 1 when it never is. The node of who is asked hears of who asks
+ * a moment after its start, and has no way back before.
+ */
+export const pings = (target: string): string =>
+  `for n in 1 2 3 4 5; do ping -c1 -W2 ${target} >/dev/null && break; [ $n -lt 5 ] || exit 1; done`;
 
 export class Stage {
   readonly lab: Lab;
@@ -146,14 +153,9 @@ export class Stage {
   /** Until a published port leads to so many tasks through each address: what runs is in the tables a moment later. */
   async leads(port: number, count: number, ...addresses: readonly string[]): Promise<void> {
     for (const address of addresses)
-      await until(
-        `${address}:${port} to lead to ${count} tasks`,
-        async () => {
-          const answers = await this.askMany('client', address, port, count);
-          return (answers.size === count && !answers.has('')) || [...answers.keys()].join();
-        },
-        { timeoutMs: 20_000 },
-      );
+      await untilAnsweredBy(count, `${address}:${port}`, () => this.ask('client', address, port), {
+        timeoutMs: 20_000,
+      });
   }
 
   /** The container that answered a datagram from a new source port. */
