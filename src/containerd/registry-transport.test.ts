@@ -50,7 +50,7 @@ test('the password goes to the token service, beside what that asks for itself; 
     [MANIFEST, 'Bearer T'],
   ]);
   await assert.rejects(ask('https://storage.example/blob'));
-  assert.deepEqual(asked.slice(3)[0], ['https://storage.example/blob', null]);
+  assert.deepEqual(asked[3], ['https://storage.example/blob', null]);
 });
 
 test('a password is shown when it is asked for; one that was refused is not shown for another try', async () => {

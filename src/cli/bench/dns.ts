@@ -153,7 +153,7 @@ async function measure(
     contender,
     rate: [] as number[],
     cpu: [] as number[],
-    lost: { questions: 0 },
+    lost: [] as number[],
     p50: [] as number[],
     p99: [] as number[],
   }));
@@ -166,7 +166,7 @@ async function measure(
       const half = await load(inside, contender, seconds, WANTED / 2);
       if (most.wrong + half.wrong > 0)
         throw new SkeinError('internal', `${contender.name}: ${most.wrong + half.wrong} wrong answers`);
-      lost.questions += most.asked - most.answered + half.asked - half.answered;
+      lost.push(most.asked - most.answered + half.asked - half.answered);
       rate.push(most.answered / most.seconds);
       p50.push(half.p50Ms);
       p99.push(half.p99Ms);
@@ -174,7 +174,13 @@ async function measure(
   return rows.flatMap(({ contender: { name }, rate, cpu, lost, p50, p99 }): Figure[] => [
     { quantity: 'questions answered', contender: name, unit: '1/s', values: rate },
     { quantity: 'processor time a question', contender: name, unit: 'us', lower: true, values: cpu },
-    { quantity: 'lost', contender: name, unit: 'questions', lower: true, values: [lost.questions] },
+    {
+      quantity: 'lost',
+      contender: name,
+      unit: 'questions',
+      lower: true,
+      values: [lost.reduce((all, n) => all + n, 0)],
+    },
     { quantity: 'p50 at 5,000/s', contender: name, unit: 'ms', lower: true, values: p50 },
     { quantity: 'p99 at 5,000/s', contender: name, unit: 'ms', lower: true, values: p99 },
   ]);

@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { timestamp } from '../../kit/clock.ts';
+import { silentLog } from '../../kit/log.ts';
+import { SkeinError } from '../../model/errors.ts';
 import type { NodeId, TaskId } from '../../model/ids.ts';
 import type { Task, TaskStatus } from '../../model/objects.ts';
 import type { TaskState } from '../../model/task-state.ts';
 import { task } from '../testing/builders.ts';
-import { silentLog } from '../../kit/log.ts';
-import { SkeinError } from '../../model/errors.ts';
 import { accept, Reports } from './reports.ts';
 import { Agent, cluster, status, taskObject } from '../testing/dispatcher.ts';
 
